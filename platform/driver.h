@@ -1,0 +1,66 @@
+/* driver: carries events from a platform into the gateway and its outputs back. The only such code.
+ *
+ * driver_step() never blocks. It owns drain order, budgets and back-pressure: an output that would
+ * block is kept, nothing is fed into the gateway until it is gone. The Linux loop calls it from
+ * epoll, the simulator from its event heap; nothing else differs.
+ * Inputs are recorded before the gateway sees them, because datagrams are decrypted in place.
+ * Memory: the caller owns struct driver; nothing is allocated.
+ * Source: design section 8.1.
+ */
+#ifndef DRIVER_H
+#define DRIVER_H
+
+#include "gateway/gateway.h"
+#include "platform/platform.h"
+
+#define DRIVER_UDP_BATCH 16U
+#define DRIVER_TUN_BATCH 64U
+
+/* Where inputs are recorded; `write` NULL records nothing. */
+struct driver_recorder {
+    void (*write)(void *self, struct view bytes);
+    void *self;
+};
+
+/* What one step left behind. */
+struct driver_result {
+    struct wake next; /* when to step again without any readiness */
+    bool again;       /* a budget ran out: step again at once */
+    bool udp_blocked; /* wait until the UDP sockets are writable */
+    bool tun_blocked; /* wait until the TUN device is writable */
+    bool exit;        /* the gateway asked to end */
+    int exit_code;
+};
+
+struct driver {
+    struct gateway *gateway;
+    const struct platform *platform;
+    struct driver_recorder recorder;
+    struct trace trace;
+    struct gateway_output held; /* the output that would have blocked */
+    bool holding;
+    bool shutdown_seen;
+    bool exiting;
+    int exit_code;
+    struct instant reseed_at;
+    struct instant last_step;
+    uint64_t send_errors;      /* trains lost to errors of the environment */
+    uint64_t tun_write_errors; /* groups lost to errors of the environment */
+};
+
+/* Starts to drive `gateway` over `platform`; borrows all pointers. */
+void driver_init(struct driver *driver, struct gateway *gateway, const struct platform *platform,
+                 struct driver_recorder recorder, struct trace trace);
+
+/* Feeds what is ready (a set of enum platform_ready), runs due timers, carries outputs out. */
+MUST_USE struct driver_result driver_step(struct driver *driver, struct clock_pair now,
+                                          uint32_t ready);
+
+/* Feeds a recording back into a gateway: every input in order, outputs handed to `sink`.
+ * ERR_SYNTAX: the recording is cut or not a recording. The gateway must have been built with the
+ * configuration, limits and seed of the recorded run. */
+MUST_USE enum err driver_replay(struct gateway *gateway, struct view recording,
+                                void (*sink)(void *self, const struct gateway_output *output),
+                                void *self);
+
+#endif /* DRIVER_H */

@@ -1,0 +1,116 @@
+/* gateway: the whole gateway as one pure state machine; the only face of the core.
+ *
+ * The driver feeds events with gateway_handle_*() and then drains gateway_poll() until it returns
+ * false, before the next handle call. Nothing here blocks, reads a clock, draws entropy or
+ * allocates on the packet path (the portal's JSON is the one exception, bounded).
+ *
+ * Time:   every input carries both clocks; `boot` never goes backwards, `unix_ns` may jump.
+ * Memory: one area of gateway_size() zeroed bytes, given by the caller, may be mapped without
+ *         reservation; idle parts are never touched. gateway_deinit() frees what the portal's JSON
+ *         holds and wipes keys.
+ * Source: design sections 2 to 4 and 8; spec/portal.md, connectivity.md, wireguard.md,
+ * dataplane.md.
+ */
+#ifndef GATEWAY_H
+#define GATEWAY_H
+
+#include "base/drop.h"
+#include "base/trace.h"
+#include "gateway/gateway_io.h"
+
+struct gateway;
+
+/* Every bound that grows with peers, flows or requests. Visible in --help and /metrics. */
+struct gateway_limits {
+    uint32_t clients;                 /* 16 384 */
+    uint32_t relays;                  /* 16 */
+    uint32_t resources_per_client;    /* 64 */
+    uint32_t nat_sessions;            /* 1 048 576 in all */
+    uint32_t nat_sessions_per_client; /* 65 536 */
+    uint32_t nat_expired_per_client;  /* 4 096 remembered outside tuples */
+    uint32_t lookups;                 /* 1 024 in flight */
+    uint32_t dns_cache;               /* 512 names */
+};
+
+struct gateway_config {
+    struct view api_url;       /* e.g. "wss://api.firezone.dev"; checked by gateway_init() */
+    struct view token;         /* secret */
+    struct view firezone_id;   /* hashed before it is sent */
+    struct view name;          /* display name */
+    struct view user_agent;    /* e.g. "Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)" */
+    struct sock_addr health;   /* ip.family == IP_NONE: no health endpoint */
+    uint64_t partition_max_s;  /* give up after this long without the portal; 86 400 by default */
+    bool nat64_translate;      /* translate across families; false: answer ICMP unreachable */
+    bool refuse_own_addresses; /* refuse DNS answers that point at the gateway's own addresses */
+};
+
+struct gateway_limits gateway_limits_default(void);
+
+/* Returns the bytes that gateway_init() needs for `limits`. */
+MUST_USE size_t gateway_size(const struct gateway_limits *limits);
+
+/* Builds a gateway in `memory` (zeroed, aligned to 64 bytes). Copies what it keeps of `config`.
+ * ERR_ARGUMENT: the URL's scheme is not ws, wss, http or https, or it has no host;
+ * ERR_SPACE: a text of the configuration is too long. */
+MUST_USE enum err gateway_init(void *memory, const struct gateway_limits *limits,
+                               const struct gateway_config *config, struct clock_pair now,
+                               const uint8_t seed[32], struct trace trace, struct gateway **out);
+
+/* Wipes keys and frees what control messages hold. The memory itself stays the caller's. */
+void gateway_deinit(struct gateway *gw);
+
+/* Inputs. Each may leave outputs for gateway_poll(). Refused input is counted, traced and dropped;
+ * one bad item of a batch never affects another. */
+void gateway_handle_udp(struct gateway *gw, struct clock_pair now,
+                        const struct gateway_datagram *datagrams, size_t count);
+void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
+                        const struct gateway_tun_packet *packets, size_t count);
+void gateway_handle_stream(struct gateway *gw, struct clock_pair now,
+                           const struct gateway_stream_event *event);
+void gateway_handle_listener(struct gateway *gw, struct clock_pair now,
+                             const struct gateway_listener_datagram *datagram);
+void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
+                           const struct gateway_lookup_answer *answer);
+/* Does what is due at `now`; early and late calls are harmless. */
+void gateway_handle_timeout(struct gateway *gw, struct clock_pair now);
+/* Starts the orderly end: goodbye to clients, Close to the portal, then GATEWAY_OUT_EXIT. */
+void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now);
+/* Mixes fresh entropy into the generator. A recorded input (every 60 s and after a clock gap). */
+void gateway_handle_reseed(struct gateway *gw, const uint8_t seed[32]);
+/* Reports how many bytes of the last GATEWAY_OUT_STREAM_SEND were taken. */
+void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken);
+
+/* Takes the next output; false when there is none. Outputs stay valid until the next mutation. */
+MUST_USE bool gateway_poll(struct gateway *gw, struct gateway_output *out);
+
+/* Returns when gateway_handle_timeout() wants to be called next. Pure. */
+MUST_USE struct wake gateway_poll_timeout(const struct gateway *gw);
+
+/* Counters since start. in = out + dropped-with-cause holds for packets of both directions. */
+struct gateway_counters {
+    uint64_t udp_in_datagrams;
+    uint64_t udp_in_bytes;
+    uint64_t udp_out_datagrams;
+    uint64_t udp_out_bytes;
+    uint64_t tun_in_packets;
+    uint64_t tun_in_bytes;
+    uint64_t tun_out_packets;
+    uint64_t tun_out_bytes;
+    uint64_t icmp_generated;
+    uint64_t drops[DROP_COUNT];
+    uint32_t clients;
+    uint32_t connections;
+    uint32_t relays;
+    uint32_t nat_sessions;
+    uint32_t lookups;
+};
+
+const struct gateway_counters *gateway_counters(struct gateway *gw);
+
+/* The X25519 public key of this run. */
+const uint8_t *gateway_public_key(const struct gateway *gw);
+
+/* Walks all invariants and asserts them; for the simulator and the fuzzers, after every event. */
+void gateway_check(const struct gateway *gw);
+
+#endif /* GATEWAY_H */
