@@ -56,10 +56,13 @@ void driver_init(struct driver *driver, struct gateway *gateway, const struct pl
 MUST_USE struct driver_result driver_step(struct driver *driver, struct clock_pair now,
                                           uint32_t ready);
 
-/* Feeds a recording back into a gateway: every input in order, outputs handed to `sink`.
+#define DRIVER_REPLAY_ROOM (GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX)
+
+/* Feeds a recording back into a gateway: every input in order, outputs handed to `sink`. `room` is
+ * scratch memory of DRIVER_REPLAY_ROOM bytes for packets, which the core works on in place.
  * ERR_SYNTAX: the recording is cut or not a recording. The gateway must have been built with the
  * configuration, limits and seed of the recorded run. */
-MUST_USE enum err driver_replay(struct gateway *gateway, struct view recording,
+MUST_USE enum err driver_replay(struct gateway *gateway, struct view recording, struct span room,
                                 void (*sink)(void *self, const struct gateway_output *output),
                                 void *self);
 

@@ -1,0 +1,251 @@
+#include "platform/driver.h"
+
+#include <string.h>
+
+#include "platform/driver_record.h"
+
+/* Budgets of one step: about a millisecond of work between two looks at the sockets
+ * (spec/performance.md section 4.6). */
+#define UDP_ROUNDS_MAX    4U
+#define TUN_ROUNDS_MAX    2U
+#define EVENTS_MAX        64U
+#define TIMER_ROUNDS_MAX  16U
+#define RESEED_INTERVAL_S 60U
+#define CLOCK_GAP_S       30U /* a longer silence is a suspend: take fresh entropy */
+
+void driver_init(struct driver *driver, struct gateway *gateway, const struct platform *platform,
+                 struct driver_recorder recorder, struct trace trace)
+{
+    memset(driver, 0, sizeof(*driver));
+    driver->gateway = gateway;
+    driver->platform = platform;
+    driver->recorder = recorder;
+    driver->trace = trace;
+    driver_record_start(&driver->recorder);
+}
+
+static void report(struct driver *driver, struct clock_pair now, enum err err, const char *what)
+{
+    struct trace_event event = {
+        .event = EV_ENVIRONMENT, .at = now, .text = view_text(what), .value = (uint64_t)err};
+    trace_emit(&driver->trace, &event);
+}
+
+static bool is_blocked(const struct driver *driver, enum gateway_output_kind kind)
+{
+    return driver->holding && driver->held.kind == kind;
+}
+
+static void send_stream(struct driver *driver, struct clock_pair now,
+                        const struct gateway_stream_send *send)
+{
+    const struct platform *p = driver->platform;
+    size_t taken = 0;
+    enum err err = p->stream_send(p->self, send->stream, send->bytes, &taken);
+    if (err != ERR_NONE && err != ERR_WOULD_BLOCK) {
+        taken = send->bytes.len; /* the stream is over; its CLOSED event says so */
+    }
+    driver_record_sent(&driver->recorder, now, send->stream, taken);
+    gateway_stream_sent(driver->gateway, send->stream, taken);
+}
+
+/* Carries one output out. False when it would block: it must be kept. */
+static bool carry_out(struct driver *driver, struct clock_pair now,
+                      const struct gateway_output *out)
+{
+    const struct platform *p = driver->platform;
+    enum err err = ERR_NONE;
+    switch (out->kind) {
+    case GATEWAY_OUT_TRAIN:
+        err = p->udp_send(p->self, &out->u.train);
+        driver->send_errors += err != ERR_NONE && err != ERR_WOULD_BLOCK ? 1 : 0;
+        return err != ERR_WOULD_BLOCK;
+    case GATEWAY_OUT_TUN:
+        err = p->tun_write(p->self, out->u.tun);
+        driver->tun_write_errors += err != ERR_NONE && err != ERR_WOULD_BLOCK ? 1 : 0;
+        return err != ERR_WOULD_BLOCK;
+    case GATEWAY_OUT_TUN_CONFIGURE:
+        err = p->tun_configure(p->self, &out->u.tun_config);
+        break;
+    case GATEWAY_OUT_STREAM_OPEN:
+        p->stream_open(p->self, &out->u.open);
+        break;
+    case GATEWAY_OUT_STREAM_SEND:
+        send_stream(driver, now, &out->u.send);
+        break;
+    case GATEWAY_OUT_STREAM_CLOSE:
+        p->stream_close(p->self, out->u.close);
+        break;
+    case GATEWAY_OUT_LISTEN:
+        err = p->listen(p->self, &out->u.listen);
+        break;
+    case GATEWAY_OUT_LISTENER_SEND:
+        err = p->listener_send(p->self, &out->u.datagram);
+        break;
+    case GATEWAY_OUT_LOOKUP:
+        p->lookup(p->self, &out->u.lookup);
+        break;
+    case GATEWAY_OUT_EXIT:
+        driver->exiting = true;
+        driver->exit_code = out->u.exit.code;
+        break;
+    }
+    if (err != ERR_NONE) {
+        report(driver, now, err, out->kind == GATEWAY_OUT_TUN_CONFIGURE ? "tun" : "listener");
+    }
+    return true;
+}
+
+/* Carries outputs out until there are none or one would block. */
+static void drain(struct driver *driver, struct clock_pair now)
+{
+    while (!driver->exiting) {
+        if (!driver->holding && !gateway_poll(driver->gateway, &driver->held)) {
+            return;
+        }
+        driver->holding = !carry_out(driver, now, &driver->held);
+        if (driver->holding) {
+            return;
+        }
+    }
+}
+
+/* True while inputs may be fed. */
+static bool can_feed(const struct driver *driver)
+{
+    return !driver->holding && !driver->exiting;
+}
+
+static bool feed_udp(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    struct gateway_datagram batch[DRIVER_UDP_BATCH];
+    for (unsigned round = 0; round < UDP_ROUNDS_MAX && can_feed(driver); round++) {
+        size_t count = 0;
+        enum err err = p->udp_receive(p->self, batch, DRIVER_UDP_BATCH, &count);
+        if (err != ERR_NONE || count == 0) {
+            return false;
+        }
+        driver_record_udp(&driver->recorder, now, batch, count);
+        gateway_handle_udp(driver->gateway, now, batch, count);
+        drain(driver, now);
+    }
+    return true;
+}
+
+static bool feed_tun(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    struct gateway_tun_packet batch[DRIVER_TUN_BATCH];
+    for (unsigned round = 0; round < TUN_ROUNDS_MAX && can_feed(driver); round++) {
+        size_t count = 0;
+        enum err err = p->tun_read(p->self, batch, DRIVER_TUN_BATCH, &count);
+        if (err == ERR_CLOSED) {
+            report(driver, now, err, "the TUN device is gone");
+            driver->exiting = true;
+            driver->exit_code = 1;
+        }
+        if (err != ERR_NONE || count == 0) {
+            return false;
+        }
+        driver_record_tun(&driver->recorder, now, batch, count);
+        gateway_handle_tun(driver->gateway, now, batch, count);
+        drain(driver, now);
+    }
+    return true;
+}
+
+static void feed_event(struct driver *driver, struct clock_pair now,
+                       const struct platform_event *event)
+{
+    switch (event->kind) {
+    case PLATFORM_STREAM:
+        driver_record_stream(&driver->recorder, now, &event->stream);
+        gateway_handle_stream(driver->gateway, now, &event->stream);
+        break;
+    case PLATFORM_LISTENER:
+        driver_record_listener(&driver->recorder, now, &event->listener);
+        gateway_handle_listener(driver->gateway, now, &event->listener);
+        break;
+    case PLATFORM_LOOKUP:
+        driver_record_lookup(&driver->recorder, now, event->lookup);
+        gateway_handle_lookup(driver->gateway, now, event->lookup);
+        break;
+    case PLATFORM_SHUTDOWN:
+        driver_record_mark(&driver->recorder, now, DRIVER_INPUT_SHUTDOWN, VIEW_EMPTY);
+        gateway_handle_shutdown(driver->gateway, now);
+        break;
+    }
+}
+
+static bool feed_events(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    for (unsigned i = 0; i < EVENTS_MAX && can_feed(driver); i++) {
+        struct platform_event event;
+        if (!p->event(p->self, &event)) {
+            return false;
+        }
+        feed_event(driver, now, &event);
+        drain(driver, now);
+    }
+    return true;
+}
+
+static bool run_timers(struct driver *driver, struct clock_pair now)
+{
+    for (unsigned round = 0; round < TIMER_ROUNDS_MAX && can_feed(driver); round++) {
+        if (!instant_reached(now.boot, gateway_poll_timeout(driver->gateway).at)) {
+            return false;
+        }
+        driver_record_mark(&driver->recorder, now, DRIVER_INPUT_TIMEOUT, VIEW_EMPTY);
+        gateway_handle_timeout(driver->gateway, now);
+        drain(driver, now);
+    }
+    return true;
+}
+
+/* Fresh entropy every minute and after a gap of the clock; a recorded input like any other. */
+static void reseed(struct driver *driver, struct clock_pair now)
+{
+    bool gap = now.boot.ns > driver->last_step.ns &&
+               instant_since(now.boot, driver->last_step).ns > CLOCK_GAP_S * NS_PER_S;
+    driver->last_step = instant_max(driver->last_step, now.boot);
+    if (!can_feed(driver) || (!gap && !instant_reached(now.boot, driver->reseed_at))) {
+        return;
+    }
+    uint8_t seed[32];
+    driver->platform->entropy(driver->platform->self, seed);
+    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_RESEED, VIEW_OF(seed));
+    gateway_handle_reseed(driver->gateway, seed);
+    memset(seed, 0, sizeof(seed));
+    driver->reseed_at = instant_add(now.boot, DURATION_S(RESEED_INTERVAL_S));
+}
+
+struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
+{
+    bool again = false;
+    drain(driver, now);
+    reseed(driver, now);
+    if ((ready & PLATFORM_READY_UDP) != 0 && feed_udp(driver, now)) {
+        again = true;
+    }
+    if ((ready & PLATFORM_READY_TUN) != 0 && feed_tun(driver, now)) {
+        again = true;
+    }
+    if (run_timers(driver, now)) {
+        again = true;
+    }
+    if ((ready & PLATFORM_READY_EVENT) != 0 && feed_events(driver, now)) {
+        again = true;
+    }
+    struct driver_result result = {
+        .next = gateway_poll_timeout(driver->gateway),
+        .udp_blocked = is_blocked(driver, GATEWAY_OUT_TRAIN),
+        .tun_blocked = is_blocked(driver, GATEWAY_OUT_TUN),
+        .exit = driver->exiting,
+        .exit_code = driver->exit_code,
+    };
+    result.again = again && !driver->holding && !driver->exiting;
+    return result;
+}

@@ -1,0 +1,343 @@
+#include "platform/driver_record.h"
+
+#include <string.h>
+
+static const char header[] = "FZREC1\n";
+
+#define RECORD_FIXED_MAX 128U
+
+static void put(const struct driver_recorder *recorder, struct view bytes)
+{
+    if (bytes.len > 0) {
+        recorder->write(recorder->self, bytes);
+    }
+}
+
+static void put_addr(struct writer *w, const struct sock_addr *addr)
+{
+    writer_u8(w, addr->ip.family);
+    writer_bytes(w, (struct view){addr->ip.bytes, sizeof(addr->ip.bytes)});
+    writer_le16(w, addr->port);
+}
+
+static void start_record(const struct driver_recorder *recorder, struct clock_pair now,
+                         enum driver_input kind, size_t len)
+{
+    uint8_t head[21];
+    struct writer w = writer_of((struct span){head, sizeof(head)});
+    writer_u8(&w, (uint8_t)kind);
+    writer_le64(&w, now.boot.ns);
+    writer_le64(&w, now.unix_ns);
+    writer_le32(&w, (uint32_t)len);
+    put(recorder, writer_view(&w));
+}
+
+void driver_record_start(const struct driver_recorder *recorder)
+{
+    if (recorder->write != NULL) {
+        put(recorder, view_text(header));
+    }
+}
+
+void driver_record_mark(const struct driver_recorder *recorder, struct clock_pair now,
+                        enum driver_input kind, struct view bytes)
+{
+    if (recorder->write != NULL) {
+        start_record(recorder, now, kind, bytes.len);
+        put(recorder, bytes);
+    }
+}
+
+void driver_record_udp(const struct driver_recorder *recorder, struct clock_pair now,
+                       const struct gateway_datagram *datagrams, size_t count)
+{
+    for (size_t i = 0; recorder->write != NULL && i < count; i++) {
+        const struct gateway_datagram *d = &datagrams[i];
+        uint8_t fixed[RECORD_FIXED_MAX];
+        struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+        put_addr(&w, &d->local);
+        put_addr(&w, &d->remote);
+        writer_le16(&w, d->segment_size);
+        writer_u8(&w, d->ecn);
+        start_record(recorder, now, DRIVER_INPUT_UDP, w.used + d->bytes.len);
+        put(recorder, writer_view(&w));
+        put(recorder, view_of_span(d->bytes));
+    }
+}
+
+void driver_record_tun(const struct driver_recorder *recorder, struct clock_pair now,
+                       const struct gateway_tun_packet *packets, size_t count)
+{
+    for (size_t i = 0; recorder->write != NULL && i < count; i++) {
+        const struct gateway_tun_packet *p = &packets[i];
+        uint8_t fixed[RECORD_FIXED_MAX];
+        struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+        writer_u8(&w, (uint8_t)p->offload.gso);
+        writer_le16(&w, p->offload.gso_size);
+        writer_u8(&w, p->offload.checksum_needed ? 1 : 0);
+        start_record(recorder, now, DRIVER_INPUT_TUN, w.used + p->bytes.len);
+        put(recorder, writer_view(&w));
+        put(recorder, view_of_span(p->bytes));
+    }
+}
+
+void driver_record_stream(const struct driver_recorder *recorder, struct clock_pair now,
+                          const struct gateway_stream_event *event)
+{
+    if (recorder->write == NULL) {
+        return;
+    }
+    uint8_t fixed[RECORD_FIXED_MAX];
+    struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+    writer_u8(&w, (uint8_t)event->kind);
+    writer_le32(&w, event->stream);
+    writer_le32(&w, event->listener);
+    put_addr(&w, &event->remote);
+    writer_u8(&w, (uint8_t)event->reason);
+    start_record(recorder, now, DRIVER_INPUT_STREAM, w.used + event->bytes.len);
+    put(recorder, writer_view(&w));
+    put(recorder, event->bytes);
+}
+
+void driver_record_sent(const struct driver_recorder *recorder, struct clock_pair now,
+                        uint32_t stream, size_t taken)
+{
+    uint8_t fixed[12];
+    struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+    writer_le32(&w, stream);
+    writer_le64(&w, taken);
+    driver_record_mark(recorder, now, DRIVER_INPUT_SENT, writer_view(&w));
+}
+
+void driver_record_listener(const struct driver_recorder *recorder, struct clock_pair now,
+                            const struct gateway_listener_datagram *datagram)
+{
+    if (recorder->write == NULL) {
+        return;
+    }
+    uint8_t fixed[RECORD_FIXED_MAX];
+    struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+    writer_u8(&w, (uint8_t)datagram->listener);
+    put_addr(&w, &datagram->remote);
+    start_record(recorder, now, DRIVER_INPUT_LISTENER, w.used + datagram->bytes.len);
+    put(recorder, writer_view(&w));
+    put(recorder, datagram->bytes);
+}
+
+void driver_record_lookup(const struct driver_recorder *recorder, struct clock_pair now,
+                          const struct gateway_lookup_answer *answer)
+{
+    if (recorder->write == NULL) {
+        return;
+    }
+    uint8_t fixed[16 + GATEWAY_LOOKUP_ADDRESSES_MAX * 17];
+    struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
+    writer_le32(&w, answer->lookup);
+    writer_u8(&w, (uint8_t)answer->result);
+    writer_le32(&w, answer->ttl_s);
+    writer_u8(&w, (uint8_t)answer->addresses_count);
+    for (uint32_t i = 0; i < answer->addresses_count; i++) {
+        writer_u8(&w, answer->addresses[i].family);
+        writer_bytes(&w, (struct view){answer->addresses[i].bytes, 16});
+    }
+    start_record(recorder, now, DRIVER_INPUT_LOOKUP, w.used + answer->records.len);
+    put(recorder, writer_view(&w));
+    put(recorder, answer->records);
+}
+
+/* ---- feeding a recording back ---- */
+
+struct replay {
+    struct gateway *gateway;
+    void (*sink)(void *self, const struct gateway_output *output);
+    void *self;
+    struct span room; /* the caller's, GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX bytes */
+};
+
+static struct sock_addr get_addr(struct reader *r)
+{
+    struct ip_addr ip;
+    memset(&ip, 0, sizeof(ip));
+    ip.family = reader_u8(r);
+    reader_copy(r, ip.bytes, sizeof(ip.bytes));
+    uint16_t port = reader_le16(r);
+    return sock_addr_of(ip, port);
+}
+
+/* Copies the rest of the record behind the headroom, because the core works in place. */
+static bool get_room(struct replay *replay, struct reader *r, struct span *out)
+{
+    struct view rest = r->rest;
+    if (rest.len > GATEWAY_SUPERPACKET_MAX) {
+        return false;
+    }
+    uint8_t *at = replay->room.at + GATEWAY_TUN_HEADROOM;
+    if (rest.len > 0) {
+        memcpy(at, rest.at, rest.len);
+    }
+    *out = (struct span){at, rest.len};
+    return true;
+}
+
+static bool replay_udp(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct gateway_datagram d;
+    d.local = get_addr(r);
+    d.remote = get_addr(r);
+    d.segment_size = reader_le16(r);
+    d.ecn = reader_u8(r);
+    if (!reader_ok(r) || !get_room(replay, r, &d.bytes)) {
+        return false;
+    }
+    gateway_handle_udp(replay->gateway, now, &d, 1);
+    return true;
+}
+
+static bool replay_tun(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct gateway_tun_packet p;
+    uint8_t gso = reader_u8(r);
+    p.offload.gso_size = reader_le16(r);
+    p.offload.checksum_needed = reader_u8(r) != 0;
+    if (!reader_ok(r) || gso > GATEWAY_GSO_UDP || !get_room(replay, r, &p.bytes)) {
+        return false;
+    }
+    p.offload.gso = (enum gateway_gso)gso;
+    gateway_handle_tun(replay->gateway, now, &p, 1);
+    return true;
+}
+
+static bool replay_stream(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct gateway_stream_event event;
+    uint8_t kind = reader_u8(r);
+    event.stream = reader_le32(r);
+    event.listener = reader_le32(r);
+    event.remote = get_addr(r);
+    uint8_t reason = reader_u8(r);
+    if (!reader_ok(r) || kind > GATEWAY_STREAM_ACCEPTED || reason >= ERR_COUNT) {
+        return false;
+    }
+    event.kind = (enum gateway_stream_kind)kind;
+    event.reason = (enum err)reason;
+    event.bytes = r->rest;
+    gateway_handle_stream(replay->gateway, now, &event);
+    return true;
+}
+
+static bool replay_listener(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct gateway_listener_datagram d;
+    uint8_t listener = reader_u8(r);
+    d.remote = get_addr(r);
+    if (!reader_ok(r) || listener >= GATEWAY_LISTENER_COUNT) {
+        return false;
+    }
+    d.listener = (enum gateway_listener)listener;
+    d.bytes = r->rest;
+    gateway_handle_listener(replay->gateway, now, &d);
+    return true;
+}
+
+static bool replay_lookup(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct gateway_lookup_answer answer;
+    memset(&answer, 0, sizeof(answer));
+    answer.lookup = reader_le32(r);
+    uint8_t result = reader_u8(r);
+    answer.ttl_s = reader_le32(r);
+    answer.addresses_count = reader_u8(r);
+    if (!reader_ok(r) || result >= ERR_COUNT ||
+        answer.addresses_count > GATEWAY_LOOKUP_ADDRESSES_MAX) {
+        return false;
+    }
+    answer.result = (enum err)result;
+    for (uint32_t i = 0; i < answer.addresses_count; i++) {
+        answer.addresses[i].family = reader_u8(r);
+        reader_copy(r, answer.addresses[i].bytes, 16);
+    }
+    answer.records = r->rest;
+    gateway_handle_lookup(replay->gateway, now, &answer);
+    return reader_ok(r);
+}
+
+static bool replay_sent(struct replay *replay, struct reader *r)
+{
+    uint32_t stream = reader_le32(r);
+    uint64_t taken = reader_le64(r);
+    if (!reader_finish(r)) {
+        return false;
+    }
+    gateway_stream_sent(replay->gateway, stream, (size_t)taken);
+    return true;
+}
+
+static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair now, struct reader *r)
+{
+    switch (kind) {
+    case DRIVER_INPUT_UDP:
+        return replay_udp(replay, now, r);
+    case DRIVER_INPUT_TUN:
+        return replay_tun(replay, now, r);
+    case DRIVER_INPUT_STREAM:
+        return replay_stream(replay, now, r);
+    case DRIVER_INPUT_SENT:
+        return replay_sent(replay, r);
+    case DRIVER_INPUT_LISTENER:
+        return replay_listener(replay, now, r);
+    case DRIVER_INPUT_LOOKUP:
+        return replay_lookup(replay, now, r);
+    case DRIVER_INPUT_TIMEOUT:
+        gateway_handle_timeout(replay->gateway, now);
+        return true;
+    case DRIVER_INPUT_SHUTDOWN:
+        gateway_handle_shutdown(replay->gateway, now);
+        return true;
+    case DRIVER_INPUT_RESEED:
+        if (r->rest.len != 32) {
+            return false;
+        }
+        gateway_handle_reseed(replay->gateway, r->rest.at);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A SENT record answers the STREAM_SEND output before it: polling stops there until it is fed. */
+static void replay_drain(struct replay *replay, bool *awaiting_sent)
+{
+    struct gateway_output output;
+    while (!*awaiting_sent && gateway_poll(replay->gateway, &output)) {
+        replay->sink(replay->self, &output);
+        *awaiting_sent = output.kind == GATEWAY_OUT_STREAM_SEND;
+    }
+}
+
+enum err driver_replay(struct gateway *gateway, struct view recording, struct span room,
+                       void (*sink)(void *self, const struct gateway_output *output), void *self)
+{
+    struct replay replay = {gateway, sink, self, room};
+    ASSERT(room.len >= DRIVER_REPLAY_ROOM);
+    struct reader r = reader_of(recording);
+    bool awaiting_sent = false;
+    if (!view_equal_text(reader_take(&r, sizeof(header) - 1), header)) {
+        return ERR_SYNTAX;
+    }
+    replay_drain(&replay, &awaiting_sent);
+    while (r.rest.len > 0) {
+        uint8_t kind = reader_u8(&r);
+        struct clock_pair now;
+        now.boot.ns = reader_le64(&r);
+        now.unix_ns = reader_le64(&r);
+        uint32_t len = reader_le32(&r);
+        struct reader body = reader_of(reader_take(&r, len));
+        if (!reader_ok(&r) || awaiting_sent != (kind == DRIVER_INPUT_SENT) ||
+            !replay_one(&replay, kind, now, &body)) {
+            return ERR_SYNTAX;
+        }
+        awaiting_sent = false;
+        replay_drain(&replay, &awaiting_sent);
+    }
+    return ERR_NONE;
+}

@@ -1,0 +1,45 @@
+/* driver_record: the recording of a gateway's inputs, and feeding it back.
+ *
+ * A recording is the header "FZREC1\n" and then one record an input: kind u8, boot ns u64, Unix ns
+ * u64, length u32 (all little-endian) and the encoded input. Inputs are everything that changes a
+ * gateway, so that the same configuration and seed with the same recording give the same outputs.
+ * A recording holds secrets (the portal's texts, entropy): who writes it to disk seals it first.
+ * Source: design section 2 rule 3 and section 8.2; spec/simulation.md S-30.
+ */
+#ifndef DRIVER_RECORD_H
+#define DRIVER_RECORD_H
+
+#include "platform/driver.h"
+
+enum driver_input {
+    DRIVER_INPUT_UDP = 1,
+    DRIVER_INPUT_TUN,
+    DRIVER_INPUT_STREAM,
+    DRIVER_INPUT_SENT,
+    DRIVER_INPUT_LISTENER,
+    DRIVER_INPUT_LOOKUP,
+    DRIVER_INPUT_TIMEOUT,
+    DRIVER_INPUT_SHUTDOWN,
+    DRIVER_INPUT_RESEED,
+};
+
+/* Writes the header of a recording. */
+void driver_record_start(const struct driver_recorder *recorder);
+
+/* Each writes one record; nothing happens when the recorder has no `write`. */
+void driver_record_udp(const struct driver_recorder *recorder, struct clock_pair now,
+                       const struct gateway_datagram *datagrams, size_t count);
+void driver_record_tun(const struct driver_recorder *recorder, struct clock_pair now,
+                       const struct gateway_tun_packet *packets, size_t count);
+void driver_record_stream(const struct driver_recorder *recorder, struct clock_pair now,
+                          const struct gateway_stream_event *event);
+void driver_record_sent(const struct driver_recorder *recorder, struct clock_pair now,
+                        uint32_t stream, size_t taken);
+void driver_record_listener(const struct driver_recorder *recorder, struct clock_pair now,
+                            const struct gateway_listener_datagram *datagram);
+void driver_record_lookup(const struct driver_recorder *recorder, struct clock_pair now,
+                          const struct gateway_lookup_answer *answer);
+void driver_record_mark(const struct driver_recorder *recorder, struct clock_pair now,
+                        enum driver_input kind, struct view bytes);
+
+#endif /* DRIVER_RECORD_H */
