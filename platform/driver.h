@@ -56,7 +56,7 @@ void driver_init(struct driver *driver, struct gateway *gateway, const struct pl
 MUST_USE struct driver_result driver_step(struct driver *driver, struct clock_pair now,
                                           uint32_t ready);
 
-#define DRIVER_REPLAY_ROOM (GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX)
+#define DRIVER_REPLAY_ROOM (DRIVER_TUN_BATCH * (GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX))
 
 /* Feeds a recording back into a gateway: every input in order, outputs handed to `sink`. `room` is
  * scratch memory of DRIVER_REPLAY_ROOM bytes for packets, which the core works on in place.

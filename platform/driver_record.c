@@ -48,36 +48,58 @@ void driver_record_mark(const struct driver_recorder *recorder, struct clock_pai
     }
 }
 
+/* Writes one item of a batch: its fixed part, its length, its bytes. */
+static void put_item(const struct driver_recorder *recorder, struct writer *fixed,
+                     struct view bytes)
+{
+    writer_le32(fixed, (uint32_t)bytes.len);
+    put(recorder, writer_view(fixed));
+    put(recorder, bytes);
+}
+
+#define UDP_ITEM_FIXED (19U + 19U + 2U + 1U + 4U)
+#define TUN_ITEM_FIXED (1U + 2U + 1U + 4U)
+
 void driver_record_udp(const struct driver_recorder *recorder, struct clock_pair now,
                        const struct gateway_datagram *datagrams, size_t count)
 {
-    for (size_t i = 0; recorder->write != NULL && i < count; i++) {
-        const struct gateway_datagram *d = &datagrams[i];
+    size_t total = count * UDP_ITEM_FIXED;
+    if (recorder->write == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        total += datagrams[i].bytes.len;
+    }
+    start_record(recorder, now, DRIVER_INPUT_UDP, total);
+    for (size_t i = 0; i < count; i++) {
         uint8_t fixed[RECORD_FIXED_MAX];
         struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
-        put_addr(&w, &d->local);
-        put_addr(&w, &d->remote);
-        writer_le16(&w, d->segment_size);
-        writer_u8(&w, d->ecn);
-        start_record(recorder, now, DRIVER_INPUT_UDP, w.used + d->bytes.len);
-        put(recorder, writer_view(&w));
-        put(recorder, view_of_span(d->bytes));
+        put_addr(&w, &datagrams[i].local);
+        put_addr(&w, &datagrams[i].remote);
+        writer_le16(&w, datagrams[i].segment_size);
+        writer_u8(&w, datagrams[i].ecn);
+        put_item(recorder, &w, view_of_span(datagrams[i].bytes));
     }
 }
 
 void driver_record_tun(const struct driver_recorder *recorder, struct clock_pair now,
                        const struct gateway_tun_packet *packets, size_t count)
 {
-    for (size_t i = 0; recorder->write != NULL && i < count; i++) {
-        const struct gateway_tun_packet *p = &packets[i];
+    size_t total = count * TUN_ITEM_FIXED;
+    if (recorder->write == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        total += packets[i].bytes.len;
+    }
+    start_record(recorder, now, DRIVER_INPUT_TUN, total);
+    for (size_t i = 0; i < count; i++) {
         uint8_t fixed[RECORD_FIXED_MAX];
         struct writer w = writer_of((struct span){fixed, sizeof(fixed)});
-        writer_u8(&w, (uint8_t)p->offload.gso);
-        writer_le16(&w, p->offload.gso_size);
-        writer_u8(&w, p->offload.checksum_needed ? 1 : 0);
-        start_record(recorder, now, DRIVER_INPUT_TUN, w.used + p->bytes.len);
-        put(recorder, writer_view(&w));
-        put(recorder, view_of_span(p->bytes));
+        writer_u8(&w, (uint8_t)packets[i].offload.gso);
+        writer_le16(&w, packets[i].offload.gso_size);
+        writer_u8(&w, packets[i].offload.checksum_needed ? 1 : 0);
+        put_item(recorder, &w, view_of_span(packets[i].bytes));
     }
 }
 
@@ -151,7 +173,7 @@ struct replay {
     struct gateway *gateway;
     void (*sink)(void *self, const struct gateway_output *output);
     void *self;
-    struct span room; /* the caller's, GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX bytes */
+    struct span room; /* the caller's, DRIVER_REPLAY_ROOM bytes */
 };
 
 static struct sock_addr get_addr(struct reader *r)
@@ -164,46 +186,64 @@ static struct sock_addr get_addr(struct reader *r)
     return sock_addr_of(ip, port);
 }
 
-/* Copies the rest of the record behind the headroom, because the core works in place. */
-static bool get_room(struct replay *replay, struct reader *r, struct span *out)
+/* Copies one item behind a headroom of its own, because the core works in place. */
+static bool get_room(struct replay *replay, size_t *used, struct reader *r, struct span *out)
 {
-    struct view rest = r->rest;
-    if (rest.len > GATEWAY_SUPERPACKET_MAX) {
+    uint32_t len = reader_le32(r);
+    struct view bytes = reader_take(r, len);
+    if (!reader_ok(r) || len > GATEWAY_SUPERPACKET_MAX ||
+        replay->room.len - *used < GATEWAY_TUN_HEADROOM + len) {
         return false;
     }
-    uint8_t *at = replay->room.at + GATEWAY_TUN_HEADROOM;
-    if (rest.len > 0) {
-        memcpy(at, rest.at, rest.len);
+    *out = (struct span){replay->room.at + *used + GATEWAY_TUN_HEADROOM, len};
+    if (len > 0) {
+        memcpy(out->at, bytes.at, len);
     }
-    *out = (struct span){at, rest.len};
+    *used += GATEWAY_TUN_HEADROOM + len;
     return true;
 }
 
 static bool replay_udp(struct replay *replay, struct clock_pair now, struct reader *r)
 {
-    struct gateway_datagram d;
-    d.local = get_addr(r);
-    d.remote = get_addr(r);
-    d.segment_size = reader_le16(r);
-    d.ecn = reader_u8(r);
-    if (!reader_ok(r) || !get_room(replay, r, &d.bytes)) {
-        return false;
+    struct gateway_datagram batch[DRIVER_UDP_BATCH];
+    size_t count = 0;
+    size_t used = 0;
+    while (r->rest.len > 0) {
+        if (count == DRIVER_UDP_BATCH) {
+            return false;
+        }
+        struct gateway_datagram *d = &batch[count++];
+        d->local = get_addr(r);
+        d->remote = get_addr(r);
+        d->segment_size = reader_le16(r);
+        d->ecn = reader_u8(r);
+        if (!get_room(replay, &used, r, &d->bytes)) {
+            return false;
+        }
     }
-    gateway_handle_udp(replay->gateway, now, &d, 1);
+    gateway_handle_udp(replay->gateway, now, batch, count);
     return true;
 }
 
 static bool replay_tun(struct replay *replay, struct clock_pair now, struct reader *r)
 {
-    struct gateway_tun_packet p;
-    uint8_t gso = reader_u8(r);
-    p.offload.gso_size = reader_le16(r);
-    p.offload.checksum_needed = reader_u8(r) != 0;
-    if (!reader_ok(r) || gso > GATEWAY_GSO_UDP || !get_room(replay, r, &p.bytes)) {
-        return false;
+    struct gateway_tun_packet batch[DRIVER_TUN_BATCH];
+    size_t count = 0;
+    size_t used = 0;
+    while (r->rest.len > 0) {
+        if (count == DRIVER_TUN_BATCH) {
+            return false;
+        }
+        struct gateway_tun_packet *p = &batch[count++];
+        uint8_t gso = reader_u8(r);
+        p->offload.gso_size = reader_le16(r);
+        p->offload.checksum_needed = reader_u8(r) != 0;
+        if (gso > GATEWAY_GSO_UDP || !get_room(replay, &used, r, &p->bytes)) {
+            return false;
+        }
+        p->offload.gso = (enum gateway_gso)gso;
     }
-    p.offload.gso = (enum gateway_gso)gso;
-    gateway_handle_tun(replay->gateway, now, &p, 1);
+    gateway_handle_tun(replay->gateway, now, batch, count);
     return true;
 }
 
