@@ -1,0 +1,79 @@
+#include "ice/ice_list.h"
+
+#include <string.h>
+
+#include "ice/ice_checklist.h"
+
+bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot)
+{
+    if (agent->locals_count < ICE_LOCAL_MAX) {
+        *slot = agent->locals_count;
+        return true;
+    }
+    for (uint8_t pass = 0; pass < 2; pass++) {
+        for (uint8_t i = 0; i < agent->locals_count; i++) {
+            bool is_free =
+                pass == 0 ? agent->locals[i].discarded : agent->locals[i].kind == ICE_PRFLX;
+            if (is_free) {
+                *slot = i;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool ice_list_remote_slot(const struct ice_agent *agent, uint8_t *slot)
+{
+    if (agent->remotes_count < ICE_REMOTE_MAX) {
+        *slot = agent->remotes_count;
+        return true;
+    }
+    for (uint8_t pass = 0; pass < 3; pass++) {
+        for (uint8_t i = 0; i < agent->remotes_count; i++) {
+            const struct ice_candidate *remote = &agent->remotes[i];
+            bool is_wanted = pass == 0   ? remote->discarded
+                             : pass == 1 ? remote->kind == ICE_PRFLX
+                                         : true;
+            if (is_wanted && !ice_checklist_uses_remote(agent, i)) {
+                *slot = i;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void ice_list_put_local(struct ice_agent *agent, uint8_t slot,
+                        const struct ice_candidate *candidate)
+{
+    ASSERT(slot <= agent->locals_count);
+    agent->locals[slot] = *candidate;
+    if (slot == agent->locals_count) {
+        agent->locals_count++;
+    }
+}
+
+void ice_list_put_remote(struct ice_agent *agent, uint8_t slot,
+                         const struct ice_candidate *candidate)
+{
+    ASSERT(slot <= agent->remotes_count);
+    agent->remotes[slot] = *candidate;
+    agent->remotes[slot].ufrag_size = 0; /* checked; head's invalidations carry none */
+    agent->remotes[slot].discarded = false;
+    agent->discovered &= ~(UINT32_C(1) << slot);
+    agent->discovered_unreported &= ~(UINT32_C(1) << slot);
+    if (slot == agent->remotes_count) {
+        agent->remotes_count++;
+    }
+}
+
+void ice_list_forget_remote(struct ice_agent *agent, uint8_t slot)
+{
+    ASSERT(slot < agent->remotes_count);
+    ASSERT(!ice_checklist_uses_remote(agent, slot));
+    struct ice_candidate nothing;
+    memset(&nothing, 0, sizeof(nothing));
+    ice_list_put_remote(agent, slot, &nothing);
+    agent->remotes[slot].discarded = true;
+}

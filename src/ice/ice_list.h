@@ -1,0 +1,25 @@
+/* ice_list: places in the candidate lists of an agent.
+ *
+ * Pairs refer to candidates by index, so an entry keeps its place; a full list reuses entries that
+ * no pair refers to (spec/connectivity.md section 10). Used by ice_agent only.
+ */
+#ifndef ICE_LIST_H
+#define ICE_LIST_H
+
+#include "ice/ice_agent.h"
+
+/* Finds a place: a new one, else a discarded or discovered (prflx) candidate. False when full. */
+MUST_USE bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot);
+/* Finds a place: a new one, else one without pairs: discarded ones first, then prflx, then the
+ * oldest. False when every entry has a live pair. */
+MUST_USE bool ice_list_remote_slot(const struct ice_agent *agent, uint8_t *slot);
+
+/* Stores a candidate in a place found before. */
+void ice_list_put_local(struct ice_agent *agent, uint8_t slot,
+                        const struct ice_candidate *candidate);
+void ice_list_put_remote(struct ice_agent *agent, uint8_t slot,
+                         const struct ice_candidate *candidate);
+/* Makes an entry without pairs a discarded one of no address. */
+void ice_list_forget_remote(struct ice_agent *agent, uint8_t slot);
+
+#endif /* ICE_LIST_H */
