@@ -81,6 +81,19 @@ struct wg_handshake {
     struct wg_noise_state noise;
 };
 
+/* What 1.4.2's timers remember: every stamp is the time of the last tick, not of the event. */
+struct wg_base_stamps {
+    struct instant tick_at;
+    struct instant sent_at;
+    struct instant received_at;
+    struct instant data_sent_at;
+    struct instant data_received_at;
+    struct instant initiation_made_at; /* true time */
+    bool was_initiator;                /* of the newest session */
+    bool want_handshake;
+    bool want_keepalive;
+};
+
 struct wg_peer {
     struct wg_node *node;
     struct x25519_public remote;
@@ -89,7 +102,8 @@ struct wg_peer {
     struct wg_psk psk;
     struct wg_psk psk_pending;
     bool has_psk_pending;
-    bool pending_tried; /* the last answer to an unconfirmed sender used the pending PSK */
+    bool pending_next; /* the next answer to `trial_id` uses the pending PSK */
+    uint32_t trial_id; /* upper 24 bits of the last unconfirmed sender */
     uint32_t id;
     uint8_t slot_last; /* low byte of the last local index */
     enum wg_role role;
@@ -124,7 +138,8 @@ struct wg_peer {
     struct instant keepalive_at;   /* passive keepalive; NEVER: not needed */
     struct instant no_reply_at;    /* NEVER: nothing unanswered */
     struct instant persistent_at;
-    struct instant received_at; /* last authenticated packet */
+    struct instant received_at; /* last authenticated packet; NEVER: none */
+    struct wg_base_stamps base; /* WG_ERA_BASE only */
 };
 
 static_assert(sizeof(struct wg_peer) <= 4608, "a tunnel stays within its memory budget");
