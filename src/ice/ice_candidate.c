@@ -206,12 +206,13 @@ struct extensions {
     struct view raddr;
     struct view rport;
     struct view ufrag;
+    bool broken; /* a known key has no value */
 };
 
-/* Collects the key and value pairs behind the kind; a key without value ends them. */
+/* Collects the key and value pairs behind the kind. */
 static struct extensions take_extensions(struct view rest)
 {
-    struct extensions found = {VIEW_EMPTY, VIEW_EMPTY, VIEW_EMPTY};
+    struct extensions found = {VIEW_EMPTY, VIEW_EMPTY, VIEW_EMPTY, false};
     const struct {
         const char *key;
         struct view *value;
@@ -220,8 +221,9 @@ static struct extensions take_extensions(struct view rest)
         struct view key = take_word(&rest);
         struct view value = take_word(&rest);
         for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
-            if (view_equal_text(key, known[i].key) && known[i].value->at == NULL) {
+            if (view_equal_text(key, known[i].key) && known[i].value->len == 0) {
                 *known[i].value = value;
+                found.broken = found.broken || value.len == 0;
             }
         }
     }
@@ -231,17 +233,17 @@ static struct extensions take_extensions(struct view rest)
 static bool parse_extensions(struct view rest, struct ice_candidate *out)
 {
     struct extensions found = take_extensions(rest);
-    if ((found.raddr.at == NULL) != (found.rport.at == NULL)) {
+    if (found.broken || (found.raddr.len == 0) != (found.rport.len == 0)) {
         return false;
     }
-    if (found.raddr.at != NULL && (!ip_parse(found.raddr, &out->raddr.ip) ||
-                                   !text_parse_u16(found.rport, &out->raddr.port))) {
+    if (found.raddr.len > 0 && (!ip_parse(found.raddr, &out->raddr.ip) ||
+                                !text_parse_u16(found.rport, &out->raddr.port))) {
         return false;
     }
-    if (found.ufrag.at == NULL) {
+    if (found.ufrag.len == 0) {
         return true;
     }
-    if (found.ufrag.len == 0 || found.ufrag.len > ICE_UFRAG_SIZE_MAX) {
+    if (found.ufrag.len > ICE_UFRAG_SIZE_MAX) {
         return false;
     }
     ice_candidate_set_ufrag(out, found.ufrag);
