@@ -61,19 +61,21 @@ struct sim_relay_faults {
     struct duration deaf_max;    /* each allocation is deaf for a random time below this */
 };
 
+#define SIM_RELAY_ERRORS_COUNT 13U /* different error codes that any mode sends */
+
 /* What happened so far; for tests, oracles and "sometimes" lists. */
 struct sim_relay_counters {
-    uint64_t bindings;          /* Binding requests answered */
-    uint64_t allocations;       /* ALLOCATE successes */
-    uint64_t refreshes;         /* REFRESH successes, deletions included */
-    uint64_t deletions;         /* REFRESH with lifetime 0 */
-    uint64_t channel_binds;     /* CHANNEL-BIND successes, re-binds included */
-    uint64_t errors[9];         /* by index: 400 401 420 437 438 440 443 500 508 */
-    uint64_t to_peer;           /* datagrams relayed client -> peer */
-    uint64_t to_client;         /* datagrams relayed peer -> client */
-    uint64_t dropped;           /* datagrams dropped silently */
-    uint64_t deaf_dropped;      /* of these: lost in the deaf window after ALLOCATE */
-    uint64_t allocations_ended; /* expired or deleted or evicted */
+    uint64_t bindings;                       /* Binding requests answered */
+    uint64_t allocations;                    /* ALLOCATE successes */
+    uint64_t refreshes;                      /* REFRESH successes, deletions included */
+    uint64_t deletions;                      /* REFRESH with lifetime 0 */
+    uint64_t channel_binds;                  /* CHANNEL-BIND successes, re-binds included */
+    uint64_t errors[SIM_RELAY_ERRORS_COUNT]; /* answers by code, see sim_relay_errors() */
+    uint64_t to_peer;                        /* datagrams relayed client -> peer */
+    uint64_t to_client;                      /* datagrams relayed peer -> client */
+    uint64_t dropped;                        /* datagrams dropped silently */
+    uint64_t deaf_dropped;                   /* of these: lost in the deaf window after ALLOCATE */
+    uint64_t allocations_ended;              /* expired or deleted or evicted */
     uint64_t channels_expired;
 };
 
@@ -89,9 +91,10 @@ struct sim_relay_faults *sim_relay_faults(struct sim_relay *relay);
 const struct sim_relay_counters *sim_relay_counters(const struct sim_relay *relay);
 /* The stamp secret in use, null-terminated; changes with restart. */
 const char *sim_relay_secret(const struct sim_relay *relay);
+/* How many error answers with this code were sent. Asserts: one of 400 401 403 420 437 438 440 441
+ * 442 443 486 500 508. */
+MUST_USE uint64_t sim_relay_errors(const struct sim_relay *relay, uint16_t code);
 MUST_USE uint32_t sim_relay_allocations(const struct sim_relay *relay);
-
-/* What the real relay reports to the portal: `{"stamp_secret": secret}`. Nothing to do here. */
 
 /* Loses every allocation, channel and nonce but keeps the secret ("state loss"). */
 void sim_relay_forget(struct sim_relay *relay, struct sim_outbox *out);
