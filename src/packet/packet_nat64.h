@@ -7,9 +7,10 @@
  * To IPv6: flow label 0, IPv4 options dropped; the packet grows by up to PACKET_GROWTH_MAX bytes to
  * the front, so that the caller checks the tunnel's MTU afterwards.
  * To IPv4: no options, identification 0, DF set. TTL and hop limit are copied, not decremented.
- * ICMP: echo; unreachable, time exceeded, packet too big and "protocol unreachable" with the code
- * tables of section 6.3. Other ICMP is refused. Quotes are translated too; of the quoted packet's
- * checksums those inside the quote are adjusted for the new headers. RFC 4884 extensions are cut.
+ * ICMP: echo; unreachable, time exceeded and packet too big with the code tables of section 6.3
+ * ("protocol unreachable" becomes a parameter problem). Other ICMP is refused. Quotes are
+ * translated too, whole or truncated; a checksum inside the quote is adjusted for the new headers.
+ * RFC 4884 extensions are cut.
  * Partial checksums stay partial (ICMP changes its pseudo header and is completed).
  */
 #ifndef PACKET_NAT64_H

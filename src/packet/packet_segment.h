@@ -14,8 +14,9 @@
 
 #include "packet/packet.h"
 
-#define PACKET_SEGMENTS_MAX 256U /* segments of one super-packet, spec/dataplane.md section 11.5   \
-                                  */
+#define PACKET_SEGMENTS_MAX                                                                        \
+    256U /* segments of one super-packet, spec/dataplane.md section 11.5                           \
+          */
 #define PACKET_SEGMENTS_UDP_MAX 128U /* segments of a coalesced UDP write, same place */
 
 enum packet_gso {
