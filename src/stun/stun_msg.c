@@ -277,14 +277,14 @@ static bool decode_at(size_t offset, uint16_t type, struct view value, struct st
         return true;
     }
     if (type == STUN_ATTR_FINGERPRINT) {
-        out->fingerprint_at = (uint16_t)offset;
+        out->fingerprint_at = (uint32_t)offset;
         return value.len == STUN_FINGERPRINT_SIZE;
     }
     if (out->integrity_at != 0) {
         return true;
     }
     if (type == STUN_ATTR_MESSAGE_INTEGRITY) {
-        out->integrity_at = (uint16_t)offset;
+        out->integrity_at = (uint32_t)offset;
         return value.len == STUN_INTEGRITY_SIZE;
     }
     return decode_attribute(type, value, out);

@@ -113,8 +113,8 @@ struct stun_msg {
     bool has_controlling;
     uint64_t controlling; /* tie breaker */
 
-    uint16_t integrity_at;   /* offset of the MESSAGE-INTEGRITY attribute in the datagram */
-    uint16_t fingerprint_at; /* offset of the FINGERPRINT attribute in the datagram */
+    uint32_t integrity_at;   /* offset of the MESSAGE-INTEGRITY attribute in the datagram */
+    uint32_t fingerprint_at; /* offset of the FINGERPRINT attribute in the datagram */
 };
 
 /* Quick test for demultiplexing: at least 20 bytes, top two bits zero, the cookie, and a length

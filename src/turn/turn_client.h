@@ -120,17 +120,18 @@ enum turn_request_kind {
 
 struct turn_request {
     bool used;
-    bool queued;        /* waits in the transmit ring */
+    bool queued;        /* waits in the outbox */
     bool is_signed;     /* carries credentials; fixed when the request is made */
     bool is_probe;      /* short ladder: finds a dead relay within a second */
     uint8_t kind;       /* enum turn_request_kind */
     uint8_t server;     /* index into turn_client.server */
-    uint8_t sends;      /* transmissions so far */
+    uint8_t sends;      /* transmissions on the current ladder */
+    uint8_t rounds;     /* ladders that ended although the relay answered others meanwhile */
     uint8_t challenges; /* 401 and 438 answers on the way to this request */
     uint16_t channel;   /* entry index of a CHANNEL-BIND */
     uint32_t credentials_generation;
     struct stun_txn txn;
-    struct instant first_sent_at;
+    struct instant first_sent_at; /* on the current ladder */
 };
 
 struct turn_credentials {
@@ -157,6 +158,19 @@ struct turn_slot {
     uint8_t told_server_family; /* enum ip_family */
 };
 
+enum turn_families {
+    TURN_FAMILIES_BOTH,
+    TURN_FAMILIES_V4,
+    TURN_FAMILIES_V6,
+};
+
+/* The first slots of the request table are fixed: one BINDING per server address and one for
+ * whatever concerns the allocation; the rest are CHANNEL-BINDs. */
+#define TURN_SLOT_BINDING_V4 0U
+#define TURN_SLOT_BINDING_V6 1U
+#define TURN_SLOT_ALLOCATION 2U
+#define TURN_SLOT_CHANNELS   3U
+
 struct turn_client {
     struct rng *rng;
     struct sock_addr server[2];
@@ -173,15 +187,17 @@ struct turn_client {
 
     bool allocated;
     bool was_ready;                  /* there has been an allocation since the last start */
-    uint8_t families;                /* enum turn_families: which addresses ALLOCATE asks for */
+    uint8_t families;                /* enum turn_families: what ALLOCATE asks for */
     struct sock_addr allocated_from; /* our mapped address as of the allocation */
     struct instant expires_at;
     struct instant refresh_at;
-    struct instant retry_at;   /* next ALLOCATE after an error */
-    struct instant restart_at; /* next BINDING round after a failure */
-    struct instant sent_at;    /* last traffic to the relay, for the keep-alive */
-    struct instant heard_at;   /* last proof that the relay knows our address */
-    uint32_t retries;          /* of the ALLOCATE, since it last succeeded */
+    struct instant retry_at;    /* next ALLOCATE after an error */
+    struct instant restart_at;  /* next BINDING round after a failure */
+    struct instant sent_at;     /* last traffic to the relay, for the keep-alive */
+    struct instant answered_at; /* last answer from the active server */
+    struct instant probed_at;   /* last probe because of an ICMP error */
+    uint32_t retries;           /* failed ALLOCATEs since the last success */
+    uint32_t mismatches;        /* 437 to ALLOCATE since the last success */
     uint16_t last_error;
     struct duration rtt; /* 0: not measured */
 
@@ -202,7 +218,7 @@ struct turn_client {
     uint8_t outbox[TURN_REQUESTS_MAX]; /* ring of requests to transmit, each at most once */
     uint32_t outbox_first;
     uint32_t outbox_count;
-    uint32_t requests_count;
+    uint32_t channel_requests; /* CHANNEL-BINDs in flight */
 
     struct sock_addr pending[TURN_PENDING_MAX]; /* ring of peers that wait for a channel */
     uint32_t pending_first;
