@@ -1,0 +1,393 @@
+#include "policy/policy_nat.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "packet/packet.h"
+#include "policy/policy_nat_state.h"
+
+void policy_nat_init(struct policy_nat *nat, struct arena *arena,
+                     const struct policy_nat_limits *limits, struct siphash_key key)
+{
+    memset(nat, 0, sizeof *nat);
+    nat->limits = *limits;
+    nat->key = key;
+    policy_pool_init(&nat->pool, arena, limits->sessions);
+    nat->sessions = arena_take(arena, limits->sessions, sizeof *nat->sessions);
+    nat->clients = arena_take(arena, limits->clients, sizeof *nat->clients);
+    nat->ports = arena_take(arena, POLICY_NAT_PORT_MAPS, sizeof *nat->ports);
+    uint32_t slots = map_slots_for(limits->sessions);
+    map_init(&nat->inside, arena_take(arena, slots, sizeof(struct map_slot)), limits->sessions);
+    map_init(&nat->outside, arena_take(arena, slots, sizeof(struct map_slot)), limits->sessions);
+}
+
+/* ---- records ---- */
+
+struct ip_addr policy_nat_inside_ip(const struct policy_nat_session *session)
+{
+    ASSERT((session->flags & POLICY_NAT_EXPIRED) == 0);
+    return ip_from_bytes((session->flags & POLICY_NAT_INSIDE_V6) != 0 ? IP_V6 : IP_V4,
+                         session->u.inside_ip);
+}
+
+struct ip_addr policy_nat_outside_ip(const struct policy_nat_session *session)
+{
+    return ip_from_bytes((session->flags & POLICY_NAT_OUTSIDE_V6) != 0 ? IP_V6 : IP_V4,
+                         session->outside_ip);
+}
+
+enum policy_nat_kind policy_nat_kind_of(const struct policy_nat_session *session)
+{
+    return (enum policy_nat_kind)(session->flags & POLICY_NAT_KIND_MASK);
+}
+
+struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session)
+{
+    return (struct policy_nat_tuple){session->client - 1, policy_nat_kind_of(session),
+                                     session->outside_port, policy_nat_outside_ip(session)};
+}
+
+struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session)
+{
+    return (struct policy_nat_tuple){session->client - 1, policy_nat_kind_of(session),
+                                     session->inside_port, policy_nat_inside_ip(session)};
+}
+
+static uint32_t idle_s(const struct policy_nat_session *session)
+{
+    if ((session->flags & POLICY_NAT_FIN_OUT) != 0 && (session->flags & POLICY_NAT_FIN_IN) != 0) {
+        return POLICY_NAT_CLOSED_S;
+    }
+    if ((session->flags & POLICY_NAT_CONFIRMED) == 0) {
+        return POLICY_NAT_UNCONFIRMED_S;
+    }
+    switch (policy_nat_kind_of(session)) {
+    case POLICY_NAT_TCP:
+        return POLICY_NAT_TCP_S;
+    case POLICY_NAT_UDP:
+        return POLICY_NAT_UDP_S;
+    case POLICY_NAT_ICMP:
+        return POLICY_NAT_ICMP_S;
+    }
+    UNREACHABLE();
+}
+
+struct instant policy_nat_ends_at(const struct policy_nat_session *session)
+{
+    return instant_add((struct instant){session->last_ns}, DURATION_S(idle_s(session)));
+}
+
+/* ---- hashing ---- */
+
+static uint64_t tuple_hash(const struct policy_nat *nat, const struct policy_nat_tuple *tuple)
+{
+    uint8_t key[24];
+    store_le32(key, tuple->client);
+    key[4] = (uint8_t)tuple->kind;
+    key[5] = tuple->ip.family;
+    store_le16(key + 6, tuple->port);
+    memcpy(key + 8, tuple->ip.bytes, 16);
+    return siphash13(&nat->key, VIEW_OF(key));
+}
+
+static bool tuple_equal(const struct policy_nat_tuple *a, const struct policy_nat_tuple *b)
+{
+    return a->client == b->client && a->kind == b->kind && a->port == b->port &&
+           ip_equal(&a->ip, &b->ip);
+}
+
+uint32_t policy_nat_outside_record(const struct policy_nat *nat,
+                                   const struct policy_nat_tuple *outside)
+{
+    uint64_t hash = tuple_hash(nat, outside);
+    uint32_t cursor = 0;
+    uint32_t at = map_next(&nat->outside, hash, &cursor);
+    while (at != MAP_NONE) {
+        struct policy_nat_tuple found = policy_nat_outside_of(&nat->sessions[at]);
+        if (tuple_equal(&found, outside)) {
+            return at;
+        }
+        at = map_next(&nat->outside, hash, &cursor);
+    }
+    return POLICY_NONE;
+}
+
+static uint32_t inside_record(const struct policy_nat *nat, const struct policy_nat_tuple *inside)
+{
+    uint64_t hash = tuple_hash(nat, inside);
+    uint32_t cursor = 0;
+    uint32_t at = map_next(&nat->inside, hash, &cursor);
+    while (at != MAP_NONE) {
+        struct policy_nat_tuple found = policy_nat_inside_of(&nat->sessions[at]);
+        if (tuple_equal(&found, inside)) {
+            return at;
+        }
+        at = map_next(&nat->inside, hash, &cursor);
+    }
+    return POLICY_NONE;
+}
+
+/* ---- lists ---- */
+
+static void list_append(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    session->next = 0;
+    session->prev = list->tail;
+    if (list->tail != 0) {
+        nat->sessions[list->tail - 1].next = at + 1;
+    } else {
+        list->head = at + 1;
+    }
+    list->tail = at + 1;
+    list->count++;
+}
+
+static void list_unlink(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    ASSERT(list->count > 0);
+    if (session->prev != 0) {
+        nat->sessions[session->prev - 1].next = session->next;
+    } else {
+        list->head = session->next;
+    }
+    if (session->next != 0) {
+        nat->sessions[session->next - 1].prev = session->prev;
+    } else {
+        list->tail = session->prev;
+    }
+    list->count--;
+}
+
+static void aged_append(struct policy_nat *nat, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    memset(&session->u, 0, sizeof session->u);
+    session->u.age.older = nat->aged.tail;
+    if (nat->aged.tail != 0) {
+        nat->sessions[nat->aged.tail - 1].u.age.newer = at + 1;
+    } else {
+        nat->aged.head = at + 1;
+    }
+    nat->aged.tail = at + 1;
+    nat->aged.count++;
+}
+
+static void aged_unlink(struct policy_nat *nat, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    if (session->u.age.older != 0) {
+        nat->sessions[session->u.age.older - 1].u.age.newer = session->u.age.newer;
+    } else {
+        nat->aged.head = session->u.age.newer;
+    }
+    if (session->u.age.newer != 0) {
+        nat->sessions[session->u.age.newer - 1].u.age.older = session->u.age.older;
+    } else {
+        nat->aged.tail = session->u.age.older;
+    }
+    nat->aged.count--;
+}
+
+/* ---- the end of sessions ---- */
+
+/* Frees a remembered tuple. */
+static void expired_free(struct policy_nat *nat, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    ASSERT((session->flags & POLICY_NAT_EXPIRED) != 0);
+    struct policy_nat_tuple outside = policy_nat_outside_of(session);
+    bool removed = map_remove(&nat->outside, tuple_hash(nat, &outside), at);
+    ASSERT(removed);
+    aged_unlink(nat, at);
+    list_unlink(nat, &nat->clients[outside.client].expired, at);
+    session->client = 0;
+    policy_pool_give(&nat->pool, at);
+}
+
+/* Turns a live session into a remembered tuple. */
+static void session_end(struct policy_nat *nat, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    ASSERT(session->client != 0);
+    struct policy_nat_client *client = &nat->clients[session->client - 1];
+    struct policy_nat_tuple inside = policy_nat_inside_of(session);
+    struct policy_nat_tuple outside = policy_nat_outside_of(session);
+    bool removed = map_remove(&nat->inside, tuple_hash(nat, &inside), at);
+    ASSERT(removed);
+    list_unlink(nat, &client->live, at);
+    policy_nat_ports_set(nat, &outside, false);
+    session->flags |= POLICY_NAT_EXPIRED;
+    list_append(nat, &client->expired, at);
+    aged_append(nat, at);
+    if (client->expired.count > nat->limits.expired_per_client) {
+        expired_free(nat, client->expired.head - 1);
+    }
+}
+
+static bool ended(const struct policy_nat_session *session, struct instant now)
+{
+    return instant_reached(now, policy_nat_ends_at(session));
+}
+
+void policy_nat_reset_client(struct policy_nat *nat, uint32_t client)
+{
+    struct policy_nat_client *own = &nat->clients[client];
+    while (own->live.head != 0) {
+        session_end(nat, own->live.head - 1);
+    }
+    while (own->expired.head != 0) {
+        expired_free(nat, own->expired.head - 1);
+    }
+    policy_nat_ports_forget(nat, client);
+}
+
+/* ---- look-up ---- */
+
+uint32_t policy_nat_find_inside(struct policy_nat *nat, const struct policy_nat_tuple *inside,
+                                struct instant now)
+{
+    uint32_t at = inside_record(nat, inside);
+    if (at != POLICY_NONE && ended(&nat->sessions[at], now)) {
+        session_end(nat, at);
+        return POLICY_NONE;
+    }
+    return at;
+}
+
+uint32_t policy_nat_find_outside(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+                                 struct instant now, bool *expired)
+{
+    uint32_t at = policy_nat_outside_record(nat, outside);
+    *expired = false;
+    if (at == POLICY_NONE) {
+        return POLICY_NONE;
+    }
+    if ((nat->sessions[at].flags & POLICY_NAT_EXPIRED) != 0) {
+        *expired = true;
+        return POLICY_NONE;
+    }
+    if (ended(&nat->sessions[at], now)) {
+        session_end(nat, at);
+        *expired = true;
+        return POLICY_NONE;
+    }
+    return at;
+}
+
+/* ---- opening ---- */
+
+/* Ends dead sessions among the client's oldest; the living ones go to the end of the queue, so that
+ * each call looks at others. */
+static void reclaim(struct policy_nat *nat, struct policy_nat_client *client, struct instant now)
+{
+    for (uint32_t i = 0; i < POLICY_NAT_RECLAIM_MAX && client->live.head != 0; i++) {
+        uint32_t at = client->live.head - 1;
+        if (ended(&nat->sessions[at], now)) {
+            session_end(nat, at);
+        } else {
+            list_unlink(nat, &client->live, at);
+            list_append(nat, &client->live, at);
+        }
+    }
+}
+
+/* Takes a record: a free one, else that of the oldest remembered tuple. */
+static uint32_t record_take(struct policy_nat *nat)
+{
+    uint32_t at = policy_pool_take(&nat->pool);
+    if (at == POLICY_NONE && nat->aged.head != 0) {
+        expired_free(nat, nat->aged.head - 1);
+        at = policy_pool_take(&nat->pool);
+    }
+    return at;
+}
+
+uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *inside,
+                         const struct ip_addr *real, struct instant now)
+{
+    struct policy_nat_client *client = &nat->clients[inside->client];
+    ASSERT(inside_record(nat, inside) == POLICY_NONE);
+    if (client->live.count >= nat->limits.sessions_per_client ||
+        policy_nat_live_count(nat) >= nat->limits.sessions) {
+        reclaim(nat, client, now);
+    }
+    if (client->live.count >= nat->limits.sessions_per_client ||
+        policy_nat_live_count(nat) >= nat->limits.sessions) {
+        return POLICY_NONE;
+    }
+    struct policy_nat_tuple outside = {inside->client, inside->kind, inside->port, *real};
+    if (!policy_nat_choose_port(nat, &outside, now, &outside.port)) {
+        return POLICY_NONE;
+    }
+    uint32_t old = policy_nat_outside_record(nat, &outside);
+    if (old != POLICY_NONE) {
+        expired_free(nat, old); /* the tuple lives again */
+    }
+    uint32_t at = record_take(nat);
+    ASSERT(at != POLICY_NONE);
+    struct policy_nat_session *session = &nat->sessions[at];
+    memset(session, 0, sizeof *session);
+    memcpy(session->u.inside_ip, inside->ip.bytes, sizeof session->u.inside_ip);
+    memcpy(session->outside_ip, real->bytes, sizeof session->outside_ip);
+    session->last_ns = now.ns;
+    session->client = inside->client + 1;
+    session->inside_port = inside->port;
+    session->outside_port = outside.port;
+    session->flags = (uint8_t)((unsigned)inside->kind |
+                               (inside->ip.family == IP_V6 ? (unsigned)POLICY_NAT_INSIDE_V6 : 0U) |
+                               (real->family == IP_V6 ? (unsigned)POLICY_NAT_OUTSIDE_V6 : 0U));
+    list_append(nat, &client->live, at);
+    bool inserted = map_insert(&nat->inside, tuple_hash(nat, inside), at) &&
+                    map_insert(&nat->outside, tuple_hash(nat, &outside), at);
+    ASSERT(inserted);
+    policy_nat_ports_set(nat, &outside, true);
+    return at;
+}
+
+void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_direction direction,
+                      uint8_t tcp_flags, struct instant now)
+{
+    struct policy_nat_session *own = &nat->sessions[session];
+    ASSERT(own->client != 0);
+    ASSERT((own->flags & POLICY_NAT_EXPIRED) == 0);
+    unsigned flags = own->flags;
+    if (direction == POLICY_NAT_IN) {
+        flags |= POLICY_NAT_CONFIRMED;
+    }
+    if ((tcp_flags & PACKET_TCP_FIN) != 0) {
+        flags |=
+            direction == POLICY_NAT_IN ? (unsigned)POLICY_NAT_FIN_IN : (unsigned)POLICY_NAT_FIN_OUT;
+    }
+    own->flags = (uint8_t)flags;
+    own->last_ns = now.ns;
+    if ((tcp_flags & PACKET_TCP_RST) != 0) {
+        session_end(nat, session);
+    }
+}
+
+uint32_t policy_nat_live_count(const struct policy_nat *nat)
+{
+    return nat->pool.used - nat->aged.count;
+}
+
+void policy_nat_sweep(struct policy_nat *nat, struct instant now)
+{
+    uint32_t budget = nat->pool.fresh / POLICY_NAT_SWEEP_S;
+    if (budget < POLICY_NAT_SWEEP_MIN) {
+        budget = POLICY_NAT_SWEEP_MIN;
+    }
+    if (budget > nat->pool.fresh) {
+        budget = nat->pool.fresh;
+    }
+    for (uint32_t i = 0; i < budget; i++) {
+        uint32_t at = nat->sweep_at;
+        nat->sweep_at = at + 1 < nat->pool.fresh ? at + 1 : 0;
+        const struct policy_nat_session *session = &nat->sessions[at];
+        if (session->client != 0 && (session->flags & POLICY_NAT_EXPIRED) == 0 &&
+            ended(session, now)) {
+            session_end(nat, at);
+        }
+    }
+}

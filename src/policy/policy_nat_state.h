@@ -1,0 +1,23 @@
+/* policy_nat_state: what the files of the NAT table share. Not for others. */
+#ifndef POLICY_NAT_STATE_H
+#define POLICY_NAT_STATE_H
+
+#include "policy/policy_nat.h"
+
+MUST_USE struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session);
+MUST_USE struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session);
+/* Returns the record with this outside tuple, live or remembered, POLICY_NONE when there is none.
+ */
+MUST_USE uint32_t policy_nat_outside_record(const struct policy_nat *nat,
+                                            const struct policy_nat_tuple *outside);
+
+/* policy_nat_ports: finds the first free port from `wanted` upwards, then from 1. False: none. */
+MUST_USE bool policy_nat_choose_port(struct policy_nat *nat, const struct policy_nat_tuple *wanted,
+                                     struct instant now, uint16_t *port);
+/* Keeps the port maps in step with the live sessions. */
+void policy_nat_ports_set(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+                          bool taken);
+void policy_nat_ports_forget(struct policy_nat *nat, uint32_t client);
+void policy_nat_ports_check(const struct policy_nat *nat);
+
+#endif /* POLICY_NAT_STATE_H */

@@ -1,0 +1,162 @@
+/* Which of a client's resources admits a packet. */
+#include "base/assert.h"
+#include "policy/policy_state.h"
+
+static bool covers(const struct policy_grant *grant, const struct ip_addr *ip)
+{
+    switch ((enum policy_kind)grant->kind) {
+    case POLICY_KIND_CIDR:
+        return ip_prefix_contains(&grant->prefix, ip);
+    case POLICY_KIND_INTERNET:
+        return true;
+    case POLICY_KIND_DNS:
+        return false;
+    }
+    UNREACHABLE();
+}
+
+/* True when the grant admits a packet of which it covers the far address. */
+static bool permits(const struct policy_grant *grant, const struct ip_addr *ip,
+                    struct policy_subject subject)
+{
+    if (grant->kind == (uint8_t)POLICY_KIND_INTERNET && policy_is_private(ip)) {
+        return false;
+    }
+    return policy_filter_permits(&grant->filter, subject);
+}
+
+/* True when `a` wins over `b`; both permit or both do not (design section 8.4). */
+static bool wins(const struct policy_grant *a, const struct policy_grant *b)
+{
+    if (a->prefix.len != b->prefix.len) {
+        return a->prefix.len > b->prefix.len;
+    }
+    return uuid_compare(&a->id, &b->id) < 0;
+}
+
+/* What the walk over a client's grants has found so far. */
+struct choice {
+    uint32_t permitting; /* slots */
+    uint32_t refusing;
+    bool lapsed; /* an expired one would have permitted */
+};
+
+static void choice_see(const struct policy *policy, uint32_t client_index, uint32_t *best,
+                       uint32_t slot)
+{
+    if (*best == POLICY_NONE || wins(policy_grant_at(policy, client_index, slot),
+                                     policy_grant_at(policy, client_index, *best))) {
+        *best = slot;
+    }
+}
+
+static struct policy_route verdict_of(const struct policy *policy, uint32_t client_index,
+                                      const struct choice *choice)
+{
+    if (choice->permitting != POLICY_NONE) {
+        return (struct policy_route){DROP_NONE, choice->permitting, false};
+    }
+    if (choice->refusing != POLICY_NONE) {
+        bool internet = policy_grant_at(policy, client_index, choice->refusing)->kind ==
+                        (uint8_t)POLICY_KIND_INTERNET;
+        return (struct policy_route){internet ? DROP_INTERNET_PRIVATE : DROP_FILTER,
+                                     choice->refusing, internet};
+    }
+    return (struct policy_route){choice->lapsed ? DROP_EXPIRED : DROP_NO_RESOURCE, POLICY_NONE,
+                                 false};
+}
+
+static struct policy_route choose_ip(const struct policy *policy, uint32_t client_index,
+                                     const struct ip_addr *ip, struct policy_subject subject,
+                                     struct clock_pair now)
+{
+    struct choice choice = {POLICY_NONE, POLICY_NONE, false};
+    for (uint32_t slot = 0; slot < policy->clients[client_index].slots_used; slot++) {
+        const struct policy_grant *grant = policy_grant_at(policy, client_index, slot);
+        if (grant->state != POLICY_GRANT_LIVE || !covers(grant, ip)) {
+            continue;
+        }
+        bool admitted = permits(grant, ip, subject);
+        if (!policy_grant_is_valid(grant, now)) {
+            choice.lapsed = choice.lapsed || admitted;
+        } else {
+            choice_see(policy, client_index, admitted ? &choice.permitting : &choice.refusing,
+                       slot);
+        }
+    }
+    return verdict_of(policy, client_index, &choice);
+}
+
+/* The verdict cache: one flow's packets judge the same destination again and again. An entry holds
+ * as long as the client's epoch and the winner's expiry; it only ever says yes. */
+static struct policy_flow *flow_entry(struct policy *policy, const struct policy_flow *key)
+{
+    uint8_t bytes[24];
+    store_le32(bytes, key->client);
+    store_le16(bytes + 4, key->port);
+    bytes[6] = key->protocol;
+    bytes[7] = key->ip.family;
+    for (uint32_t i = 0; i < 16; i++) {
+        bytes[8 + i] = key->ip.bytes[i];
+    }
+    return &policy->flows[siphash13(&policy->key, VIEW_OF(bytes)) % POLICY_FLOWS];
+}
+
+struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
+                                    const struct ip_addr *ip, struct policy_subject subject,
+                                    struct clock_pair now)
+{
+    struct policy_flow key = {.ip = *ip,
+                              .protocol = (uint8_t)subject.protocol,
+                              .port = subject.port,
+                              .client = policy_client_handle(policy, client_index),
+                              .epoch = policy->clients[client_index].epoch};
+    struct policy_flow *entry = flow_entry(policy, &key);
+    if (entry->client == key.client && entry->epoch == key.epoch && entry->port == key.port &&
+        entry->protocol == key.protocol && ip_equal(&entry->ip, ip) &&
+        policy_grant_is_valid(policy_grant_at(policy, client_index, entry->slot), now)) {
+        return (struct policy_route){DROP_NONE, entry->slot, false};
+    }
+    struct policy_route route = choose_ip(policy, client_index, ip, subject, now);
+    if (route.verdict == DROP_NONE) {
+        *entry = key;
+        entry->slot = (uint8_t)route.slot;
+    }
+    return route;
+}
+
+struct policy_route policy_route_proxy(const struct policy *policy, uint32_t client_index,
+                                       uint32_t proxy, struct policy_subject subject,
+                                       struct clock_pair now)
+{
+    struct choice choice = {POLICY_NONE, POLICY_NONE, false};
+    for (uint32_t slot = 0; slot < policy->clients[client_index].slots_used; slot++) {
+        if (!policy_slots_has(&policy->proxies[proxy].grants, slot)) {
+            continue;
+        }
+        const struct policy_grant *grant = policy_grant_at(policy, client_index, slot);
+        bool admitted =
+            grant->state == POLICY_GRANT_LIVE && policy_filter_permits(&grant->filter, subject);
+        if (policy_grant_is_valid(grant, now)) {
+            choice_see(policy, client_index, admitted ? &choice.permitting : &choice.refusing,
+                       slot);
+        } else {
+            choice.lapsed = choice.lapsed || admitted;
+        }
+    }
+    return verdict_of(policy, client_index, &choice);
+}
+
+bool policy_route_covers(const struct policy *policy, uint32_t client_index,
+                         const struct ip_addr *ip, struct clock_pair now)
+{
+    for (uint32_t slot = 0; slot < policy->clients[client_index].slots_used; slot++) {
+        const struct policy_grant *grant = policy_grant_at(policy, client_index, slot);
+        bool internet = grant->kind == (uint8_t)POLICY_KIND_INTERNET;
+        if (policy_grant_is_valid(grant, now) && covers(grant, ip) &&
+            !(internet && policy_is_private(ip))) {
+            return true;
+        }
+    }
+    return false;
+}
