@@ -62,11 +62,13 @@ group = -Wl,--start-group $(1) -Wl,--end-group
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %_main.c,$(wildcard $(1)/*.c)))
 
-.PHONY: all help clean format
+.PHONY: all help clean format pure-objects
 all: $(BUILD)/firezone-gateway $(BUILD)/fzsim $(BUILD)/fzdev
 
 help:
 	@sed -n 's/^##* *\(make .*\)/\1/p' Makefile tests/*.mk
+
+pure-objects: $(foreach m,$(MODULES),$(call objects,src/$(m)))
 
 define module_rule
 $(call lib,$(1)): $(call objects,src/$(1))
@@ -106,7 +108,7 @@ $(BUILD)/fzdev: $(BUILD)/obj/sim/dev/dev_main.o $(DEV_LIBS)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(call group,$(DEV_LIBS)) $(EXTERNAL)
 
 # Unit tests: tests/<folder>/test_<x>.c becomes $(BUILD)/tests/<folder>/test_<x>.
-TEST_SUPPORT := $(BUILD)/obj/tests/support/support.o
+TEST_SUPPORT := $(call objects,tests/support)
 $(foreach m,$(MODULES),$(eval TEST_LIBS_$(m) := $(foreach l,$(m) $(USES_$(m)),$(call lib,$(l)))))
 TEST_LIBS_platform := $(LINUX_LIBS)
 TEST_LIBS_sim := $(SIM_LIBS)

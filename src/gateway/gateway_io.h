@@ -17,8 +17,9 @@
 #define GATEWAY_TUN_HEADROOM 64U   /* bytes in front of a TUN packet that the core may use */
 #define GATEWAY_UDP_HEADROOM 32U   /* bytes in front of a datagram that the core may use */
 #define GATEWAY_INNER_MTU    1280U /* largest inner IP packet, spec/dataplane.md section 1.2 */
-#define GATEWAY_DATAGRAM_MAX 1336U /* largest accepted UDP payload, spec/dataplane.md section 1.2  \
-                                    */
+#define GATEWAY_DATAGRAM_MAX                                                                       \
+    1336U /* largest accepted UDP payload, spec/dataplane.md section 1.2                           \
+           */
 #define GATEWAY_SUPERPACKET_MAX 65535U
 
 /* ---- UDP ---- */

@@ -1,0 +1,624 @@
+#include "gateway/gateway_internal.h"
+
+#include <string.h>
+
+#include "stun/channel_data.h"
+
+#define ID_HALF_BITS 12U
+#define ID_HALF_MASK 0xfffU
+#define ID_ROUNDS    4U
+
+/* ---- ids: a Feistel permutation of 24 bits ---- */
+
+static uint32_t round_value(const struct gateway *gw, uint32_t half, uint32_t round)
+{
+    uint8_t bytes[8];
+    store_le32(bytes, half);
+    store_le32(bytes + 4, round);
+    return (uint32_t)gateway_hash(gw, VIEW_OF(bytes)) & ID_HALF_MASK;
+}
+
+static uint32_t permute(const struct gateway *gw, uint32_t value)
+{
+    uint32_t left = value >> ID_HALF_BITS;
+    uint32_t right = value & ID_HALF_MASK;
+    for (uint32_t round = 0; round < ID_ROUNDS; round++) {
+        uint32_t next = left ^ round_value(gw, right, round);
+        left = right;
+        right = next;
+    }
+    return left << ID_HALF_BITS | right;
+}
+
+static uint32_t unpermute(const struct gateway *gw, uint32_t value)
+{
+    uint32_t left = value >> ID_HALF_BITS;
+    uint32_t right = value & ID_HALF_MASK;
+    for (uint32_t round = ID_ROUNDS; round > 0; round--) {
+        uint32_t previous = right ^ round_value(gw, left, round - 1);
+        right = left;
+        left = previous;
+    }
+    return left << ID_HALF_BITS | right;
+}
+
+static uint32_t index_bits(const struct gateway *gw)
+{
+    uint32_t bits = 1;
+    while ((UINT32_C(1) << bits) < gw->limits.clients) {
+        bits++;
+    }
+    return bits;
+}
+
+static uint32_t make_id(const struct gateway *gw, uint32_t index, uint32_t generation)
+{
+    return permute(gw, (generation << index_bits(gw) | index) & WG_PEER_ID_MAX);
+}
+
+/* ---- finding ---- */
+
+struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client)
+{
+    if (policy_client == POLICY_CLIENT_NONE) {
+        return NULL;
+    }
+    struct gateway_connection *c = &gw->connections[policy_client_index(policy_client)];
+    return c->used && c->policy_client == policy_client ? c : NULL;
+}
+
+struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
+{
+    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    if (index >= gw->limits.clients) {
+        return NULL;
+    }
+    struct gateway_connection *c = &gw->connections[index];
+    return c->used && c->id24 == id24 ? c : NULL;
+}
+
+struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
+                                                     const struct x25519_public *key)
+{
+    uint64_t hash = gateway_hash(gw, VIEW_OF(key->bytes));
+    uint32_t cursor = 0;
+    for (uint32_t i = map_next(&gw->connection_by_key, hash, &cursor); i != MAP_NONE;
+         i = map_next(&gw->connection_by_key, hash, &cursor)) {
+        if (x25519_public_equal(&gw->connections[i].wg.remote, key)) {
+            return &gw->connections[i];
+        }
+    }
+    return NULL;
+}
+
+void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
+{
+    uint32_t index = (uint32_t)(c - gw->connections);
+    if (c->dirty) {
+        return;
+    }
+    c->dirty = true;
+    c->dirty_next = GATEWAY_NONE;
+    if (gw->dirty_connections.first == GATEWAY_NONE) {
+        gw->dirty_connections.first = index;
+    } else {
+        gw->connections[gw->dirty_connections.last].dirty_next = index;
+    }
+    gw->dirty_connections.last = index;
+}
+
+/* ---- candidates ---- */
+
+void gateway_connection_offer(struct gateway *gw, struct gateway_connection *c,
+                              const struct ice_candidate *candidate)
+{
+    struct ice_candidate local = *candidate;
+    enum err err = ice_agent_add_local(&c->ice, &local, gw->now.boot);
+    if (err == ERR_NONE) {
+        gateway_signal_add(gw, c, &local);
+        gateway_trace_client(gw, EV_CANDIDATE_LOCAL, c, "");
+    } else if (err == ERR_FULL) {
+        gateway_drop(gw, DROP_ICE_FULL, NULL);
+    }
+    gateway_connection_touch(gw, c);
+}
+
+void gateway_connection_withdraw(struct gateway *gw, struct gateway_connection *c,
+                                 const struct ice_candidate *candidate)
+{
+    if (ice_agent_invalidate_local(&c->ice, candidate, gw->now.boot)) {
+        gateway_signal_remove(gw, c, candidate);
+    }
+    gateway_connection_events(gw, c);
+}
+
+/* Offers what one relay has: relayed candidates only, or the others only. */
+static void offer_from(struct gateway *gw, struct gateway_connection *c, uint32_t relay,
+                       bool relayed)
+{
+    struct turn_candidate candidate;
+    uint32_t cursor = 0;
+    while (turn_client_candidate(&gw->relays[relay].turn, &cursor, &candidate)) {
+        bool is_relayed = candidate.kind == TURN_CANDIDATE_RELAYED;
+        if (is_relayed != relayed || !ice_address_is_valid(&candidate.addr.ip)) {
+            continue;
+        }
+        struct ice_candidate ice =
+            is_relayed ? ice_candidate_relay(&candidate.addr, candidate.server_family)
+            : candidate.kind == TURN_CANDIDATE_HOST
+                ? ice_candidate_host(&candidate.addr)
+                : ice_candidate_srflx(&candidate.addr, &candidate.base);
+        gateway_connection_offer(gw, c, &ice);
+    }
+}
+
+void gateway_connection_offer_relay(struct gateway *gw, struct gateway_connection *c)
+{
+    if (gateway_relay_is_used(gw, c->relay)) {
+        offer_from(gw, c, c->relay, true);
+    }
+}
+
+static void offer_all(struct gateway *gw, struct gateway_connection *c)
+{
+    for (uint32_t r = 0; r < gw->limits.relays; r++) {
+        if (gw->relays[r].used && !gw->relays[r].closing) {
+            offer_from(gw, c, r, false);
+        }
+    }
+    gateway_connection_offer_relay(gw, c);
+}
+
+/* Tells the peer all our candidates again: it may have lost its half of the connection. */
+static void offer_again(struct gateway *gw, struct gateway_connection *c)
+{
+    const struct ice_candidate *candidate;
+    size_t cursor = 0;
+    while ((candidate = ice_agent_next_local(&c->ice, &cursor)) != NULL) {
+        gateway_signal_add(gw, c, candidate);
+    }
+}
+
+bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c)
+{
+    c->relay = gateway_relay_choose(gw);
+    if (c->relay == GATEWAY_NONE) {
+        return false;
+    }
+    gateway_connection_offer_relay(gw, c);
+    gateway_connection_active(gw, c);
+    return true;
+}
+
+static bool is_remote_host(const struct gateway_connection *c, const struct sock_addr *addr)
+{
+    for (uint32_t i = 0; i < c->remote_hosts_count; i++) {
+        if (sock_addr_equal(&c->remote_hosts[i], addr)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
+                                   struct view text)
+{
+    struct ice_candidate candidate;
+    enum drop_reason reason = ice_candidate_parse(text, &candidate);
+    if (reason == DROP_NONE) {
+        reason = ice_agent_add_remote(&c->ice, &candidate, gw->now.boot);
+    }
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, NULL);
+        return;
+    }
+    c->signalled = true;
+    if (candidate.kind == ICE_HOST) {
+        if (c->remote_hosts_count < GATEWAY_REMOTE_HOSTS_MAX &&
+            !is_remote_host(c, &candidate.addr)) {
+            c->remote_hosts[c->remote_hosts_count++] = candidate.addr;
+        }
+    } else if (gateway_relay_is_used(gw, c->relay)) {
+        turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
+        gateway_relay_touch(gw, c->relay);
+    }
+    struct ice_candidate guesses[ICE_OPTIMISTIC_MAX];
+    (void)ice_agent_add_optimistic(&c->ice, guesses, gw->now.boot);
+    gateway_connection_active(gw, c);
+    ice_agent_handle_timeout(&c->ice, gw->now.boot);
+    gateway_connection_events(gw, c);
+}
+
+void gateway_connection_remove_remote(struct gateway *gw, struct gateway_connection *c,
+                                      struct view text)
+{
+    struct ice_candidate candidate;
+    enum drop_reason reason = ice_candidate_parse(text, &candidate);
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, NULL);
+        return;
+    }
+    (void)ice_agent_invalidate_remote(&c->ice, &candidate, gw->now.boot);
+    gateway_connection_active(gw, c);
+    ice_agent_handle_timeout(&c->ice, gw->now.boot);
+    gateway_connection_events(gw, c);
+}
+
+/* ---- beginning and end ---- */
+
+static bool bytes_equal(const uint8_t *at, size_t len, struct view view)
+{
+    return view_equal((struct view){at, len}, view);
+}
+
+/* Equal credentials and key: the same connection (spec/connectivity.md section 6.3). */
+static bool is_same(const struct gateway_connection *c, const struct gateway_offer *offer)
+{
+    const struct ice_agent *ice = &c->ice;
+    return x25519_public_equal(&c->wg.remote, &offer->key) &&
+           bytes_equal(ice->local_ufrag, ice->local_ufrag_size, offer->ice.local_ufrag) &&
+           bytes_equal(ice->local_password, ice->local_password_size, offer->ice.local_password) &&
+           bytes_equal(ice->remote_ufrag, ice->remote_ufrag_size, offer->ice.remote_ufrag) &&
+           bytes_equal(ice->remote_password, ice->remote_password_size, offer->ice.remote_password);
+}
+
+static bool credentials_fit(const struct gateway_credentials *ice)
+{
+    return ice->local_ufrag.len >= 1 && ice->local_ufrag.len <= ICE_UFRAG_SIZE_MAX &&
+           ice->remote_ufrag.len >= 1 && ice->remote_ufrag.len <= ICE_UFRAG_SIZE_MAX &&
+           ice->local_password.len >= 1 && ice->local_password.len <= ICE_PASSWORD_SIZE_MAX &&
+           ice->remote_password.len >= 1 && ice->remote_password.len <= ICE_PASSWORD_SIZE_MAX;
+}
+
+static void release(struct gateway *gw, struct gateway_connection *c)
+{
+    uint32_t index = (uint32_t)(c - gw->connections);
+    (void)map_remove(&gw->connection_by_ufrag, c->ufrag_hash, index);
+    (void)map_remove(&gw->connection_by_key, c->key_hash, index);
+    heap_set(&gw->timers, index, TIME_NEVER);
+    wg_peer_wipe(&c->wg);
+    c->used = false;
+    c->signals_count = 0;
+    c->held_count = 0;
+    gw->connections_count--;
+}
+
+void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, enum trace_id event,
+                              const char *why)
+{
+    ASSERT(c->used);
+    gateway_trace_client(gw, event, c, why);
+    release(gw, c);
+}
+
+static void start_ice(struct gateway *gw, struct gateway_connection *c,
+                      const struct gateway_credentials *ice)
+{
+    struct ice_agent_config config = {
+        .controlling = false,
+        .local_ufrag = ice->local_ufrag,
+        .local_password = ice->local_password,
+        .remote_ufrag = ice->remote_ufrag,
+        .remote_password = ice->remote_password,
+        .tie_breaker = rng_u64(&gw->rng),
+        .timing = ICE_TIMING_GATEWAY,
+        .timing_idle = ICE_TIMING_GATEWAY_IDLE,
+        .txn_tag = (c->id24 ^ gw->id24_mask) << 8 | (rng_u32(&gw->rng) & 0xffU),
+    };
+    ice_agent_init(&c->ice, &config, &gw->rng, gw->now.boot);
+}
+
+static enum err start_wg(struct gateway *gw, struct gateway_connection *c,
+                         const struct gateway_offer *offer)
+{
+    struct wg_peer_config config = {
+        .remote = offer->key,
+        .psk = offer->psk,
+        .id = c->id24,
+        .role = WG_ROLE_GATEWAY,
+        .era = WG_ERA_OURS,
+        .persistent_keepalive_s = 0,
+        .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+    };
+    enum err err = wg_peer_init(&c->wg, &gw->wg, &config, gw->now.boot);
+    wg_psk_wipe(&config.psk);
+    return err;
+}
+
+static void clear_fields(struct gateway *gw, struct gateway_connection *c)
+{
+    c->idle = false;
+    c->confirmed = false;
+    c->signalled = false;
+    c->has_path = false;
+    c->created_at = gw->now.boot;
+    c->active_at = gw->now.boot;
+    c->disconnected_at = TIME_NEVER;
+    c->signals_count = 0;
+    c->held_first = 0;
+    c->held_count = 0;
+    c->remote_hosts_count = 0;
+}
+
+static enum err create(struct gateway *gw, const struct gateway_offer *offer, uint32_t relay)
+{
+    uint32_t index = policy_client_index(offer->policy_client);
+    struct gateway_connection *c = &gw->connections[index];
+    if (c->used) {
+        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "replaced");
+    }
+    c->generation++;
+    c->id24 = make_id(gw, index, c->generation);
+    c->policy_client = offer->policy_client;
+    c->client = offer->client;
+    c->relay = relay;
+    clear_fields(gw, c);
+    if (start_wg(gw, c, offer) != ERR_NONE) {
+        return ERR_CRYPTO;
+    }
+    start_ice(gw, c, &offer->ice);
+    c->ufrag_hash = gateway_hash(gw, offer->ice.local_ufrag);
+    c->key_hash = gateway_hash(gw, VIEW_OF(offer->key.bytes));
+    bool stored = map_insert(&gw->connection_by_ufrag, c->ufrag_hash, index) &&
+                  map_insert(&gw->connection_by_key, c->key_hash, index);
+    ASSERT(stored);
+    c->used = true;
+    gw->connections_count++;
+    gateway_trace_client(gw, EV_CONNECTION_NEW, c, "");
+    offer_all(gw, c);
+    ice_agent_handle_timeout(&c->ice, gw->now.boot);
+    gateway_connection_events(gw, c);
+    return ERR_NONE;
+}
+
+/* The client asks for a connection that we believe alive: it may have lost its half, or our path
+ * may be gone without our noticing. Tell everything again and look whether the relay knows us. */
+static void refresh(struct gateway *gw, struct gateway_connection *c, const struct wg_psk *psk)
+{
+    wg_peer_set_pending_psk(&c->wg, psk);
+    gateway_connection_active(gw, c);
+    if (!gateway_relay_is_used(gw, c->relay)) {
+        (void)gateway_connection_migrate(gw, c);
+    } else {
+        turn_client_refresh(&gw->relays[c->relay].turn, gw->now.boot);
+        gateway_relay_events(gw, c->relay);
+    }
+    offer_again(gw, c);
+    gateway_connection_touch(gw, c);
+}
+
+enum err gateway_connection_upsert(struct gateway *gw, const struct gateway_offer *offer)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, offer->policy_client);
+    if (!credentials_fit(&offer->ice)) {
+        return ERR_ARGUMENT;
+    }
+    if (c != NULL && !offer->replace && is_same(c, offer)) {
+        refresh(gw, c, &offer->psk);
+        return ERR_NONE;
+    }
+    uint32_t relay = gateway_relay_choose(gw);
+    if (relay == GATEWAY_NONE) {
+        return ERR_NO_RELAY;
+    }
+    return create(gw, offer, relay);
+}
+
+/* ---- life ---- */
+
+void gateway_connection_active(struct gateway *gw, struct gateway_connection *c)
+{
+    c->active_at = gw->now.boot;
+    if (c->idle) {
+        c->idle = false;
+        ice_agent_set_idle(&c->ice, false, gw->now.boot);
+        gateway_connection_touch(gw, c);
+    }
+}
+
+void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message)
+{
+    ASSERT(message.len <= WG_INITIATION_SIZE);
+    if (c->held_count == GATEWAY_HELD_MAX) {
+        c->held_first = (c->held_first + 1) % GATEWAY_HELD_MAX; /* the oldest goes */
+        c->held_count--;
+        gateway_drop(gw, DROP_WG_QUEUE, NULL);
+    }
+    struct gateway_held *held = &c->held[(c->held_first + c->held_count) % GATEWAY_HELD_MAX];
+    held->len = (uint16_t)message.len;
+    memcpy(held->bytes, message.at, message.len);
+    c->held_count++;
+    gateway_connection_touch(gw, c);
+}
+
+static void select_path(struct gateway *gw, struct gateway_connection *c,
+                        const struct ice_path *path)
+{
+    c->path = *path;
+    c->has_path = true;
+    gateway_connection_active(gw, c);
+    struct trace_event event = {.event = EV_CONNECTION_PATH,
+                                .at = gw->now,
+                                .id = c->client,
+                                .remote = path->remote,
+                                .value = path->relayed ? 1 : 0};
+    trace_emit(&gw->trace, &event);
+}
+
+void gateway_connection_events(struct gateway *gw, struct gateway_connection *c)
+{
+    struct ice_event event;
+    while (ice_agent_poll_event(&c->ice, &event)) {
+        switch (event.kind) {
+        case ICE_EVENT_SELECTED:
+            select_path(gw, c, &event.path);
+            break;
+        case ICE_EVENT_STATE:
+            if (event.state != ICE_DISCONNECTED) {
+                c->disconnected_at = TIME_NEVER;
+            } else if (instant_is_never(c->disconnected_at)) {
+                c->disconnected_at = gw->now.boot;
+            }
+            break;
+        case ICE_EVENT_DISCOVERED:
+            break;
+        }
+    }
+    gateway_connection_touch(gw, c);
+}
+
+static struct instant candidate_deadline(const struct gateway_connection *c)
+{
+    bool waiting = !c->signalled && !c->has_path && ice_agent_remote_is_empty(&c->ice);
+    return waiting ? instant_add(c->created_at, DURATION_S(GATEWAY_CANDIDATE_TIMEOUT_S))
+                   : TIME_NEVER;
+}
+
+static struct instant disconnect_deadline(const struct gateway_connection *c)
+{
+    return instant_add(c->disconnected_at, DURATION_S(GATEWAY_DISCONNECT_GRACE_S));
+}
+
+static struct instant idle_deadline(const struct gateway_connection *c)
+{
+    bool may_idle = !c->idle && ice_agent_state(&c->ice) == ICE_CONNECTED;
+    return may_idle ? instant_add(c->active_at, DURATION_S(GATEWAY_IDLE_S)) : TIME_NEVER;
+}
+
+void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c)
+{
+    struct instant now = gw->now.boot;
+    if (!c->used) {
+        return;
+    }
+    ice_agent_handle_timeout(&c->ice, now);
+    gateway_connection_events(gw, c);
+    wg_peer_handle_timeout(&c->wg, now, &gw->rng);
+    if (wg_peer_is_expired(&c->wg)) {
+        gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "WireGuard session expired");
+    } else if (instant_reached(now, disconnect_deadline(c))) {
+        gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no path left");
+    } else if (instant_reached(now, candidate_deadline(c))) {
+        gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no candidates from the client");
+    } else if (instant_reached(now, idle_deadline(c))) {
+        c->idle = true;
+        ice_agent_set_idle(&c->ice, true, now);
+    }
+}
+
+static void set_timer(struct gateway *gw, struct gateway_connection *c)
+{
+    struct instant at = ice_agent_poll_timeout(&c->ice).at;
+    at = instant_min(at, wg_peer_poll_timeout(&c->wg).at);
+    at = instant_min(at, candidate_deadline(c));
+    at = instant_min(at, disconnect_deadline(c));
+    at = instant_min(at, idle_deadline(c));
+    heap_set(&gw->timers, (uint32_t)(c - gw->connections), at);
+}
+
+/* ---- output ---- */
+
+/* Wraps a control message for the relay into the scratch memory. False without a channel. */
+static bool through_relay(struct gateway *gw, struct gateway_connection *c,
+                          const struct sock_addr *peer, struct view bytes,
+                          struct gateway_output *out)
+{
+    uint16_t number;
+    if (!gateway_relay_is_used(gw, c->relay) || is_remote_host(c, peer)) {
+        return false;
+    }
+    struct turn_client *turn = &gw->relays[c->relay].turn;
+    bool bound = turn_client_channel(turn, peer, gw->now.boot, &number);
+    gateway_relay_touch(gw, c->relay);
+    if (!bound) {
+        return false;
+    }
+    ASSERT(bytes.len + CHANNEL_DATA_HEADER_SIZE <= sizeof(gw->scratch));
+    channel_data_put_header(gw->scratch, number, bytes.len);
+    memcpy(gw->scratch + CHANNEL_DATA_HEADER_SIZE, bytes.at, bytes.len);
+    turn_client_note_sent(turn, gw->now.boot);
+    out->u.train.remote = turn_client_active_server(turn);
+    out->u.train.bytes = (struct view){gw->scratch, bytes.len + CHANNEL_DATA_HEADER_SIZE};
+    return out->u.train.remote.ip.family != IP_NONE;
+}
+
+static bool send_control(struct gateway *gw, struct gateway_connection *c,
+                         const struct ice_path *path, struct view bytes, struct gateway_output *out)
+{
+    *out = (struct gateway_output){.kind = GATEWAY_OUT_TRAIN};
+    if (path->relayed) {
+        if (!through_relay(gw, c, &path->remote, bytes, out)) {
+            gateway_drop(gw, DROP_NO_CHANNEL, &path->remote);
+            return false;
+        }
+        return true;
+    }
+    out->u.train.local = path->local;
+    out->u.train.remote = path->remote;
+    out->u.train.bytes = bytes;
+    return true;
+}
+
+static bool poll_ice(struct gateway *gw, struct gateway_connection *c, struct gateway_output *out)
+{
+    struct ice_transmit transmit;
+    while (ice_agent_poll_transmit(&c->ice, &transmit)) {
+        struct ice_path path = {transmit.local, transmit.remote, transmit.relayed};
+        if (send_control(gw, c, &path, transmit.bytes, out)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool poll_wg(struct gateway *gw, struct gateway_connection *c, struct gateway_output *out)
+{
+    while (c->has_path && c->held_count > 0) {
+        const struct gateway_held *held = &c->held[c->held_first];
+        c->held_first = (c->held_first + 1) % GATEWAY_HELD_MAX;
+        c->held_count--;
+        if (send_control(gw, c, &c->path, (struct view){held->bytes, held->len}, out)) {
+            return true;
+        }
+    }
+    uint8_t message[WG_INITIATION_SIZE];
+    size_t len;
+    while ((len = wg_peer_poll_transmit(&c->wg, gw->now.boot, &gw->rng,
+                                        (struct span){message, sizeof(message)})) > 0) {
+        if (c->has_path && send_control(gw, c, &c->path, (struct view){message, len}, out)) {
+            if (!c->path.relayed) { /* keep it beyond this frame */
+                memcpy(gw->scratch, message, len);
+                out->u.train.bytes = (struct view){gw->scratch, len};
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out)
+{
+    while (gw->dirty_connections.first != GATEWAY_NONE) {
+        struct gateway_connection *c = &gw->connections[gw->dirty_connections.first];
+        if (c->used && (poll_ice(gw, c, out) || poll_wg(gw, c, out))) {
+            return true;
+        }
+        gw->dirty_connections.first = c->dirty_next;
+        c->dirty = false;
+        if (c->used) {
+            set_timer(gw, c);
+        }
+    }
+    return false;
+}
+
+void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c)
+{
+    uint8_t packet[P2P_HEADER_SIZE];
+    size_t len = p2p_encode_goodbye((struct span){packet, sizeof(packet)});
+    if (len > 0 && c->has_path && wg_peer_has_session(&c->wg, gw->now.boot)) {
+        gateway_seal_packet(gw, c, (struct view){packet, len});
+        gateway_seal_flush(gw);
+    }
+}

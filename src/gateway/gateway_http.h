@@ -1,0 +1,54 @@
+/* gateway_http: the health and metrics endpoint, one request a connection.
+ *
+ * GET or HEAD /healthz answers 200 with an empty body, always; /readyz 200 or 503; /metrics the
+ * counters as text. Other methods 405, other paths 404, anything that is not HTTP/1.x 400.
+ * Source: spec/portal.md sections 9.6 and 10.6.
+ * Memory: a fixed table inside the gateway; a full one closes the newcomer.
+ */
+#ifndef GATEWAY_HTTP_H
+#define GATEWAY_HTTP_H
+
+#include "gateway/gateway.h"
+
+#define GATEWAY_HTTP_STREAMS_MAX 8U /* health checks are short; more at once is no health check */
+#define GATEWAY_HTTP_REQUEST_MAX 2048U  /* bytes of request line and headers */
+#define GATEWAY_HTTP_ANSWER_MAX  20480U /* bytes; the metrics text is the largest */
+#define GATEWAY_HTTP_IDLE_S      10U    /* a connection that says nothing is closed */
+
+struct gateway_http_stream {
+    uint32_t stream; /* 0: free */
+    struct instant opened_at;
+    uint16_t request_used;
+    bool answering;
+    bool blocked; /* waits for a WRITABLE event */
+    uint32_t answer_len;
+    uint32_t answer_sent;
+    uint8_t request[GATEWAY_HTTP_REQUEST_MAX];
+    uint8_t answer[GATEWAY_HTTP_ANSWER_MAX];
+};
+
+struct gateway_http {
+    struct gateway_http_stream streams[GATEWAY_HTTP_STREAMS_MAX];
+    uint32_t refused[GATEWAY_HTTP_STREAMS_MAX]; /* newcomers to close */
+    uint32_t refused_count;
+};
+
+/* What the endpoint reports; filled by the gateway when a request is answered. */
+struct gateway_http_facts {
+    const struct gateway_counters *counters;
+    const struct gateway_limits *limits;
+    bool portal_joined;
+};
+
+/* Takes one event of an accepted stream. Answers are built from `facts` at once. */
+void gateway_http_handle(struct gateway_http *http, const struct gateway_stream_event *event,
+                         const struct gateway_http_facts *facts, struct instant now);
+/* True when `stream` belongs to this endpoint. */
+MUST_USE bool gateway_http_owns(const struct gateway_http *http, uint32_t stream);
+void gateway_http_sent(struct gateway_http *http, uint32_t stream, size_t taken);
+/* Next STREAM_SEND or STREAM_CLOSE; false when there is none. */
+MUST_USE bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out);
+void gateway_http_handle_timeout(struct gateway_http *http, struct instant now);
+MUST_USE struct wake gateway_http_poll_timeout(const struct gateway_http *http);
+
+#endif /* GATEWAY_HTTP_H */

@@ -1,0 +1,408 @@
+/* gateway_internal: the parts of a gateway and what they ask of each other. Private to
+ * src/gateway/.
+ *
+ *   gateway.c            the face: init, timeouts, which output comes next
+ *   gateway_relay.c      the table of relays and what their loss means
+ *   gateway_connection.c one connection a client: ICE, WireGuard, path, idle, end
+ *   gateway_signal.c     candidates on their way to the portal
+ *   gateway_control.c    what the portal's messages do
+ *   gateway_net.c        UDP -> tunnel -> TUN
+ *   gateway_tun.c        TUN -> tunnel -> UDP
+ *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
+ *   gateway_http.c       health and metrics
+ *
+ * A connection has the index of its client in the policy's table; the 24-bit id of its WireGuard
+ * indices is a keyed permutation of (generation, index), so that a received index leads to the
+ * connection without a table (spec/performance.md section 5.1).
+ */
+#ifndef GATEWAY_INTERNAL_H
+#define GATEWAY_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/heap.h"
+#include "base/map.h"
+#include "base/siphash.h"
+#include "crypto/aead.h"
+#include "dns/dns_name.h"
+#include "gateway/gateway.h"
+#include "gateway/gateway_http.h"
+#include "ice/ice_agent.h"
+#include "p2p/p2p.h"
+#include "packet/packet_segment.h"
+#include "policy/policy.h"
+#include "portal/portal_client.h"
+#include "turn/turn_client.h"
+#include "wg/wg_peer.h"
+
+#define GATEWAY_NONE UINT32_MAX
+
+/* ---- bounds ---- */
+
+#define GATEWAY_SIGNALS_MAX      24U   /* held per connection: 16 local candidates, then removals */
+#define GATEWAY_HELD_MAX         8U    /* handshake messages that wait for a path, per connection */
+#define GATEWAY_REMOTE_HOSTS_MAX 16U   /* remote host candidates remembered per connection */
+#define GATEWAY_JOBS_MAX         64U   /* changes that concern all connections */
+#define GATEWAY_JOB_SLICE        256U  /* connections looked at per slice, well under 1 ms */
+#define GATEWAY_TIMER_BUDGET     1024U /* due records per call */
+#define GATEWAY_AEAD_BATCH       256U  /* messages sealed or opened together */
+#define GATEWAY_TUN_BATCH_MAX    64U   /* packets of one gateway_handle_tun() */
+#define GATEWAY_TRAINS_MAX       (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
+#define GATEWAY_TUN_OUT_MAX      4096U  /* packets of one gateway_handle_udp() */
+#define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
+#define GATEWAY_TRAIN_BYTES      65000U /* under 65 535 with all headers */
+/* ChannelData and WireGuard headers, tag, and the headers that cutting repeats. */
+#define GATEWAY_SEGMENT_OVERHEAD (CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD + 80U)
+#define GATEWAY_TX_SIZE                                                                            \
+    (GATEWAY_TUN_BATCH_MAX *                                                                       \
+     (GATEWAY_SUPERPACKET_MAX + PACKET_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD))
+
+#define GATEWAY_CANDIDATE_TIMEOUT_S 10U /* spec/connectivity.md section 6.7 */
+#define GATEWAY_DISCONNECT_GRACE_S  2U  /* section 6.7, head */
+#define GATEWAY_IDLE_S              20U /* section 6.7, head */
+#define GATEWAY_RESOLVE_TIMEOUT_S   10U /* spec/dataplane.md section 1.3 */
+#define GATEWAY_RESOLVED_MAX        64U /* addresses kept of one name */
+#define GATEWAY_CACHE_TTL_MAX_S     3600U
+#define GATEWAY_SHUTDOWN_S          1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
+
+#define GATEWAY_DNS_PORT            53535U /* spec/dataplane.md section 8.4 */
+
+/* ---- relays ---- */
+
+struct gateway_relay {
+    bool used;
+    bool failed;  /* gave up for now; the client tries again by itself */
+    bool closing; /* its allocation is being given back */
+    bool dirty;
+    uint32_t dirty_next;
+    struct uuid id;
+    struct turn_client turn;
+};
+
+/* ---- connections ---- */
+
+struct gateway_signal {
+    struct ice_candidate candidate;
+    bool removed;
+};
+
+struct gateway_held {
+    uint16_t len;
+    uint8_t bytes[WG_INITIATION_SIZE];
+};
+
+struct gateway_connection {
+    bool used;
+    bool dirty;      /* in the list of connections that may have something to send */
+    bool signal_due; /* in the list of connections with held candidates */
+    bool idle;
+    bool confirmed; /* the tunnel has carried a packet */
+    bool signalled; /* the peer has told at least one candidate */
+    bool has_path;
+    uint32_t dirty_next;
+    uint32_t signal_next;
+    uint32_t generation;
+    uint32_t id24;
+    uint32_t relay; /* whose candidates we offer; GATEWAY_NONE while there is none */
+    uint32_t policy_client;
+    uint64_t ufrag_hash;
+    uint64_t key_hash;
+    struct uuid client;
+    struct ice_path path;
+    struct instant created_at;
+    struct instant active_at;       /* last packet in either direction */
+    struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
+    uint32_t signals_count;
+    struct gateway_signal signals[GATEWAY_SIGNALS_MAX];
+    uint32_t held_first;
+    uint32_t held_count;
+    struct gateway_held held[GATEWAY_HELD_MAX];
+    uint32_t remote_hosts_count;
+    struct sock_addr remote_hosts[GATEWAY_REMOTE_HOSTS_MAX];
+    struct ice_agent ice;
+    struct wg_peer wg;
+};
+
+/* A change that every connection must see, worked off in slices. */
+enum gateway_job_kind {
+    GATEWAY_JOB_ADD,        /* offer `candidate` (of `relay`, if it is a relayed one) */
+    GATEWAY_JOB_INVALIDATE, /* take `candidate` back */
+    GATEWAY_JOB_MIGRATE,    /* find another relay for the users of `relay` */
+};
+
+struct gateway_job {
+    enum gateway_job_kind kind;
+    uint32_t relay;
+    uint32_t cursor; /* next connection */
+    struct ice_candidate candidate;
+};
+
+/* ---- lookups ---- */
+
+struct gateway_resolve {
+    bool used;
+    bool due[2];  /* the lookup still has to be handed out; [0] A, [1] AAAA */
+    bool open[2]; /* the answer is awaited */
+    bool failed[2];
+    bool silent; /* of a deprecated portal message: nobody waits for a DomainStatus */
+    uint32_t id[2];
+    uint32_t policy_client;
+    struct uuid resource;
+    struct dns_name name; /* in the client's case; echoed */
+    struct instant deadline;
+    uint32_t proxies_count;
+    struct ip_addr proxies[P2P_PROXY_IPS_MAX];
+    uint32_t addresses_count;
+    struct ip_addr addresses[GATEWAY_RESOLVED_MAX];
+    uint32_t ttl_s;
+};
+
+struct gateway_cached {
+    bool used;
+    uint64_t hash;
+    struct dns_name name; /* lower case */
+    struct instant expires_at;
+    struct instant used_at;
+    uint32_t addresses_count;
+    struct ip_addr addresses[GATEWAY_RESOLVED_MAX];
+};
+
+/* ---- outputs of the data path ---- */
+
+struct gateway_train_record {
+    struct gateway_train train;
+    uint32_t segments;
+    bool closed; /* nothing may join any more */
+};
+
+struct gateway_tun_record {
+    struct view bytes;
+    struct gateway_offload offload;
+};
+
+struct gateway_open_slot {
+    struct wg_open open;
+    uint32_t connection;
+    uint32_t generation;
+    uint8_t ecn;
+    struct sock_addr remote;
+};
+
+/* A queue of table indices, linked inside the records; GATEWAY_NONE when empty. */
+struct gateway_list {
+    uint32_t first;
+    uint32_t last;
+};
+
+struct gateway {
+    struct gateway_limits limits;
+    struct trace trace;
+    struct rng rng;
+    struct siphash_key hash_key;
+    struct gateway_counters counters;
+    struct clock_pair now; /* of the input being handled */
+    bool nat64_translate;
+    uint32_t next_id;
+    uint32_t id24_mask; /* txn tags are the WireGuard id under this mask */
+
+    struct wg_node wg;
+    struct aead_backend aead;
+    struct policy *policy;
+    struct portal_client portal;
+    struct gateway_http http;
+    bool portal_joined;
+
+    struct gateway_relay *relays;
+    uint32_t relays_count;
+    struct map relay_by_server; /* hash of a server address -> relay */
+    struct gateway_list dirty_relays;
+
+    struct gateway_connection *connections;
+    uint32_t connections_count;
+    struct map connection_by_ufrag;
+    struct map connection_by_key;
+    struct gateway_list dirty_connections;
+    struct gateway_list signal_connections;
+    struct heap timers; /* connections, then relays */
+
+    struct gateway_job jobs[GATEWAY_JOBS_MAX];
+    uint32_t jobs_first;
+    uint32_t jobs_count;
+
+    struct gateway_resolve *resolves;
+    uint32_t resolves_count;
+    struct map resolve_by_id;
+    uint32_t resolve_due; /* records with a lookup to hand out */
+    struct gateway_cached *cache;
+    struct map cache_by_name;
+
+    uint8_t *tx; /* sealed messages of the current input */
+    size_t tx_used;
+    struct gateway_train_record *trains;
+    uint32_t trains_count;
+    uint32_t trains_next;
+    struct gateway_tun_record *tun_out;
+    uint32_t tun_count;
+    uint32_t tun_next;
+    struct gateway_tun_group tun_group; /* the one handed out last */
+    struct aead_item seal_items[GATEWAY_AEAD_BATCH];
+    uint32_t seal_count;
+    struct gateway_open_slot *open_slots;
+    struct aead_item open_items[GATEWAY_AEAD_BATCH];
+    uint32_t open_count;
+    uint8_t scratch[2048]; /* one control message being handed out */
+    uint8_t signal_text[GATEWAY_SIGNALS_MAX][ICE_CANDIDATE_TEXT_SIZE_MAX];
+
+    struct gateway_tun_config tun_config;
+    bool tun_config_due;
+    uint32_t listens_due; /* bit per enum gateway_listener */
+    struct sock_addr health;
+    bool shutting_down;
+    struct instant shutdown_at;
+    bool exit_due;
+    int exit_code;
+    const char *exit_reason;
+};
+
+/* ---- gateway.c ---- */
+
+/* Starts the handling of an input: takes the time and clears the outputs of the last one. */
+void gateway_begin(struct gateway *gw, struct clock_pair now);
+void gateway_drop(struct gateway *gw, enum drop_reason reason, const struct sock_addr *remote);
+void gateway_trace_client(struct gateway *gw, enum trace_id event,
+                          const struct gateway_connection *c, const char *text);
+uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
+
+/* ---- gateway_relay.c ---- */
+
+/* Takes one relay of the portal; both addresses merged, credentials of the last entry. */
+void gateway_relay_update(struct gateway *gw, const struct uuid *id,
+                          const struct turn_client_config *config);
+void gateway_relay_remove(struct gateway *gw, const struct uuid *id);
+/* Forces a refresh of every relay that is not listed in `kept` (bit per relay). */
+void gateway_relay_refresh_others(struct gateway *gw, const bool *kept);
+/* Which relay has this server address; GATEWAY_NONE. */
+uint32_t gateway_relay_of(const struct gateway *gw, const struct sock_addr *server);
+uint32_t gateway_relay_find(const struct gateway *gw, const struct uuid *id);
+/* True while `relay` may be spoken to. */
+MUST_USE bool gateway_relay_is_used(const struct gateway *gw, uint32_t relay);
+/* Chooses a relay for a connection, GATEWAY_NONE when there is none. */
+uint32_t gateway_relay_choose(struct gateway *gw);
+void gateway_relay_touch(struct gateway *gw, uint32_t relay);
+/* Works off the events of one relay. */
+void gateway_relay_events(struct gateway *gw, uint32_t relay);
+void gateway_relay_timeout(struct gateway *gw, uint32_t relay);
+MUST_USE bool gateway_relay_poll(struct gateway *gw, struct gateway_output *out);
+/* Reports that no relay is usable, the way the portal understands. */
+void gateway_relay_none_left(struct gateway *gw);
+void gateway_relay_run_jobs(struct gateway *gw);
+void gateway_relay_close_all(struct gateway *gw);
+
+/* ---- gateway_connection.c ---- */
+
+struct gateway_credentials {
+    struct view local_ufrag;
+    struct view local_password;
+    struct view remote_ufrag;
+    struct view remote_password;
+};
+
+struct gateway_offer {
+    uint32_t policy_client;
+    struct uuid client;
+    struct x25519_public key;
+    struct wg_psk psk;
+    struct gateway_credentials ice;
+    bool replace; /* even when an equal connection exists (the deprecated request) */
+};
+
+/* Makes or keeps the connection of a client. ERR_NO_RELAY, ERR_ARGUMENT (credentials out of
+ * bounds), ERR_CRYPTO (unusable public key). */
+MUST_USE enum err gateway_connection_upsert(struct gateway *gw, const struct gateway_offer *offer);
+void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, enum trace_id event,
+                              const char *why);
+/* NULL when the client has no connection. */
+struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client);
+/* By the 24-bit id of a receiver index or transaction tag. */
+struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
+struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
+                                                     const struct x25519_public *key);
+void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c);
+/* Works off ICE events after a call into the agent. */
+void gateway_connection_events(struct gateway *gw, struct gateway_connection *c);
+void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c);
+/* A packet passed: leaves idle, restarts the idle clock. */
+void gateway_connection_active(struct gateway *gw, struct gateway_connection *c);
+void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message);
+void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
+                                   struct view text);
+void gateway_connection_remove_remote(struct gateway *gw, struct gateway_connection *c,
+                                      struct view text);
+void gateway_connection_offer(struct gateway *gw, struct gateway_connection *c,
+                              const struct ice_candidate *candidate);
+void gateway_connection_withdraw(struct gateway *gw, struct gateway_connection *c,
+                                 const struct ice_candidate *candidate);
+/* Gives the connection another relay and offers its candidates; false when there is none. */
+bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c);
+void gateway_connection_offer_relay(struct gateway *gw, struct gateway_connection *c);
+MUST_USE bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out);
+/* Tells the client inside the tunnel that this is the end. */
+void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c);
+
+/* ---- gateway_signal.c ---- */
+
+void gateway_signal_add(struct gateway *gw, struct gateway_connection *c,
+                        const struct ice_candidate *candidate);
+void gateway_signal_remove(struct gateway *gw, struct gateway_connection *c,
+                           const struct ice_candidate *candidate);
+/* Hands held candidates to the portal client while it takes them. */
+void gateway_signal_flush(struct gateway *gw);
+
+/* ---- gateway_control.c ---- */
+
+void gateway_control_message(struct gateway *gw, const struct portal_msg *msg);
+/* Ends what an authorization that is over leaves behind. */
+void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
+                           enum trace_id event);
+
+/* ---- gateway_tun.c ---- */
+
+/* Seals messages for one connection into the transmit memory. */
+struct gateway_sealer {
+    struct gateway_connection *connection;
+    struct wg_seal seal;
+    struct gateway_train head; /* addresses and ECN */
+    uint16_t channel;          /* 0: direct */
+    size_t data_bytes;
+    struct instant now;
+};
+
+/* Reserves `count` counters and the path. DROP_NO_PATH, DROP_NO_CHANNEL, DROP_WG_NO_SESSION. */
+MUST_USE enum drop_reason gateway_seal_begin(struct gateway *gw, struct gateway_connection *c,
+                                             uint32_t count, uint8_t ecn,
+                                             struct gateway_sealer *sealer);
+/* Room for a plaintext of `len` bytes, to be filled before gateway_seal_commit(). */
+uint8_t *gateway_seal_room(struct gateway *gw, struct gateway_sealer *sealer, size_t len);
+void gateway_seal_commit(struct gateway *gw, struct gateway_sealer *sealer, uint8_t *plaintext,
+                         size_t len);
+void gateway_seal_end(struct gateway *gw, struct gateway_sealer *sealer);
+/* Runs the AEAD over everything committed. */
+void gateway_seal_flush(struct gateway *gw);
+/* Seals one whole packet for `c`; refusals are counted. */
+void gateway_seal_packet(struct gateway *gw, struct gateway_connection *c, struct view packet);
+/* Sends one message as it is to where it came from. */
+void gateway_send_raw(struct gateway *gw, const struct gateway_train *to, uint32_t relay,
+                      struct view message);
+void gateway_tun_emit(struct gateway *gw, struct view bytes);
+
+/* ---- gateway_resolve.c ---- */
+
+void gateway_resolve_control(struct gateway *gw, struct gateway_connection *c, struct view packet);
+/* Starts resolving for a deprecated portal message that carries the proxy addresses itself. */
+void gateway_resolve_legacy(struct gateway *gw, uint32_t policy_client, const struct uuid *resource,
+                            const struct portal_domain *domain);
+void gateway_resolve_answer(struct gateway *gw, const struct gateway_lookup_answer *answer);
+void gateway_resolve_timeout(struct gateway *gw);
+MUST_USE struct wake gateway_resolve_poll_timeout(const struct gateway *gw);
+MUST_USE bool gateway_resolve_poll(struct gateway *gw, struct gateway_output *out);
+
+#endif /* GATEWAY_INTERNAL_H */

@@ -1,0 +1,354 @@
+#include "gateway/gateway_internal.h"
+
+#include <string.h>
+
+static uint64_t id_hash(const struct gateway *gw, uint32_t id)
+{
+    uint8_t bytes[4];
+    store_le32(bytes, id);
+    return gateway_hash(gw, VIEW_OF(bytes));
+}
+
+/* ---- the cache: successful answers for as long as their TTL says ---- */
+
+static struct gateway_cached *cache_find(struct gateway *gw, const struct dns_name *lower)
+{
+    uint64_t hash = gateway_hash(gw, dns_name_wire(lower));
+    uint32_t cursor = 0;
+    for (uint32_t i = map_next(&gw->cache_by_name, hash, &cursor); i != MAP_NONE;
+         i = map_next(&gw->cache_by_name, hash, &cursor)) {
+        struct gateway_cached *entry = &gw->cache[i];
+        if (dns_name_equal(&entry->name, lower)) {
+            entry->used_at = gw->now.boot;
+            return instant_reached(gw->now.boot, entry->expires_at) ? NULL : entry;
+        }
+    }
+    return NULL;
+}
+
+/* The place for a name: its own, a free one, or that of the entry used longest ago. */
+static uint32_t cache_place(struct gateway *gw, const struct dns_name *lower, uint64_t hash)
+{
+    uint32_t cursor = 0;
+    for (uint32_t i = map_next(&gw->cache_by_name, hash, &cursor); i != MAP_NONE;
+         i = map_next(&gw->cache_by_name, hash, &cursor)) {
+        if (dns_name_equal(&gw->cache[i].name, lower)) {
+            return i;
+        }
+    }
+    uint32_t oldest = 0;
+    for (uint32_t i = 0; i < gw->limits.dns_cache; i++) {
+        if (!gw->cache[i].used) {
+            return i;
+        }
+        if (gw->cache[i].used_at.ns < gw->cache[oldest].used_at.ns) {
+            oldest = i;
+        }
+    }
+    return oldest;
+}
+
+static void cache_store(struct gateway *gw, const struct gateway_resolve *r)
+{
+    if (gw->limits.dns_cache == 0 || r->addresses_count == 0 || r->ttl_s == 0) {
+        return;
+    }
+    struct dns_name lower = dns_name_lower(&r->name);
+    uint64_t hash = gateway_hash(gw, dns_name_wire(&lower));
+    uint32_t place = cache_place(gw, &lower, hash);
+    struct gateway_cached *entry = &gw->cache[place];
+    if (entry->used) {
+        (void)map_remove(&gw->cache_by_name, entry->hash, place);
+    }
+    uint32_t ttl = r->ttl_s < GATEWAY_CACHE_TTL_MAX_S ? r->ttl_s : GATEWAY_CACHE_TTL_MAX_S;
+    entry->used = true;
+    entry->hash = hash;
+    entry->name = lower;
+    entry->used_at = gw->now.boot;
+    entry->expires_at = instant_add(gw->now.boot, DURATION_S(ttl));
+    entry->addresses_count = r->addresses_count;
+    memcpy(entry->addresses, r->addresses, r->addresses_count * sizeof(r->addresses[0]));
+    bool stored = map_insert(&gw->cache_by_name, hash, place);
+    ASSERT(stored);
+}
+
+/* ---- the end of a request ---- */
+
+static void trace_name_event(struct gateway *gw, enum trace_id id, const struct gateway_resolve *r)
+{
+    uint8_t text[DNS_NAME_TEXT_SIZE_MAX];
+    struct writer w = writer_of((struct span){text, sizeof(text)});
+    const struct uuid *client = policy_client_id(gw->policy, r->policy_client);
+    struct trace_event event = {.event = id, .at = gw->now, .value = r->addresses_count};
+    if (client != NULL) {
+        event.id = *client;
+    }
+    dns_name_put(&w, &r->name);
+    event.text = writer_view(&w);
+    trace_emit(&gw->trace, &event);
+}
+
+static void send_status(struct gateway *gw, uint32_t policy_client, const struct uuid *resource,
+                        const struct dns_name *domain, bool active)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, policy_client);
+    struct p2p_domain_status status = {*resource, *domain, active};
+    uint8_t packet[P2P_PACKET_SIZE_MAX];
+    size_t len = p2p_encode_domain_status((struct span){packet, sizeof(packet)}, &status);
+    if (c != NULL && len > 0) {
+        gateway_seal_packet(gw, c, (struct view){packet, len});
+        gateway_seal_flush(gw);
+    }
+}
+
+/* Ends a request: maps what was found and tells the client. `timed_out` is the one failure; names
+ * without addresses are active (spec/dataplane.md section 2.5). */
+static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
+{
+    struct policy_assign request = {
+        .resource = r->resource,
+        .domain = &r->name,
+        .proxies = r->proxies,
+        .proxies_count = r->proxies_count,
+        .resolved = r->addresses,
+        .resolved_count = r->addresses_count,
+    };
+    uint32_t refused = 0;
+    enum policy_status status = POLICY_INACTIVE;
+    if (!timed_out) {
+        status = policy_assign(gw->policy, r->policy_client, &request, gw->now, &refused);
+    }
+    gw->counters.drops[DROP_DNS_FORBIDDEN] += refused;
+    trace_name_event(gw, EV_DNS_DONE, r);
+    if (!r->silent) {
+        send_status(gw, r->policy_client, &r->resource, &r->name, status == POLICY_ACTIVE);
+    }
+    for (int t = 0; t < 2; t++) {
+        if (r->open[t] || r->due[t]) {
+            (void)map_remove(&gw->resolve_by_id, id_hash(gw, r->id[t]),
+                             (uint32_t)(r - gw->resolves));
+        }
+        gw->resolve_due -= r->due[t] ? 1 : 0;
+        r->open[t] = false;
+        r->due[t] = false;
+    }
+    r->used = false;
+    gw->resolves_count--;
+}
+
+/* ---- the beginning of a request ---- */
+
+static struct gateway_resolve *take_record(struct gateway *gw)
+{
+    for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count < gw->limits.lookups; i++) {
+        if (!gw->resolves[i].used) {
+            return &gw->resolves[i];
+        }
+    }
+    return NULL;
+}
+
+static void start(struct gateway *gw, struct gateway_resolve *r)
+{
+    struct dns_name lower = dns_name_lower(&r->name);
+    const struct gateway_cached *cached = cache_find(gw, &lower);
+    trace_name_event(gw, EV_DNS_QUERY, r);
+    r->used = true;
+    gw->resolves_count++;
+    if (cached != NULL) {
+        r->addresses_count = cached->addresses_count;
+        memcpy(r->addresses, cached->addresses,
+               cached->addresses_count * sizeof(cached->addresses[0]));
+        finish(gw, r, false);
+        return;
+    }
+    r->deadline = instant_add(gw->now.boot, DURATION_S(GATEWAY_RESOLVE_TIMEOUT_S));
+    for (int t = 0; t < 2; t++) {
+        r->id[t] = gw->next_id++;
+        r->due[t] = true;
+        gw->resolve_due++;
+        bool stored =
+            map_insert(&gw->resolve_by_id, id_hash(gw, r->id[t]), (uint32_t)(r - gw->resolves));
+        ASSERT(stored);
+    }
+}
+
+static void reset(struct gateway_resolve *r, uint32_t policy_client, const struct uuid *resource,
+                  const struct dns_name *name)
+{
+    memset(r->due, 0, sizeof(r->due));
+    memset(r->open, 0, sizeof(r->open));
+    memset(r->failed, 0, sizeof(r->failed));
+    r->silent = false;
+    r->policy_client = policy_client;
+    r->resource = *resource;
+    r->name = *name;
+    r->proxies_count = 0;
+    r->addresses_count = 0;
+    r->ttl_s = UINT32_MAX;
+}
+
+static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c,
+                                const struct p2p_assigned_ips *msg)
+{
+    struct policy_assign request = {
+        .resource = msg->resource,
+        .domain = &msg->domain,
+        .proxies = msg->proxy_ips,
+        .proxies_count = msg->proxy_ips_count,
+    };
+    if (policy_check_assign(gw->policy, c->policy_client, &request, gw->now) == POLICY_INACTIVE) {
+        send_status(gw, c->policy_client, &msg->resource, &msg->domain, false);
+        return;
+    }
+    struct gateway_resolve *r = take_record(gw);
+    if (r == NULL) { /* an answer beats silence: the client would go on buffering */
+        gateway_drop(gw, DROP_P2P_BUSY, NULL);
+        send_status(gw, c->policy_client, &msg->resource, &msg->domain, false);
+        return;
+    }
+    reset(r, c->policy_client, &msg->resource, &msg->domain);
+    r->proxies_count = msg->proxy_ips_count;
+    memcpy(r->proxies, msg->proxy_ips, msg->proxy_ips_count * sizeof(msg->proxy_ips[0]));
+    start(gw, r);
+}
+
+void gateway_resolve_legacy(struct gateway *gw, uint32_t policy_client, const struct uuid *resource,
+                            const struct portal_domain *domain)
+{
+    struct dns_name name;
+    struct gateway_resolve *r = take_record(gw);
+    if (r == NULL || !dns_name_parse(domain->name, &name)) {
+        gateway_drop(gw, r == NULL ? DROP_P2P_BUSY : DROP_PORTAL_FIELD, NULL);
+        return;
+    }
+    reset(r, policy_client, resource, &name);
+    r->silent = true;
+    static_assert(PORTAL_PROXY_IPS_MAX <= P2P_PROXY_IPS_MAX, "a request fits a record");
+    r->proxies_count = domain->proxy_ips_count;
+    memcpy(r->proxies, domain->proxy_ips, domain->proxy_ips_count * sizeof(domain->proxy_ips[0]));
+    start(gw, r);
+}
+
+void gateway_resolve_control(struct gateway *gw, struct gateway_connection *c, struct view packet)
+{
+    struct p2p_msg msg;
+    enum drop_reason reason = p2p_decode(packet, &msg);
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, NULL);
+        return;
+    }
+    switch (msg.event) {
+    case P2P_ASSIGNED_IPS:
+        handle_assigned_ips(gw, c, &msg.u.assigned_ips);
+        break;
+    case P2P_DOMAIN_STATUS:
+        gateway_drop(gw, DROP_P2P_UNKNOWN, NULL); /* only clients receive it */
+        break;
+    case P2P_GOODBYE: {
+        uint32_t client = c->policy_client;
+        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "the client said goodbye");
+        policy_client_remove(gw->policy, client);
+        break;
+    }
+    }
+}
+
+/* ---- answers and time ---- */
+
+static void add_addresses(struct gateway_resolve *r, const struct gateway_lookup_answer *answer)
+{
+    for (uint32_t i = 0; i < answer->addresses_count; i++) {
+        if (r->addresses_count < GATEWAY_RESOLVED_MAX) {
+            r->addresses[r->addresses_count++] = answer->addresses[i];
+        }
+    }
+    if (answer->addresses_count > 0 && answer->ttl_s < r->ttl_s) {
+        r->ttl_s = answer->ttl_s;
+    }
+}
+
+static struct gateway_resolve *find_request(struct gateway *gw, uint32_t id, int *type)
+{
+    uint32_t cursor = 0;
+    uint64_t hash = id_hash(gw, id);
+    for (uint32_t i = map_next(&gw->resolve_by_id, hash, &cursor); i != MAP_NONE;
+         i = map_next(&gw->resolve_by_id, hash, &cursor)) {
+        struct gateway_resolve *r = &gw->resolves[i];
+        for (int t = 0; t < 2; t++) {
+            if (r->used && r->open[t] && r->id[t] == id) {
+                *type = t;
+                return r;
+            }
+        }
+    }
+    return NULL;
+}
+
+void gateway_resolve_answer(struct gateway *gw, const struct gateway_lookup_answer *answer)
+{
+    int type = 0;
+    struct gateway_resolve *r = find_request(gw, answer->lookup, &type);
+    if (r == NULL) {
+        gateway_drop(gw, DROP_DNS_LATE, NULL);
+        return;
+    }
+    (void)map_remove(&gw->resolve_by_id, id_hash(gw, answer->lookup), (uint32_t)(r - gw->resolves));
+    r->open[type] = false;
+    r->failed[type] = answer->result != ERR_NONE && answer->result != ERR_NAME;
+    add_addresses(r, answer);
+    if (r->open[0] || r->open[1] || r->due[0] || r->due[1]) {
+        return;
+    }
+    if (!r->failed[0] && !r->failed[1]) {
+        cache_store(gw, r);
+    }
+    finish(gw, r, false);
+}
+
+void gateway_resolve_timeout(struct gateway *gw)
+{
+    for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count > 0; i++) {
+        struct gateway_resolve *r = &gw->resolves[i];
+        if (r->used && instant_reached(gw->now.boot, r->deadline)) {
+            finish(gw, r, r->addresses_count == 0);
+        }
+    }
+}
+
+struct wake gateway_resolve_poll_timeout(const struct gateway *gw)
+{
+    struct wake wake = WAKE_NEVER;
+    uint32_t left = gw->resolves_count;
+    for (uint32_t i = 0; i < gw->limits.lookups && left > 0; i++) {
+        if (gw->resolves[i].used) {
+            wake = wake_min(wake, (struct wake){gw->resolves[i].deadline, "lookup"});
+            left--;
+        }
+    }
+    return wake;
+}
+
+/* Hands out one lookup; the name's text stands in the scratch memory. */
+bool gateway_resolve_poll(struct gateway *gw, struct gateway_output *out)
+{
+    for (uint32_t i = 0; gw->resolve_due > 0 && i < gw->limits.lookups; i++) {
+        struct gateway_resolve *r = &gw->resolves[i];
+        for (int t = 0; r->used && t < 2; t++) {
+            if (!r->due[t]) {
+                continue;
+            }
+            r->due[t] = false;
+            r->open[t] = true;
+            gw->resolve_due--;
+            out->kind = GATEWAY_OUT_LOOKUP;
+            out->u.lookup.lookup = r->id[t];
+            out->u.lookup.type = t == 0 ? GATEWAY_LOOKUP_A : GATEWAY_LOOKUP_AAAA;
+            struct writer w = writer_of((struct span){gw->scratch, sizeof(gw->scratch)});
+            dns_name_put(&w, &r->name);
+            out->u.lookup.name = writer_view(&w);
+            return true;
+        }
+    }
+    return false;
+}

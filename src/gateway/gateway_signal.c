@@ -1,0 +1,132 @@
+#include "gateway/gateway_internal.h"
+
+static void drop_signal(struct gateway_connection *c, uint32_t index)
+{
+    c->signals_count--;
+    for (uint32_t i = index; i < c->signals_count; i++) {
+        c->signals[i] = c->signals[i + 1];
+    }
+}
+
+static uint32_t find_signal(const struct gateway_connection *c,
+                            const struct ice_candidate *candidate)
+{
+    for (uint32_t i = 0; i < c->signals_count; i++) {
+        if (ice_candidate_matches(&c->signals[i].candidate, candidate)) {
+            return i;
+        }
+    }
+    return GATEWAY_NONE;
+}
+
+static void hold(struct gateway *gw, struct gateway_connection *c,
+                 const struct ice_candidate *candidate, bool removed)
+{
+    if (c->signals_count == GATEWAY_SIGNALS_MAX) {
+        drop_signal(c, 0); /* the oldest; a client that still needs it asks again */
+    }
+    c->signals[c->signals_count++] = (struct gateway_signal){*candidate, removed};
+    if (c->signal_due) {
+        return;
+    }
+    uint32_t index = (uint32_t)(c - gw->connections);
+    c->signal_due = true;
+    c->signal_next = GATEWAY_NONE;
+    if (gw->signal_connections.first == GATEWAY_NONE) {
+        gw->signal_connections.first = index;
+    } else {
+        gw->connections[gw->signal_connections.last].signal_next = index;
+    }
+    gw->signal_connections.last = index;
+}
+
+/* Adding takes back a held removal of the same candidate (spec/portal.md section 10.5). */
+void gateway_signal_add(struct gateway *gw, struct gateway_connection *c,
+                        const struct ice_candidate *candidate)
+{
+    uint32_t at = find_signal(c, candidate);
+    if (at != GATEWAY_NONE) {
+        drop_signal(c, at);
+    }
+    hold(gw, c, candidate, false);
+}
+
+/* Removing a candidate that was never told only takes the held addition back. */
+void gateway_signal_remove(struct gateway *gw, struct gateway_connection *c,
+                           const struct ice_candidate *candidate)
+{
+    uint32_t at = find_signal(c, candidate);
+    if (at != GATEWAY_NONE) {
+        bool was_addition = !c->signals[at].removed;
+        drop_signal(c, at);
+        if (was_addition) {
+            return;
+        }
+    }
+    hold(gw, c, candidate, true);
+}
+
+/* Sorts by descending priority, then by order of arrival. */
+static void sort_signals(struct gateway_connection *c)
+{
+    for (uint32_t i = 1; i < c->signals_count; i++) {
+        struct gateway_signal moving = c->signals[i];
+        uint32_t k = i;
+        while (k > 0 && c->signals[k - 1].candidate.priority < moving.candidate.priority) {
+            c->signals[k] = c->signals[k - 1];
+            k--;
+        }
+        c->signals[k] = moving;
+    }
+}
+
+/* Sends the held additions or removals of one connection in one message. */
+static enum err send_kind(struct gateway *gw, struct gateway_connection *c, bool removed)
+{
+    struct view views[GATEWAY_SIGNALS_MAX];
+    size_t count = 0;
+    for (uint32_t i = 0; i < c->signals_count; i++) {
+        if (c->signals[i].removed != removed) {
+            continue;
+        }
+        struct writer w =
+            writer_of((struct span){gw->signal_text[count], ICE_CANDIDATE_TEXT_SIZE_MAX});
+        if (removed) {
+            ice_candidate_put_invalidation(&w, &c->signals[i].candidate);
+        } else {
+            ice_candidate_put(&w, &c->signals[i].candidate);
+        }
+        ASSERT(writer_finish(&w));
+        views[count++] = writer_view(&w);
+    }
+    if (count == 0) {
+        return ERR_NONE;
+    }
+    enum err err = removed ? portal_client_send_invalidated(&gw->portal, &c->client, views, count)
+                           : portal_client_send_candidates(&gw->portal, &c->client, views, count);
+    if (err != ERR_FULL) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < c->signals_count; i++) {
+            if (c->signals[i].removed != removed) {
+                c->signals[kept++] = c->signals[i];
+            }
+        }
+        c->signals_count = kept;
+    }
+    return err;
+}
+
+void gateway_signal_flush(struct gateway *gw)
+{
+    while (gw->portal_joined && gw->signal_connections.first != GATEWAY_NONE) {
+        struct gateway_connection *c = &gw->connections[gw->signal_connections.first];
+        if (c->used) {
+            sort_signals(c);
+            if (send_kind(gw, c, false) == ERR_FULL || send_kind(gw, c, true) == ERR_FULL) {
+                return; /* the queue empties as the portal reads; the rest follows then */
+            }
+        }
+        gw->signal_connections.first = c->signal_next;
+        c->signal_due = false;
+    }
+}

@@ -1,0 +1,252 @@
+#include "gateway/gateway_internal.h"
+
+#include <string.h>
+
+#include "packet/packet_rewrite.h"
+#include "stun/channel_data.h"
+
+/* ---- the transmit memory ---- */
+
+enum drop_reason gateway_seal_begin(struct gateway *gw, struct gateway_connection *c,
+                                    uint32_t count, uint8_t ecn, struct gateway_sealer *sealer)
+{
+    memset(sealer, 0, sizeof(*sealer));
+    sealer->connection = c;
+    sealer->now = gw->now.boot;
+    sealer->head.ecn = ecn;
+    if (!c->has_path) {
+        return DROP_NO_PATH;
+    }
+    sealer->head.remote = c->path.remote;
+    sealer->head.local = c->path.local;
+    if (c->path.relayed) {
+        if (!gateway_relay_is_used(gw, c->relay)) {
+            return DROP_NO_CHANNEL;
+        }
+        struct turn_client *turn = &gw->relays[c->relay].turn;
+        bool bound = turn_client_channel(turn, &c->path.remote, gw->now.boot, &sealer->channel);
+        gateway_relay_touch(gw, c->relay);
+        sealer->head.local = (struct sock_addr){0};
+        sealer->head.remote = turn_client_active_server(turn);
+        if (!bound || sealer->head.remote.ip.family == IP_NONE) {
+            return DROP_NO_CHANNEL;
+        }
+        turn_client_note_sent(turn, gw->now.boot);
+    }
+    return wg_peer_seal_begin(&c->wg, count, gw->now.boot, &sealer->seal);
+}
+
+static size_t header_size(const struct gateway_sealer *sealer)
+{
+    return (sealer->channel != 0 ? CHANNEL_DATA_HEADER_SIZE : 0) + WG_DATA_HEADER_SIZE;
+}
+
+uint8_t *gateway_seal_room(struct gateway *gw, struct gateway_sealer *sealer, size_t len)
+{
+    size_t header = header_size(sealer);
+    ASSERT(GATEWAY_TX_SIZE - gw->tx_used >= header + len + WG_TAG_SIZE);
+    return gw->tx + gw->tx_used + header;
+}
+
+/* Appends to the newest train when the datagram fits into it, else opens one. */
+static void add_datagram(struct gateway *gw, const struct gateway_train *head, size_t size)
+{
+    uint8_t *at = gw->tx + gw->tx_used;
+    struct gateway_train_record *last =
+        gw->trains_count > gw->trains_next ? &gw->trains[gw->trains_count - 1] : NULL;
+    gw->tx_used += size;
+    if (last != NULL && !last->closed && last->train.bytes.at + last->train.bytes.len == at &&
+        sock_addr_equal(&last->train.remote, &head->remote) &&
+        sock_addr_equal(&last->train.local, &head->local) && last->train.ecn == head->ecn &&
+        size <= last->train.segment_size && last->segments < GATEWAY_TRAIN_SEGMENTS &&
+        last->train.bytes.len + size <= GATEWAY_TRAIN_BYTES) {
+        last->train.bytes.len += size;
+        last->closed = size < last->train.segment_size; /* a short one is always the last */
+        last->segments++;
+        return;
+    }
+    ASSERT(gw->trains_count < GATEWAY_TRAINS_MAX);
+    struct gateway_train_record *record = &gw->trains[gw->trains_count++];
+    record->train = *head;
+    record->train.bytes = (struct view){at, size};
+    record->train.segment_size = (uint16_t)size;
+    record->segments = 1;
+    record->closed = false;
+}
+
+void gateway_seal_commit(struct gateway *gw, struct gateway_sealer *sealer, uint8_t *plaintext,
+                         size_t len)
+{
+    uint8_t *message = plaintext - WG_DATA_HEADER_SIZE;
+    size_t size = header_size(sealer) + len + WG_TAG_SIZE;
+    ASSERT(plaintext == gw->tx + gw->tx_used + header_size(sealer));
+    if (gw->seal_count == GATEWAY_AEAD_BATCH) {
+        gateway_seal_flush(gw);
+    }
+    wg_seal_next(&sealer->seal, message, len, &gw->seal_items[gw->seal_count++]);
+    if (sealer->channel != 0) {
+        channel_data_put_header(message - CHANNEL_DATA_HEADER_SIZE, sealer->channel,
+                                len + WG_DATA_OVERHEAD);
+    }
+    sealer->data_bytes += len;
+    add_datagram(gw, &sealer->head, size);
+}
+
+void gateway_seal_end(struct gateway *gw, struct gateway_sealer *sealer)
+{
+    wg_peer_seal_finish(&sealer->connection->wg, sealer->now, sealer->data_bytes);
+    gateway_connection_active(gw, sealer->connection);
+    gateway_connection_touch(gw, sealer->connection);
+}
+
+void gateway_seal_flush(struct gateway *gw)
+{
+    if (gw->seal_count > 0) {
+        aead_seal_batch(&gw->aead, gw->seal_items, gw->seal_count);
+        gw->seal_count = 0;
+    }
+}
+
+void gateway_seal_packet(struct gateway *gw, struct gateway_connection *c, struct view packet)
+{
+    struct gateway_sealer sealer;
+    enum drop_reason reason = gateway_seal_begin(gw, c, 1, 0, &sealer);
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, NULL);
+        return;
+    }
+    uint8_t *room = gateway_seal_room(gw, &sealer, packet.len);
+    memcpy(room, packet.at, packet.len);
+    gateway_seal_commit(gw, &sealer, room, packet.len);
+    gateway_seal_end(gw, &sealer);
+}
+
+void gateway_send_raw(struct gateway *gw, const struct gateway_train *to, uint32_t relay,
+                      struct view message)
+{
+    struct gateway_train head = *to;
+    uint16_t number = 0;
+    if (relay != GATEWAY_NONE) {
+        struct turn_client *turn = &gw->relays[relay].turn;
+        if (!turn_client_channel(turn, &to->remote, gw->now.boot, &number)) {
+            gateway_drop(gw, DROP_NO_CHANNEL, &to->remote);
+            return;
+        }
+        head.local = (struct sock_addr){0};
+        head.remote = turn_client_active_server(turn);
+        gateway_relay_touch(gw, relay);
+    }
+    size_t header = number != 0 ? CHANNEL_DATA_HEADER_SIZE : 0;
+    ASSERT(GATEWAY_TX_SIZE - gw->tx_used >= header + message.len);
+    if (number != 0) {
+        channel_data_put_header(gw->tx + gw->tx_used, number, message.len);
+    }
+    memcpy(gw->tx + gw->tx_used + header, message.at, message.len);
+    add_datagram(gw, &head, header + message.len);
+}
+
+void gateway_tun_emit(struct gateway *gw, struct view bytes)
+{
+    if (gw->tun_count == GATEWAY_TUN_OUT_MAX) {
+        gateway_drop(gw, DROP_WG_QUEUE, NULL);
+        return;
+    }
+    gw->tun_out[gw->tun_count++] = (struct gateway_tun_record){bytes, {GATEWAY_GSO_NONE, 0, false}};
+}
+
+/* ---- TUN -> network ---- */
+
+/* Cuts what the policy let through into packets of the tunnel's size and seals them. */
+static enum drop_reason seal_segments(struct gateway *gw, struct gateway_connection *c,
+                                      const struct packet_segments *segments, uint8_t ecn)
+{
+    struct gateway_sealer sealer;
+    enum drop_reason reason = gateway_seal_begin(gw, c, segments->count, ecn, &sealer);
+    if (reason != DROP_NONE) {
+        return reason;
+    }
+    for (uint32_t i = 0; i < segments->count; i++) {
+        size_t size = packet_segment_size(segments, i);
+        uint8_t *room = gateway_seal_room(gw, &sealer, size);
+        (void)packet_segment_write(segments, i, (struct span){room, size});
+        gateway_seal_commit(gw, &sealer, room, size);
+    }
+    gateway_seal_end(gw, &sealer);
+    return DROP_NONE;
+}
+
+/* An answer of the policy to the sender in the resource network. */
+static void reply_to_tun(struct gateway *gw, struct view reply)
+{
+    uint8_t *at = gw->tx + gw->tx_used;
+    ASSERT(GATEWAY_TX_SIZE - gw->tx_used >= reply.len);
+    memcpy(at, reply.at, reply.len);
+    gw->tx_used += reply.len;
+    gw->counters.icmp_generated++;
+    gateway_tun_emit(gw, (struct view){at, reply.len});
+}
+
+static enum drop_reason forward(struct gateway *gw, struct packet *packet,
+                                const struct gateway_offload *offload, uint32_t client,
+                                const struct policy_result *result)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, client);
+    struct packet_segments segments;
+    struct packet_offload cut = {PACKET_GSO_NONE, offload->gso_size, packet->checksum_partial};
+    if (c == NULL) {
+        return DROP_NO_PATH;
+    }
+    if (offload->gso != GATEWAY_GSO_NONE) {
+        cut.gso = packet_gso_of(&result->info);
+    }
+    enum drop_reason reason = packet_segments_init(&segments, packet, &result->info, &cut);
+    if (reason != DROP_NONE) {
+        return reason;
+    }
+    for (uint32_t i = 0; i < segments.count; i++) {
+        if (packet_segment_size(&segments, i) > GATEWAY_INNER_MTU) {
+            return DROP_IP_TOO_BIG;
+        }
+    }
+    return seal_segments(gw, c, &segments, result->info.ecn);
+}
+
+static void handle_packet(struct gateway *gw, const struct gateway_tun_packet *in)
+{
+    uint8_t answer[POLICY_REPLY_SIZE_MAX];
+    uint32_t client;
+    struct span room = {in->bytes.at - GATEWAY_TUN_HEADROOM, in->bytes.len + GATEWAY_TUN_HEADROOM};
+    struct packet packet = packet_of(room, GATEWAY_TUN_HEADROOM, in->bytes.len);
+    struct policy_result result = {.buffer = {answer, sizeof(answer)}};
+    packet.checksum_partial = in->offload.checksum_needed;
+    result.gso_size = in->offload.gso == GATEWAY_GSO_NONE ? 0 : in->offload.gso_size;
+    gw->counters.tun_in_packets++;
+    gw->counters.tun_in_bytes += in->bytes.len;
+    enum drop_reason reason = DROP_NONE;
+    switch (policy_inbound(gw->policy, &packet, gw->now, &client, &result)) {
+    case POLICY_FORWARD:
+        reason = forward(gw, &packet, &in->offload, client, &result);
+        break;
+    case POLICY_REPLY:
+        reply_to_tun(gw, result.reply);
+        reason = result.reason;
+        break;
+    case POLICY_DROP:
+        reason = result.reason;
+        break;
+    }
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, NULL);
+    }
+}
+
+void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
+                        const struct gateway_tun_packet *packets, size_t count)
+{
+    ASSERT(count <= GATEWAY_TUN_BATCH_MAX);
+    gateway_begin(gw, now);
+    for (size_t i = 0; i < count; i++) {
+        handle_packet(gw, &packets[i]);
+    }
+    gateway_seal_flush(gw);
+}
