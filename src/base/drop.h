@@ -85,11 +85,13 @@
     X(DROP_HTTP_MALFORMED, "http_malformed", "the HTTP message does not parse")                    \
     X(DROP_WS_PROTOCOL, "ws_protocol", "the WebSocket peer broke the protocol")                    \
     X(DROP_JSON_SYNTAX, "json_syntax", "the text is not strict JSON")                              \
+    X(DROP_JSON_TRUNCATED, "json_truncated", "the JSON text ends too early")                       \
     X(DROP_JSON_LIMIT, "json_limit", "the JSON text is too deep, too long or has too many values") \
     X(DROP_PHX_ENVELOPE, "phx_envelope", "the Phoenix envelope is not valid")                      \
     X(DROP_PORTAL_UNKNOWN, "portal_unknown", "the portal's event is not known")                    \
     X(DROP_PORTAL_FIELD, "portal_field", "a field of the portal's message is missing or wrong")    \
     X(DROP_PORTAL_LIMIT, "portal_limit", "a table is full; the portal's request is not served")    \
+    X(DROP_PORTAL_REPLY, "portal_reply", "the portal answered a message of ours with an error")    \
     X(DROP_PORTAL_REF, "portal_ref", "a reply to no request of ours")
 
 #define DROP_ENUM(name, label, text) name,

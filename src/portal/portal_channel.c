@@ -1,0 +1,239 @@
+#include "portal/portal_step.h"
+
+#include "base/assert.h"
+
+static void fail(struct portal_client *c, const char *reason)
+{
+    portal_step_fail(c, &(struct portal_failure){.reason = reason});
+}
+
+/* ---- join and heartbeat ---- */
+
+static void start_join(struct portal_client *c)
+{
+    c->state = PORTAL_JOIN;
+    c->join_due = true;
+    c->deadline = instant_add(c->now.boot, DURATION_S(PORTAL_JOIN_TIMEOUT_S));
+}
+
+void portal_step_join(struct portal_client *c)
+{
+    c->next_ref = 0;
+    c->rejoins = 0;
+    c->heartbeats_sent = 0;
+    c->heartbeats_open = 0;
+    c->heartbeat_at = instant_add(c->now.boot, DURATION_S(PORTAL_HEARTBEAT_S));
+    start_join(c);
+}
+
+void portal_step_heartbeat(struct portal_client *c)
+{
+    if (c->heartbeats_open == PORTAL_HEARTBEATS_OPEN_MAX) {
+        fail(c, "the portal does not answer heartbeats");
+        return;
+    }
+    c->heartbeats_open++;
+    c->heartbeat_due = true;
+    c->heartbeat_at = instant_add(c->now.boot, DURATION_S(PORTAL_HEARTBEAT_S));
+}
+
+/* Replies come in order: one answers all older heartbeats too. */
+static bool take_heartbeat_reply(struct portal_client *c, uint64_t ref)
+{
+    for (uint32_t i = 0; i < c->heartbeats_sent; i++) {
+        if (c->heartbeat_refs[i] == ref) {
+            c->heartbeats_sent -= i + 1;
+            for (uint32_t k = 0; k < c->heartbeats_sent; k++) {
+                c->heartbeat_refs[k] = c->heartbeat_refs[k + i + 1];
+            }
+            c->heartbeats_open = c->heartbeats_sent + (c->heartbeat_due ? 1U : 0U);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- received messages ---- */
+
+static bool is_join_reply(const struct portal_client *c)
+{
+    return c->state == PORTAL_JOIN && !c->join_due && c->msg.u.reply.on_gateway_topic &&
+           c->msg.u.reply.ref == c->join_ref;
+}
+
+static bool handle_reply_ok(struct portal_client *c, struct portal_output *out)
+{
+    if (take_heartbeat_reply(c, c->msg.u.reply.ref) || !is_join_reply(c)) {
+        return false;
+    }
+    c->state = PORTAL_JOINED;
+    c->deadline = TIME_NEVER;
+    portal_backoff_joined(&c->backoff);
+    out->kind = PORTAL_OUT_JOINED;
+    return true;
+}
+
+static bool handle_reply_error(struct portal_client *c, struct portal_output *out)
+{
+    const struct portal_reply *reply = &c->msg.u.reply;
+    if (is_join_reply(c)) {
+        fail(c, "the portal refused the join");
+        return false;
+    }
+    if (c->state == PORTAL_JOINED && reply->on_gateway_topic &&
+        view_equal_text(reply->reason, "unmatched topic")) {
+        if (c->rejoins == PORTAL_REJOINS_MAX) {
+            fail(c, "the portal forgets the join again and again");
+            return false;
+        }
+        c->rejoins++;
+        start_join(c);
+    }
+    out->kind = PORTAL_OUT_REFUSED;
+    out->u.refused.reason = DROP_PORTAL_REPLY;
+    out->u.refused.event = reply->reason;
+    return true;
+}
+
+/* Handles c->msg; true when `out` tells the owner something. */
+static bool handle_message(struct portal_client *c, struct portal_output *out)
+{
+    switch (c->msg.kind) {
+    case PORTAL_MSG_INIT:
+        c->head = c->head || c->msg.u.init.has_flow_logs;
+        break;
+    case PORTAL_MSG_REPLY_OK:
+        return handle_reply_ok(c, out);
+    case PORTAL_MSG_REPLY_ERROR:
+        return handle_reply_error(c, out);
+    case PORTAL_MSG_TOKEN_EXPIRED:
+        portal_step_die(c, "the portal says that the token has expired", 0);
+        return false;
+    case PORTAL_MSG_PHX_ERROR:
+    case PORTAL_MSG_PHX_CLOSE:
+        if (c->msg.u.reply.on_gateway_topic) {
+            fail(c, "the portal ended the channel");
+        }
+        return false;
+    case PORTAL_MSG_RELAYS_PRESENCE:
+    case PORTAL_MSG_AUTHORIZE_FLOW:
+    case PORTAL_MSG_REJECT_ACCESS:
+    case PORTAL_MSG_ICE_CANDIDATES:
+    case PORTAL_MSG_INVALIDATE_ICE_CANDIDATES:
+    case PORTAL_MSG_RESOURCE_UPDATED:
+    case PORTAL_MSG_RESOURCE_REMOVED:
+    case PORTAL_MSG_REQUEST_CONNECTION:
+    case PORTAL_MSG_ALLOW_ACCESS:
+    case PORTAL_MSG_EXPIRY_UPDATED:
+        break;
+    }
+    out->kind = PORTAL_OUT_MESSAGE;
+    out->u.message = &c->msg;
+    return true;
+}
+
+static bool handle_text(struct portal_client *c, struct view text, struct portal_output *out)
+{
+    portal_msg_free(&c->msg);
+    enum drop_reason reason = portal_msg_decode(&c->msg, text);
+    if (reason == DROP_NONE) {
+        return handle_message(c, out);
+    }
+    if (reason == DROP_JSON_TRUNCATED) {
+        fail(c, "the portal sent a message that ends too early");
+    }
+    out->kind = PORTAL_OUT_REFUSED;
+    out->u.refused.reason = reason;
+    out->u.refused.event = c->msg.event;
+    return true;
+}
+
+bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out)
+{
+    struct ws_event event;
+    while ((c->state == PORTAL_JOIN || c->state == PORTAL_JOINED) && ws_poll(&c->ws, &event)) {
+        if (event.kind == WS_TEXT) {
+            if (handle_text(c, event.text, out)) {
+                return true;
+            }
+            continue;
+        }
+        const char *reason = event.failed ? "the portal broke the WebSocket protocol"
+                                          : "the portal closed the WebSocket";
+        portal_step_fail(
+            c, &(struct portal_failure){.reason = reason, .status = event.code, .polite = true});
+    }
+    return false;
+}
+
+/* ---- sent messages ---- */
+
+static bool send_event(struct portal_client *c, enum portal_event event, struct view payload)
+{
+    struct json_writer w = json_writer_of((struct span){c->scratch, sizeof(c->scratch)});
+    struct view text;
+    portal_encode_envelope(&w, event, payload, c->next_ref);
+    bool written = json_writer_finish(&w, &text);
+    ASSERT(written);
+    if (ws_send_text(&c->ws, text) != ERR_NONE) {
+        return false;
+    }
+    c->next_ref++;
+    return true;
+}
+
+static bool send_heartbeat(struct portal_client *c)
+{
+    ASSERT(c->heartbeats_sent < ARRAY_COUNT(c->heartbeat_refs));
+    c->heartbeat_refs[c->heartbeats_sent] = c->next_ref;
+    if (!send_event(c, PORTAL_EVENT_HEARTBEAT, view_text("{}"))) {
+        return false;
+    }
+    c->heartbeats_sent++;
+    c->heartbeat_due = false;
+    return true;
+}
+
+/* Hands the next message to the WebSocket; false when there is none or it is not taken. */
+static bool send_next(struct portal_client *c)
+{
+    enum portal_event event = PORTAL_EVENT_JOIN;
+    struct view payload;
+    if (c->join_due) {
+        c->join_ref = c->next_ref;
+        c->join_due = !send_event(c, PORTAL_EVENT_JOIN, view_text("null"));
+        return !c->join_due;
+    }
+    if (c->heartbeat_due) {
+        return send_heartbeat(c);
+    }
+    if (c->state != PORTAL_JOINED || !portal_queue_peek(&c->queue, &event, &payload)) {
+        return false;
+    }
+    /* What only newer portals understand may have waited through a reconnect. */
+    bool skip = event == PORTAL_EVENT_NO_RELAYS && !c->head;
+    if (!skip && !send_event(c, event, payload)) {
+        return false;
+    }
+    portal_queue_pop(&c->queue);
+    return true;
+}
+
+void portal_step_fill(struct portal_client *c)
+{
+    if (!ws_is_live(&c->ws) || c->out_used > 0) {
+        return;
+    }
+    bool closing = c->state == PORTAL_CLOSING;
+    while (c->out_used < sizeof(c->out)) {
+        if (!ws_wants_drain(&c->ws) && (closing || !send_next(c))) {
+            break;
+        }
+        struct span room = {c->out + c->out_used, sizeof(c->out) - c->out_used};
+        size_t drained = ws_drain(&c->ws, room);
+        if (drained == 0 && ws_wants_drain(&c->ws)) {
+            break;
+        }
+        c->out_used += (uint32_t)drained;
+    }
+}

@@ -1,0 +1,90 @@
+/* ws: one WebSocket without I/O, client or server side.
+ *
+ * Source: RFC 6455; wslay does the framing and is called in ws.c only (spec/dependencies.md
+ * section 5 lists its traps). Text messages are reassembled and checked for UTF-8; Ping is
+ * answered; Pong and binary messages are ignored; Close is answered with the same code. Memory:
+ * wslay and the queue of received messages allocate, bounded by the limits below; ws_free()
+ * releases everything. Order: bytes in with ws_feed(), events out with ws_poll(), bytes out with
+ * ws_drain().
+ */
+#ifndef PORTAL_WS_H
+#define PORTAL_WS_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "crypto/rng.h"
+
+#define WS_MESSAGE_SIZE_MAX (16U * 1024U * 1024U) /* bytes of one message, design section 3 */
+#define WS_FRAGMENTS_MAX    4096U /* frames of one message: an empty fragment costs 2 bytes */
+#define WS_EVENTS_MAX       4096U /* messages received but not polled */
+#define WS_EVENT_BYTES_MAX  (2U * WS_MESSAGE_SIZE_MAX) /* bytes received but not polled */
+#define WS_SEND_MAX         4096U /* frames queued and not drained, Pongs included */
+#define WS_SEND_BYTES_MAX   (2U * WS_MESSAGE_SIZE_MAX) /* bytes queued and not drained */
+
+enum ws_role {
+    WS_CLIENT, /* masks what it sends, refuses masked frames */
+    WS_SERVER,
+};
+
+enum ws_event_kind {
+    WS_TEXT,   /* a complete text message */
+    WS_CLOSED, /* the peer sent Close, or broke the protocol; nothing follows */
+};
+
+struct ws_event {
+    enum ws_event_kind kind;
+    struct view text; /* WS_TEXT: valid until the next call of ws_poll() or ws_free() */
+    uint16_t code;    /* WS_CLOSED: the peer's code, 1005 without one; ours on a failure */
+    bool failed;      /* WS_CLOSED: the peer broke the protocol or a limit, or memory ran out */
+};
+
+struct ws_message; /* a received message that waits for ws_poll() */
+
+/* Zeroed memory is a closed, empty ws. */
+struct ws {
+    void *context;   /* wslay's */
+    struct rng *rng; /* masks; borrowed */
+    enum ws_role role;
+    struct ws_message *first; /* received, oldest first */
+    struct ws_message *last;
+    struct ws_message *shown; /* handed out by the last ws_poll() */
+    uint32_t events_count;
+    uint64_t events_size;     /* bytes */
+    uint32_t fragments_count; /* of the message being received */
+    struct view feed;         /* bytes that the library has not taken yet */
+    struct span drain;        /* room that the library may fill */
+    size_t drained;
+    uint16_t close_code; /* of the WS_CLOSED event */
+    bool closed;         /* nothing is read any more */
+    bool failed;
+    bool closed_shown; /* ws_poll() has reported the end */
+    bool close_sent;   /* ws_close() was called or Close was answered */
+};
+
+/* Starts a WebSocket after the HTTP upgrade. `rng` must outlive it. The ws must not move in memory
+ * while it is live. ERR_MEMORY. */
+MUST_USE enum err ws_init(struct ws *ws, enum ws_role role, struct rng *rng);
+void ws_free(struct ws *ws);
+MUST_USE bool ws_is_live(const struct ws *ws); /* between ws_init() and ws_free() */
+
+/* Takes all of `bytes`. What is wrong with them shows as WS_CLOSED with `failed`; bytes after the
+ * end are ignored. */
+void ws_feed(struct ws *ws, struct view bytes);
+
+/* Takes the next event, oldest first; false when there is none. */
+MUST_USE bool ws_poll(struct ws *ws, struct ws_event *out);
+
+/* Queues one unfragmented text frame, copying `text`. ERR_CLOSED: Close was sent or the connection
+ * failed; ERR_FULL: more than WS_SEND_MAX frames or WS_SEND_BYTES_MAX bytes wait; ERR_MEMORY. */
+MUST_USE enum err ws_send_text(struct ws *ws, struct view text);
+/* Queues a Ping with `payload` (at most 125 bytes); for the simulated portal. Errors as above. */
+MUST_USE enum err ws_send_ping(struct ws *ws, struct view payload);
+/* Queues Close; further sends are refused. Harmless when closed. */
+void ws_close(struct ws *ws, uint16_t code, struct view reason);
+
+/* Writes what waits into `out` and returns how many bytes; 0 when nothing waits. */
+MUST_USE size_t ws_drain(struct ws *ws, struct span out);
+/* True while ws_drain() has something. */
+MUST_USE bool ws_wants_drain(const struct ws *ws);
+
+#endif /* PORTAL_WS_H */
