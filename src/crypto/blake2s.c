@@ -48,7 +48,9 @@ void blake2s_digest(struct view key, struct view message, struct span out)
 static void hmac_pad(struct view key, uint8_t fill, uint8_t block[HMAC_BLOCK_SIZE])
 {
     memset(block, 0, HMAC_BLOCK_SIZE);
-    if (key.len > 0) {
+    if (key.len > HMAC_BLOCK_SIZE) { /* RFC 2104 section 2: longer keys are hashed */
+        blake2s_hash(key, VIEW_EMPTY, block);
+    } else if (key.len > 0) {
         memcpy(block, key.at, key.len);
     }
     for (size_t i = 0; i < HMAC_BLOCK_SIZE; i++) {
@@ -59,7 +61,6 @@ static void hmac_pad(struct view key, uint8_t fill, uint8_t block[HMAC_BLOCK_SIZ
 /* RFC 2104: H(K ^ opad || H(K ^ ipad || text)). */
 void blake2s_hmac(struct view key, struct view a, struct view b, uint8_t out[BLAKE2S_SIZE])
 {
-    ASSERT(key.len <= HMAC_BLOCK_SIZE);
     uint8_t outer[HMAC_BLOCK_SIZE];
     uint8_t inner[HMAC_BLOCK_SIZE];
     hmac_pad(key, 0x5c, outer);

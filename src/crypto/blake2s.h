@@ -16,7 +16,7 @@ void blake2s_hash(struct view a, struct view b, uint8_t out[BLAKE2S_SIZE]);
  * part of the parameter block: a shorter digest is no prefix of a longer one.
  * Asserts: key.len <= 32, 1 <= out.len <= 32. */
 void blake2s_digest(struct view key, struct view message, struct span out);
-/* HMAC-BLAKE2s of a || b. Asserts: key.len <= 64. */
+/* HMAC-BLAKE2s of a || b; keys longer than 64 bytes are hashed first. */
 void blake2s_hmac(struct view key, struct view a, struct view b, uint8_t out[BLAKE2S_SIZE]);
 /* KDFn: fills out[0..count-1]. `key` may be the bytes of one of the outputs.
  * Asserts: 1 <= count <= 3. */
