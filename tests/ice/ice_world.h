@@ -169,8 +169,8 @@ static inline void world_deliver(struct world *w, size_t index)
     struct view datagram = {flight.bytes, flight.len};
     struct stun_msg msg;
     assert_int_equal(stun_msg_decode(datagram, &msg), DROP_NONE);
-    enum drop_reason refused = ice_agent_handle_message(
-        &w->nodes[flight.to].agent, &flight.local, &flight.from, datagram, &msg, w->now);
+    enum drop_reason refused = ice_agent_handle_message(&w->nodes[flight.to].agent, &flight.local,
+                                                        &flight.from, datagram, &msg, w->now);
     assert_int_not_equal(refused, DROP_STUN_INTEGRITY);
     assert_int_not_equal(refused, DROP_STUN_UNKNOWN_UFRAG);
     world_drain(w, flight.to);
