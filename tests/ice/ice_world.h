@@ -100,8 +100,8 @@ static inline void world_send(struct world *w, int sender, const struct ice_tran
 {
     struct world_node *src = &w->nodes[sender];
     struct world_node *dst = &w->nodes[1 - sender];
-    struct sock_addr from = t->relayed ? src->relay : world_mapped(src);
-    assert_true(sock_addr_equal(&t->local, t->relayed ? &src->relay : &src->host));
+    struct sock_addr from = t->relayed ? t->local : world_mapped(src);
+    assert_true(t->relayed || sock_addr_equal(&t->local, &src->host));
     if (!t->relayed && src->opened_count < ARRAY_COUNT(src->opened)) {
         src->opened[src->opened_count++] = t->remote;
     }
