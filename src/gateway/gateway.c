@@ -247,7 +247,8 @@ void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
                                           answer->result == ERR_NONE ? answer->addresses_count : 0};
     gateway_begin(gw, now);
     ASSERT(answer->addresses_count <= GATEWAY_LOOKUP_ADDRESSES_MAX);
-    if (!portal_client_handle_lookup(&gw->portal, &portal, gw->now)) {
+    if (!portal_client_handle_lookup(&gw->portal, &portal, gw->now) &&
+        !gateway_dns_handle_answer(&gw->dns, answer)) {
         gateway_resolve_answer(gw, answer);
     }
 }
@@ -255,6 +256,17 @@ void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
 static void handle_accepted(struct gateway *gw, const struct gateway_stream_event *event)
 {
     struct gateway_http_facts facts = {&gw->counters, &gw->limits, gw->portal_joined};
+    bool is_dns = event->kind == GATEWAY_STREAM_ACCEPTED
+                      ? event->listener != GATEWAY_LISTENER_HEALTH
+                      : gateway_dns_owns(&gw->dns, event->stream);
+    if (is_dns) {
+        enum drop_reason reason =
+            gateway_dns_handle_stream(&gw->dns, event, &gw->next_id, gw->now.boot);
+        if (reason != DROP_NONE) {
+            gateway_drop(gw, reason, &event->remote);
+        }
+        return;
+    }
     (void)gateway_counters(gw);
     gateway_http_handle(&gw->http, event, &facts, gw->now.boot);
 }
@@ -285,13 +297,21 @@ void gateway_handle_listener(struct gateway *gw, struct clock_pair now,
                              const struct gateway_listener_datagram *datagram)
 {
     gateway_begin(gw, now);
-    gateway_drop(gw, DROP_DNS_MALFORMED, &datagram->remote);
+    enum drop_reason reason =
+        gateway_dns_handle_datagram(&gw->dns, datagram, &gw->next_id, gw->now.boot);
+    if (reason != DROP_NONE) {
+        gateway_drop(gw, reason, &datagram->remote);
+    }
 }
 
 void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken)
 {
     if (stream >= GATEWAY_STREAM_ACCEPTED_BASE) {
-        gateway_http_sent(&gw->http, stream, taken);
+        if (gateway_dns_owns(&gw->dns, stream)) {
+            gateway_dns_sent(&gw->dns, stream, taken);
+        } else {
+            gateway_http_sent(&gw->http, stream, taken);
+        }
     } else {
         (void)portal_client_stream_sent(&gw->portal, stream, taken);
     }
@@ -363,6 +383,7 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
         policy_handle_timeout(gw->policy, gw->now);
     }
     gateway_resolve_timeout(gw);
+    gateway_dns_handle_timeout(&gw->dns, gw->now.boot);
     gateway_http_handle_timeout(&gw->http, gw->now.boot);
     if (instant_reached(gw->now.boot, gw->shutdown_at)) {
         request_exit(gw, 0, "shut down");
@@ -375,6 +396,7 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     wake = wake_min(wake, (struct wake){heap_next(&gw->timers), "connections and relays"});
     wake = wake_min(wake, policy_poll_timeout(gw->policy));
     wake = wake_min(wake, gateway_resolve_poll_timeout(gw));
+    wake = wake_min(wake, gateway_dns_poll_timeout(&gw->dns));
     wake = wake_min(wake, gateway_http_poll_timeout(&gw->http));
     wake = wake_min(wake, (struct wake){gw->shutdown_at, "shutdown"});
     if (gw->jobs_count > 0) {
@@ -574,7 +596,8 @@ static bool poll_any(struct gateway *gw, struct gateway_output *out)
     /* The portal's messages and held candidates may have led to more of the above. */
     return poll_portal(gw, out) || gateway_relay_poll(gw, out) ||
            gateway_connection_poll(gw, out) || poll_train(gw, out) || poll_environment(gw, out) ||
-           gateway_resolve_poll(gw, out) || gateway_http_poll(&gw->http, out) || poll_exit(gw, out);
+           gateway_resolve_poll(gw, out) || gateway_dns_poll(&gw->dns, out) ||
+           gateway_http_poll(&gw->http, out) || poll_exit(gw, out);
 }
 
 bool gateway_poll(struct gateway *gw, struct gateway_output *out)

@@ -9,6 +9,7 @@
  *   gateway_net.c        UDP -> tunnel -> TUN
  *   gateway_tun.c        TUN -> tunnel -> UDP
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
+ *   gateway_dns.c        the DNS server on the tunnel addresses
  *   gateway_http.c       health and metrics
  *
  * A connection has the index of its client in the policy's table; the 24-bit id of its WireGuard
@@ -25,6 +26,7 @@
 #include "crypto/aead.h"
 #include "dns/dns_name.h"
 #include "gateway/gateway.h"
+#include "gateway/gateway_dns.h"
 #include "gateway/gateway_http.h"
 #include "ice/ice_agent.h"
 #include "p2p/p2p.h"
@@ -209,6 +211,7 @@ struct gateway {
     struct policy *policy;
     struct portal_client portal;
     struct gateway_http http;
+    struct gateway_dns dns;
     bool portal_joined;
 
     struct gateway_relay *relays;

@@ -1,0 +1,326 @@
+#include "gateway/gateway_dns.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+static struct gateway_dns_stream *find_stream(struct gateway_dns *dns, uint32_t stream)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        if (dns->streams[i].stream == stream) {
+            return &dns->streams[i];
+        }
+    }
+    return NULL;
+}
+
+bool gateway_dns_owns(const struct gateway_dns *dns, uint32_t stream)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        if (dns->streams[i].stream == stream) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- answers ---- */
+
+/* Puts an answer on its way: into the connection's buffer, or into the one for UDP. */
+static void deliver(struct gateway_dns *dns, struct gateway_dns_query *q, struct span message)
+{
+    q->used = false;
+    if (q->stream != 0) {
+        struct gateway_dns_stream *s = find_stream(dns, q->stream);
+        if (s != NULL) {
+            store_be16(s->answer, (uint16_t)message.len);
+            memcpy(s->answer + 2, message.at, message.len);
+            s->answer_len = (uint32_t)message.len + 2;
+            s->answer_sent = 0;
+            s->asking = false;
+        }
+        return;
+    }
+    size_t len = dns_msg_truncate(message, sizeof(dns->answer));
+    memcpy(dns->answer, message.at, len);
+    dns->answer_len = len;
+    dns->answer_listener = q->listener;
+    dns->answer_remote = q->remote;
+    dns->answer_due = len > 0;
+}
+
+static void deliver_empty(struct gateway_dns *dns, struct gateway_dns_query *q,
+                          enum dns_rcode rcode)
+{
+    uint8_t room[DNS_HEADER_SIZE + DNS_NAME_SIZE_MAX + 4];
+    struct writer w = writer_of((struct span){room, sizeof(room)});
+    struct dns_msg query;
+    if (dns_msg_parse((struct view){q->bytes, q->len}, &query) != DROP_NONE) {
+        q->used = false;
+        return;
+    }
+    dns_msg_put_empty(&w, &query, rcode);
+    ASSERT(writer_finish(&w));
+    deliver(dns, q, (struct span){room, w.used});
+}
+
+/* ---- queries ---- */
+
+static struct gateway_dns_query *free_query(struct gateway_dns *dns)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        if (!dns->queries[i].used) {
+            return &dns->queries[i];
+        }
+    }
+    return NULL;
+}
+
+struct asked {
+    struct view bytes;
+    enum gateway_listener listener;
+    uint32_t stream;
+    struct sock_addr remote;
+};
+
+static enum drop_reason ask(struct gateway_dns *dns, const struct asked *asked, uint32_t *next_id,
+                            struct instant now)
+{
+    struct dns_msg query;
+    if (asked->bytes.len > GATEWAY_DNS_QUERY_MAX ||
+        dns_msg_parse(asked->bytes, &query) != DROP_NONE || dns_msg_is_response(&query)) {
+        return DROP_DNS_MALFORMED;
+    }
+    struct gateway_dns_query *q = free_query(dns);
+    if (q == NULL) {
+        return DROP_P2P_BUSY;
+    }
+    q->used = true;
+    q->due = true;
+    q->listener = asked->listener;
+    q->stream = asked->stream;
+    q->remote = asked->remote;
+    q->deadline = instant_add(now, DURATION_S(GATEWAY_DNS_TIMEOUT_S));
+    q->type = query.question.type;
+    q->len = (uint16_t)asked->bytes.len;
+    memcpy(q->bytes, asked->bytes.at, asked->bytes.len);
+    if ((q->type != DNS_TYPE_SRV && q->type != DNS_TYPE_TXT) ||
+        query.question.class != DNS_CLASS_IN) {
+        deliver_empty(dns, q, DNS_REFUSED);
+        return DROP_NONE;
+    }
+    q->lookup = (*next_id)++;
+    return DROP_NONE;
+}
+
+enum drop_reason gateway_dns_handle_datagram(struct gateway_dns *dns,
+                                             const struct gateway_listener_datagram *datagram,
+                                             uint32_t *next_id, struct instant now)
+{
+    struct asked asked = {datagram->bytes, datagram->listener, 0, datagram->remote};
+    return ask(dns, &asked, next_id, now);
+}
+
+/* Starts the query of a connection once its two length bytes and its body are there. */
+static enum drop_reason try_ask(struct gateway_dns *dns, struct gateway_dns_stream *s,
+                                uint32_t *next_id, struct instant now)
+{
+    bool busy = s->asking || s->answer_sent < s->answer_len;
+    if (busy || s->used < 2 || s->used < 2 + load_be16(s->bytes)) {
+        return DROP_NONE;
+    }
+    uint16_t len = load_be16(s->bytes);
+    struct asked asked = {{s->bytes + 2, len}, GATEWAY_LISTENER_DNS_TCP4, s->stream, {{0}, 0}};
+    s->asking = true;
+    enum drop_reason reason = ask(dns, &asked, next_id, now);
+    s->used = (uint16_t)(s->used - 2 - len);
+    memmove(s->bytes, s->bytes + 2 + len, s->used);
+    s->closing = s->closing || reason != DROP_NONE;
+    return reason;
+}
+
+static enum drop_reason take_bytes(struct gateway_dns *dns, struct gateway_dns_stream *s,
+                                   struct view bytes, uint32_t *next_id, struct instant now)
+{
+    if (s->closing || bytes.len > sizeof(s->bytes) - s->used) {
+        s->closing = true;
+        return DROP_DNS_MALFORMED;
+    }
+    memcpy(s->bytes + s->used, bytes.at, bytes.len);
+    s->used = (uint16_t)(s->used + bytes.len);
+    s->heard_at = now;
+    if (s->used >= 2 && load_be16(s->bytes) > GATEWAY_DNS_QUERY_MAX) {
+        s->closing = true;
+        return DROP_DNS_MALFORMED;
+    }
+    return try_ask(dns, s, next_id, now);
+}
+
+static void accept_stream(struct gateway_dns *dns, uint32_t stream, struct instant now)
+{
+    struct gateway_dns_stream *s = find_stream(dns, 0);
+    if (s != NULL) {
+        s->stream = stream;
+        s->heard_at = now;
+        s->used = 0;
+        s->asking = false;
+        s->closing = false;
+        s->blocked = false;
+        s->answer_len = 0;
+        s->answer_sent = 0;
+    } else if (dns->refused_count < GATEWAY_DNS_STREAMS_MAX) {
+        dns->refused[dns->refused_count++] = stream;
+    }
+}
+
+enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
+                                           const struct gateway_stream_event *event,
+                                           uint32_t *next_id, struct instant now)
+{
+    struct gateway_dns_stream *s = find_stream(dns, event->stream);
+    if (event->kind == GATEWAY_STREAM_ACCEPTED) {
+        accept_stream(dns, event->stream, now);
+    } else if (s == NULL) {
+        return DROP_NONE;
+    } else if (event->kind == GATEWAY_STREAM_BYTES && event->bytes.len > 0) {
+        return take_bytes(dns, s, event->bytes, next_id, now);
+    } else if (event->kind == GATEWAY_STREAM_WRITABLE) {
+        s->blocked = false;
+    } else if (event->kind == GATEWAY_STREAM_CLOSED) {
+        s->stream = 0;
+    }
+    return DROP_NONE;
+}
+
+void gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size_t taken)
+{
+    struct gateway_dns_stream *s = find_stream(dns, stream);
+    if (s != NULL) {
+        size_t left = s->answer_len - s->answer_sent;
+        s->blocked = taken < left;
+        s->answer_sent += (uint32_t)(taken < left ? taken : left);
+    }
+}
+
+bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        struct gateway_dns_query *q = &dns->queries[i];
+        if (!q->used || q->due || q->lookup != answer->lookup) {
+            continue;
+        }
+        struct dns_msg response;
+        uint8_t room[3072]; /* larger answers are rare and get SERVFAIL */
+        bool fits = answer->records.len <= sizeof(room);
+        if (fits && answer->records.len > 0 &&
+            dns_msg_parse(answer->records, &response) == DROP_NONE) {
+            memcpy(room, answer->records.at, answer->records.len);
+            memcpy(room, q->bytes, 2); /* the client's id */
+            deliver(dns, q, (struct span){room, answer->records.len});
+        } else {
+            bool empty = answer->result == ERR_NONE && answer->records.len == 0;
+            enum dns_rcode rcode = answer->result == ERR_NAME ? DNS_NXDOMAIN
+                                   : empty                    ? DNS_NOERROR
+                                                              : DNS_SERVFAIL;
+            deliver_empty(dns, q, rcode);
+        }
+        return true;
+    }
+    return false;
+}
+
+void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX && !dns->answer_due; i++) {
+        struct gateway_dns_query *q = &dns->queries[i];
+        if (q->used && instant_reached(now, q->deadline)) {
+            deliver_empty(dns, q, DNS_SERVFAIL);
+        }
+    }
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        struct gateway_dns_stream *s = &dns->streams[i];
+        if (s->stream != 0 &&
+            instant_reached(now, instant_add(s->heard_at, DURATION_S(GATEWAY_DNS_IDLE_S)))) {
+            s->closing = true;
+        }
+    }
+}
+
+struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns)
+{
+    struct wake wake = WAKE_NEVER;
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        if (dns->queries[i].used) {
+            wake = wake_min(wake, (struct wake){dns->queries[i].deadline, "DNS query"});
+        }
+    }
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        const struct gateway_dns_stream *s = &dns->streams[i];
+        if (s->stream != 0 && !s->closing) {
+            struct instant at = instant_add(s->heard_at, DURATION_S(GATEWAY_DNS_IDLE_S));
+            wake = wake_min(wake, (struct wake){at, "DNS connection"});
+        }
+    }
+    return wake;
+}
+
+static bool poll_streams(struct gateway_dns *dns, struct gateway_output *out)
+{
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        struct gateway_dns_stream *s = &dns->streams[i];
+        if (s->stream == 0 || s->blocked) {
+            continue;
+        }
+        if (s->answer_sent < s->answer_len) {
+            out->kind = GATEWAY_OUT_STREAM_SEND;
+            out->u.send.stream = s->stream;
+            out->u.send.bytes =
+                (struct view){s->answer + s->answer_sent, s->answer_len - s->answer_sent};
+            return true;
+        }
+        if (s->closing) {
+            out->kind = GATEWAY_OUT_STREAM_CLOSE;
+            out->u.close = s->stream;
+            s->stream = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
+{
+    if (dns->refused_count > 0) {
+        out->kind = GATEWAY_OUT_STREAM_CLOSE;
+        out->u.close = dns->refused[--dns->refused_count];
+        return true;
+    }
+    if (dns->answer_due) {
+        dns->answer_due = false;
+        out->kind = GATEWAY_OUT_LISTENER_SEND;
+        out->u.datagram.listener = dns->answer_listener;
+        out->u.datagram.remote = dns->answer_remote;
+        out->u.datagram.bytes = (struct view){dns->answer, dns->answer_len};
+        return true;
+    }
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        struct gateway_dns_query *q = &dns->queries[i];
+        struct dns_msg query;
+        if (!q->used || !q->due) {
+            continue;
+        }
+        q->due = false;
+        if (dns_msg_parse((struct view){q->bytes, q->len}, &query) != DROP_NONE) {
+            q->used = false;
+            continue;
+        }
+        struct writer w = writer_of((struct span){dns->name, sizeof(dns->name)});
+        dns_name_put(&w, &query.question.name);
+        out->kind = GATEWAY_OUT_LOOKUP;
+        out->u.lookup.lookup = q->lookup;
+        out->u.lookup.type = q->type == DNS_TYPE_SRV ? GATEWAY_LOOKUP_SRV : GATEWAY_LOOKUP_TXT;
+        out->u.lookup.name = writer_view(&w);
+        return true;
+    }
+    return poll_streams(dns, out);
+}
