@@ -300,7 +300,7 @@ static int rank_before(struct view pattern, size_t *end)
         return 256;
     }
     if (c != '*') {
-        return c;
+        return 255 - c; /* literals: the greater one first */
     }
     if (*end > 0 && pattern.at[*end - 1] == '*') {
         *end -= 1;

@@ -23,7 +23,7 @@ MUST_USE bool dns_pattern_is_valid(struct view pattern);
 MUST_USE bool dns_pattern_matches(struct view pattern, const struct dns_name *name);
 
 /* Orders two valid patterns by precedence, the one to try first being less: compared from the last
- * character; shorter first, literals before `?` before `*` before `**`. */
+ * character; shorter first, literals (the greater byte first) before `?` before `*` before `**`. */
 MUST_USE int dns_pattern_compare(struct view a, struct view b);
 
 #endif /* DNS_PATTERN_H */
