@@ -1,0 +1,275 @@
+/* Checks before the tunnel: mac1, limiter, cookies, static key. */
+#include "tests/wg/wg_pair.h"
+
+static struct wg_verdict receive(struct pair *pair, const struct wg_arrival *arrival,
+                                 uint8_t reply[WG_COOKIE_REPLY_SIZE])
+{
+    struct wg_initiation out;
+    return wg_node_receive_initiation(&pair->gateway.node, arrival, &pair->rng, &out, reply);
+}
+
+static void test_every_flipped_bit_of_an_initiation_is_refused(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, message);
+    /* mac2 is not looked at below the limit. */
+    for (size_t bit = 0; bit < 8U * (WG_INITIATION_SIZE - WG_MAC_SIZE); bit++) {
+        message[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        enum drop_reason reason = pair_give_initiation(&pair, &pair.gateway, message, response);
+        assert_int_equal(reason, bit < 32 ? DROP_WG_MALFORMED : DROP_WG_MAC1);
+        message[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+    }
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response), DROP_NONE);
+}
+
+/* The same with mac1 made anew, so that each field meets its own check. */
+static void test_flipped_fields_under_a_good_mac1_are_refused(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, message);
+    for (size_t at = 8; at < 116; at += 3) {
+        uint8_t bent[WG_INITIATION_SIZE];
+        memcpy(bent, message, sizeof(bent));
+        bent[at] ^= 0x10;
+        wg_cookie_stamp((struct span){bent, sizeof(bent)}, &pair.gateway.node.own_macs, NULL);
+        assert_int_equal(pair_give_initiation(&pair, &pair.gateway, bent, response),
+                         DROP_WG_HANDSHAKE);
+    }
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response), DROP_NONE);
+}
+
+static void test_mac1_for_another_key_is_refused(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, message);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &pair.client.node.own_macs, NULL);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response), DROP_WG_MAC1);
+}
+
+static void test_ephemerals_of_low_order_are_refused(void **state)
+{
+    (void)state;
+    static const char *const points[] = {
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    };
+    static struct pair pair;
+    pair_init(&pair);
+    for (size_t i = 0; i < ARRAY_COUNT(points); i++) {
+        uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
+        uint8_t response[WG_RESPONSE_SIZE];
+        support_unhex(points[i], message + 8, KEY_SIZE);
+        wg_cookie_stamp((struct span){message, sizeof(message)}, &pair.gateway.node.own_macs, NULL);
+        assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response),
+                         DROP_WG_HANDSHAKE);
+    }
+}
+
+static void test_a_remote_key_of_low_order_makes_no_tunnel(void **state)
+{
+    (void)state;
+    struct wg_node node;
+    static struct wg_peer peer;
+    pair_node(&node, 1);
+    struct wg_peer_config config = {.id = 1, .rekey_attempt_s = 20};
+    assert_int_equal(wg_peer_init(&peer, &node, &config, pair_at(0)), ERR_CRYPTO);
+    assert_true(wg_peer_is_expired(&peer));
+    wg_peer_check(&peer);
+}
+
+static void test_under_load_only_a_cookie_for_the_same_address_and_port_helps(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t reply[WG_COOKIE_REPLY_SIZE];
+    pair_init(&pair);
+    pair.gateway.node.limiter.limit = 2;
+    pair_initiation(&pair, &pair.client, message);
+    struct wg_arrival arrival = pair_arrival(&pair, message, sizeof(message));
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+    struct wg_verdict verdict = receive(&pair, &arrival, reply);
+    assert_int_equal(verdict.kind, WG_VERDICT_COOKIE_REPLY);
+    assert_int_equal(verdict.reason, DROP_WG_LOAD);
+
+    /* The client takes the cookie, sends nothing because of it, and its next message carries mac2.
+     */
+    assert_int_equal(wg_peer_handle_cookie_reply(&pair.client.peer, VIEW_OF(reply), pair.now),
+                     DROP_NONE);
+    uint8_t none[WG_INITIATION_SIZE];
+    assert_int_equal(pair_poll(&pair, &pair.client, none), 0);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &pair.gateway.node.own_macs,
+                    pair.client.peer.cookie);
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+    arrival.from.port++;
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_COOKIE_REPLY);
+    arrival.from.port--;
+    arrival.from.ip.bytes[3]++;
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_COOKIE_REPLY);
+
+    /* A second later there is no load any more. */
+    arrival.now = instant_add(pair.now, DURATION_S(1));
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+}
+
+static void test_a_cookie_outlives_one_change_of_the_secret_but_not_two(void **state)
+{
+    (void)state;
+    struct wg_limiter limiter;
+    struct wg_mac_keys keys;
+    struct x25519_public recipient = {{7}};
+    struct rng rng = pair_rng(3);
+    struct sock_addr from = sock_addr_of(ip_v4(10, 0, 0, 1), 5);
+    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
+    uint8_t cookie[WG_COOKIE_SIZE];
+    uint8_t other[WG_COOKIE_SIZE];
+    wg_mac_keys_of(&keys, &recipient);
+    wg_limiter_init(&limiter, 0, pair_at(0));
+    struct view view = VIEW_OF(message);
+    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie),
+                     WG_LIMITER_COOKIE);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
+    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(119999), &rng, other),
+                     WG_LIMITER_PASS);
+    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(120000), &rng, other),
+                     WG_LIMITER_PASS);
+    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(240000), &rng, other),
+                     WG_LIMITER_COOKIE);
+}
+
+static void test_after_a_long_pause_the_secret_before_is_forgotten(void **state)
+{
+    (void)state;
+    struct wg_limiter limiter;
+    struct wg_mac_keys keys;
+    struct x25519_public recipient = {{7}};
+    struct rng rng = pair_rng(3);
+    struct sock_addr from = sock_addr_of(ip_v4(10, 0, 0, 1), 5);
+    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
+    uint8_t cookie[WG_COOKIE_SIZE];
+    wg_mac_keys_of(&keys, &recipient);
+    wg_limiter_init(&limiter, 0, pair_at(0));
+    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &from, pair_at(0), &rng, cookie);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
+    assert_int_equal(
+        wg_limiter_judge(&limiter, VIEW_OF(message), &from, pair_at(240000), &rng, cookie),
+        WG_LIMITER_COOKIE);
+}
+
+static void test_responses_pass_the_same_checks(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    uint8_t reply[WG_COOKIE_REPLY_SIZE];
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, message);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response), DROP_NONE);
+    struct wg_node *node = &pair.client.node;
+    struct wg_arrival arrival = pair_arrival(&pair, response, sizeof(response));
+    assert_int_equal(wg_node_check_response(node, &arrival, &pair.rng, reply).kind,
+                     WG_VERDICT_ACCEPTED);
+    response[20] ^= 1;
+    assert_int_equal(wg_node_check_response(node, &arrival, &pair.rng, reply).reason, DROP_WG_MAC1);
+    response[20] ^= 1;
+    node->limiter.limit = 0;
+    assert_int_equal(wg_node_check_response(node, &arrival, &pair.rng, reply).kind,
+                     WG_VERDICT_COOKIE_REPLY);
+    /* The responder consumes the reply: it was bound to its response. */
+    assert_int_equal(wg_peer_handle_cookie_reply(&pair.gateway.peer, VIEW_OF(reply), pair.now),
+                     DROP_NONE);
+    arrival.message.len--;
+    assert_int_equal(wg_node_check_response(node, &arrival, &pair.rng, reply).reason,
+                     DROP_WG_MALFORMED);
+}
+
+static void test_cookie_replies_that_do_not_match_are_refused(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t reply[WG_COOKIE_REPLY_SIZE];
+    uint8_t cookie[WG_COOKIE_SIZE] = {1};
+    uint8_t nonce[WG_NONCE_SIZE] = {2};
+    pair_init(&pair);
+    struct wg_peer *peer = &pair.client.peer;
+    memset(reply, 0, sizeof(reply));
+    reply[0] = WG_TYPE_COOKIE_REPLY;
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now),
+                     DROP_WG_UNEXPECTED);
+    pair_initiation(&pair, &pair.client, message);
+    const struct wg_mac_keys *keys = &pair.gateway.node.own_macs;
+
+    message[4] ^= 1; /* wrong index */
+    wg_cookie_make_reply(keys, VIEW_OF(message), cookie, nonce, reply);
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now),
+                     DROP_WG_UNEXPECTED);
+    message[4] ^= 1;
+    message[116] ^= 1; /* wrong mac1 */
+    wg_cookie_make_reply(keys, VIEW_OF(message), cookie, nonce, reply);
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now), DROP_WG_COOKIE);
+    message[116] ^= 1;
+    wg_cookie_make_reply(&pair.client.node.own_macs, VIEW_OF(message), cookie, nonce, reply);
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now), DROP_WG_COOKIE);
+    wg_cookie_make_reply(keys, VIEW_OF(message), cookie, nonce, reply);
+    for (size_t at = 8; at < sizeof(reply); at++) {
+        reply[at] ^= 1;
+        assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now),
+                         DROP_WG_COOKIE);
+        reply[at] ^= 1;
+    }
+    assert_false(peer->has_cookie);
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now), DROP_NONE);
+    assert_memory_equal(peer->cookie, cookie, sizeof(cookie));
+}
+
+static void test_stamps_of_a_node_strictly_increase(void **state)
+{
+    (void)state;
+    struct wg_node node;
+    uint8_t last[WG_TIMESTAMP_SIZE] = {0};
+    pair_node(&node, 1);
+    for (uint64_t i = 0; i < 300; i++) {
+        uint8_t stamp[WG_TIMESTAMP_SIZE];
+        wg_node_timestamp(&node, pair_at(i / 100), stamp);
+        assert_true(memcmp(stamp, last, sizeof(stamp)) > 0);
+        memcpy(last, stamp, sizeof(last));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_flipped_bit_of_an_initiation_is_refused),
+        cmocka_unit_test(test_flipped_fields_under_a_good_mac1_are_refused),
+        cmocka_unit_test(test_mac1_for_another_key_is_refused),
+        cmocka_unit_test(test_ephemerals_of_low_order_are_refused),
+        cmocka_unit_test(test_a_remote_key_of_low_order_makes_no_tunnel),
+        cmocka_unit_test(test_under_load_only_a_cookie_for_the_same_address_and_port_helps),
+        cmocka_unit_test(test_a_cookie_outlives_one_change_of_the_secret_but_not_two),
+        cmocka_unit_test(test_after_a_long_pause_the_secret_before_is_forgotten),
+        cmocka_unit_test(test_responses_pass_the_same_checks),
+        cmocka_unit_test(test_cookie_replies_that_do_not_match_are_refused),
+        cmocka_unit_test(test_stamps_of_a_node_strictly_increase),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
