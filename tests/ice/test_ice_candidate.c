@@ -243,8 +243,7 @@ static void test_parser_takes_extensions_in_any_order(void **state)
     (void)state;
     static const char *const texts[] = {
         "candidate:1 1 UDP 5 10.0.0.1 9 typ srflx ufrag abcd rport 7 raddr 10.9.9.9",
-        "candidate:1 1 udp 5 10.0.0.1 9 typ srflx generation 0 raddr 10.9.9.9 rport 7 "
-        "network-id 1 ufrag abcd network-cost 50",
+        "candidate:1 1 udp 5 10.0.0.1 9 typ srflx x 0 raddr 10.9.9.9 rport 7 y 1 ufrag abcd z 50",
         "candidate:1  1 Udp 5 10.0.0.1 9  typ srflx raddr 10.9.9.9 rport 7 ufrag abcd ufrag zzzz",
         "candidate:1 1 udp 5 10.0.0.1 9 typ srflx raddr 10.9.9.9 rport 7 ufrag abcd trailing",
     };
