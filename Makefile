@@ -108,7 +108,9 @@ $(BUILD)/fzdev: $(BUILD)/obj/sim/dev/dev_main.o $(DEV_LIBS)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(call group,$(DEV_LIBS)) $(EXTERNAL)
 
 # Unit tests: tests/<folder>/test_<x>.c becomes $(BUILD)/tests/<folder>/test_<x>.
-TEST_SUPPORT := $(call objects,tests/support)
+# Helpers of tests/support/ come from an archive, so that a test links only what it uses.
+TEST_SUPPORT := $(call lib,test_support)
+$(TEST_SUPPORT): $(call objects,tests/support)
 $(foreach m,$(MODULES),$(eval TEST_LIBS_$(m) := $(foreach l,$(m) $(USES_$(m)),$(call lib,$(l)))))
 TEST_LIBS_platform := $(LINUX_LIBS)
 TEST_LIBS_sim := $(SIM_LIBS)
@@ -121,7 +123,7 @@ define test_rule
 $(call unit_tests,$(1)): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_SUPPORT) $(TEST_LIBS_$(1))
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(LDFLAGS_ALL) -o $$@ $$< $(TEST_SUPPORT) $$(call group,$(TEST_LIBS_$(1))) -lcmocka $$(EXTERNAL)
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(LDFLAGS_ALL) -o $$@ $$< $$(call group,$(TEST_SUPPORT) $(TEST_LIBS_$(1))) -lcmocka $$(EXTERNAL)
 endef
 $(foreach f,$(TEST_FOLDERS),$(if $(call unit_tests,$(f)),$(eval $(call test_rule,$(f)))))
 
