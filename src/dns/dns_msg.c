@@ -7,7 +7,7 @@
 #define POINTER_MARK 0xc0U
 
 /* Reads the name at *at, which may be compressed, and moves *at behind it. Every pointer must aim
- * below the place that the last one aimed at, so the reading ends. */
+ * below the place that the last one aimed at, so the reading ends, and not into the header. */
 static bool read_name(struct view msg, size_t *at, struct dns_name *out)
 {
     struct dns_name name = {.size = 0};
@@ -25,7 +25,7 @@ static bool read_name(struct view msg, size_t *at, struct dns_name *out)
                 return false;
             }
             size_t target = load_be16(msg.at + i) & 0x3fffU;
-            if (target >= limit) {
+            if (target >= limit || target < DNS_HEADER_SIZE) {
                 return false;
             }
             *at = has_jumped ? *at : i + 2;

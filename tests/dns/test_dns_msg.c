@@ -157,6 +157,7 @@ static void test_compression_loops_and_forward_pointers_are_refused(void **state
         "123401000001000000000000c01200010001000000", /* forward */
         "1234010000010000000000000161c00c00010001",   /* to its own label: a loop */
         "123401000001000000000000c00e",               /* beyond the end */
+        "123401000001000000000000c00400010001",       /* into the header */
         "123401000001000000000000c0",                 /* half a pointer */
         "123401000001000000000000416100",             /* a length of 65 */
         "123401000001000000000000806100",             /* reserved label type */
