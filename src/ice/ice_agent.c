@@ -26,8 +26,8 @@ void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *conf
 {
     check_timing(&config->timing);
     check_timing(&config->timing_idle);
-    /* The pairs are set when they are used: most agents touch only a few of them. */
-    memset(agent, 0, offsetof(struct ice_agent, pairs));
+    /* Candidates and pairs are set when they are used: most agents touch only a few of them. */
+    memset(agent, 0, offsetof(struct ice_agent, locals));
     agent->rng = rng;
     agent->controlling = config->controlling;
     agent->local_ufrag_size =

@@ -147,6 +147,7 @@ struct ice_agent {
     struct ice_pair pairs[ICE_PAIRS_MAX]; /* by priority, highest first; slots beyond are not set */
 };
 
+static_assert(ICE_REMOTE_MAX <= 32, "the discovered bits are 32");
 static_assert(sizeof(struct ice_agent) <= 24576, "a connecting peer stays within its budget");
 
 /* Starts an agent without candidates in state ICE_NEW. `rng` is borrowed for the agent's life.
