@@ -146,12 +146,21 @@ bool dns_name_is_root(const struct dns_name *name)
     return name->size == 1;
 }
 
+static bool has_byte(struct view label, uint8_t byte)
+{
+    for (size_t i = 0; i < label.len; i++) {
+        if (label.at[i] == byte) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool dns_name_is_safe(const struct dns_name *name)
 {
     for (size_t at = 0; name->wire[at] != 0; at += 1U + name->wire[at]) {
-        const uint8_t *label = name->wire + at + 1;
-        size_t len = name->wire[at];
-        if (memchr(label, '.', len) != NULL || memchr(label, '/', len) != NULL) {
+        struct view label = {name->wire + at + 1, name->wire[at]};
+        if (has_byte(label, '.') || has_byte(label, '/')) {
             return false;
         }
     }
