@@ -1,0 +1,269 @@
+/* The rtnetlink half of linux_tun.h: addresses, link settings, rules and routes. */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h> /* before the kernel's headers */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "platform/linux/linux_addr.h"
+#include "platform/linux/linux_tun.h"
+#include "platform/linux/linux_udp.h"
+
+#define MESSAGE_SIZE  8192U
+#define ADDRESSES_MAX 32U
+#define FIB_PROTOCOL  2U /* RTPROT_KERNEL, as the reference marks its rules */
+
+struct netlink {
+    struct mnl_socket *socket;
+    unsigned sequence;
+    uint8_t *buffer;
+};
+
+struct found_address {
+    uint8_t family;
+    uint8_t len; /* prefix bits */
+    struct ip_addr ip;
+};
+
+struct found_addresses {
+    unsigned index; /* of the link */
+    size_t count;
+    struct found_address entries[ADDRESSES_MAX];
+};
+
+static struct nlmsghdr *start(struct netlink *nl, uint16_t type, uint16_t flags)
+{
+    struct nlmsghdr *header = mnl_nlmsg_put_header(nl->buffer);
+    header->nlmsg_type = type;
+    header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+    header->nlmsg_seq = ++nl->sequence;
+    return header;
+}
+
+/* Sends a request and runs its answers through `callback`. 0, or an errno. */
+static int exchange(struct netlink *nl, struct nlmsghdr *header, mnl_cb_t callback, void *data)
+{
+    unsigned port = mnl_socket_get_portid(nl->socket);
+    if (mnl_socket_sendto(nl->socket, header, header->nlmsg_len) < 0) {
+        return errno;
+    }
+    for (;;) {
+        ssize_t got = mnl_socket_recvfrom(nl->socket, nl->buffer, MESSAGE_SIZE);
+        if (got < 0) {
+            return errno;
+        }
+        int more = mnl_cb_run(nl->buffer, (size_t)got, nl->sequence, port, callback, data);
+        if (more == MNL_CB_ERROR) {
+            return errno;
+        }
+        if (more == MNL_CB_STOP) {
+            return 0;
+        }
+    }
+}
+
+static int request(struct netlink *nl, struct nlmsghdr *header)
+{
+    header->nlmsg_flags |= NLM_F_ACK;
+    return exchange(nl, header, NULL, NULL);
+}
+
+static uint8_t system_family(const struct ip_addr *ip)
+{
+    return ip->family == IP_V4 ? AF_INET : AF_INET6;
+}
+
+/* ---- addresses ---- */
+
+struct address_attribute {
+    const struct ifaddrmsg *message;
+    struct found_addresses *found;
+};
+
+static int collect_attribute(const struct nlattr *attribute, void *data)
+{
+    const struct address_attribute *a = data;
+    size_t size = a->message->ifa_family == AF_INET ? 4 : 16;
+    if (mnl_attr_get_type(attribute) == IFA_ADDRESS &&
+        mnl_attr_get_payload_len(attribute) == size && a->found->count < ADDRESSES_MAX) {
+        struct found_address *entry = &a->found->entries[a->found->count++];
+        entry->family = a->message->ifa_family;
+        entry->len = a->message->ifa_prefixlen;
+        entry->ip = ip_from_bytes(size == 4 ? IP_V4 : IP_V6, mnl_attr_get_payload(attribute));
+    }
+    return MNL_CB_OK;
+}
+
+static int collect_address(const struct nlmsghdr *header, void *data)
+{
+    struct address_attribute a = {mnl_nlmsg_get_payload(header), data};
+    if (a.message->ifa_index != a.found->index) {
+        return MNL_CB_OK;
+    }
+    return mnl_attr_parse(header, sizeof(*a.message), collect_attribute, &a);
+}
+
+static void put_ip(struct nlmsghdr *header, uint16_t type, const struct ip_addr *ip)
+{
+    mnl_attr_put(header, type, ip_size(ip), ip->bytes);
+}
+
+static struct nlmsghdr *address_message(struct netlink *nl, uint16_t type, unsigned index,
+                                        const struct found_address *address)
+{
+    uint16_t flags = type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0;
+    struct nlmsghdr *header = start(nl, type, flags);
+    struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->ifa_family = address->family;
+    message->ifa_prefixlen = address->len;
+    message->ifa_index = index;
+    put_ip(header, IFA_LOCAL, &address->ip);
+    put_ip(header, IFA_ADDRESS, &address->ip);
+    if (type == RTM_NEWADDR && address->family == AF_INET) {
+        put_ip(header, IFA_BROADCAST, &address->ip);
+    }
+    if (type == RTM_NEWADDR && address->family == AF_INET6) {
+        mnl_attr_put_u32(header, IFA_FLAGS, IFA_F_NODAD);
+    }
+    return header;
+}
+
+static void delete_addresses(struct netlink *nl, unsigned index)
+{
+    struct found_addresses found = {.index = index};
+    struct nlmsghdr *header = start(nl, RTM_GETADDR, NLM_F_DUMP);
+    struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->ifa_family = AF_UNSPEC;
+    if (exchange(nl, header, collect_address, &found) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < found.count; i++) {
+        (void)request(nl, address_message(nl, RTM_DELADDR, index, &found.entries[i]));
+    }
+}
+
+static int add_address(struct netlink *nl, unsigned index, const struct ip_addr *ip)
+{
+    struct found_address address = {system_family(ip), (uint8_t)(ip_size(ip) * 8), *ip};
+    return request(nl, address_message(nl, RTM_NEWADDR, index, &address));
+}
+
+/* ---- link, rules, routes ---- */
+
+static int set_link(struct netlink *nl, unsigned index, bool up)
+{
+    struct nlmsghdr *header = start(nl, RTM_NEWLINK, 0);
+    struct ifinfomsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->ifi_family = AF_UNSPEC;
+    message->ifi_index = (int)index;
+    if (up) {
+        message->ifi_change = IFF_UP;
+        message->ifi_flags = IFF_UP;
+        return request(nl, header);
+    }
+    mnl_attr_put_u32(header, IFLA_MTU, LINUX_TUN_MTU);
+    mnl_attr_put_u32(header, IFLA_TXQLEN, LINUX_TUN_QUEUE_LEN);
+    return request(nl, header);
+}
+
+/* No link-local address: the kernel's own IPv6 chatter stays off the tunnel. May fail. */
+static void disable_link_local(struct netlink *nl, unsigned index)
+{
+    struct nlmsghdr *header = start(nl, RTM_NEWLINK, 0);
+    struct ifinfomsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->ifi_family = AF_UNSPEC;
+    message->ifi_index = (int)index;
+    struct nlattr *families = mnl_attr_nest_start(header, IFLA_AF_SPEC);
+    struct nlattr *inet6 = mnl_attr_nest_start(header, AF_INET6);
+    mnl_attr_put_u8(header, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+    mnl_attr_nest_end(header, inet6);
+    mnl_attr_nest_end(header, families);
+    (void)request(nl, header);
+}
+
+/* "not fwmark MARK lookup TABLE": everything but our own sockets looks into our table first. */
+static void add_rule(struct netlink *nl, uint8_t family)
+{
+    struct nlmsghdr *header = start(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+    struct fib_rule_hdr *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->family = family;
+    message->action = FR_ACT_TO_TBL;
+    message->flags = FIB_RULE_INVERT;
+    mnl_attr_put_u32(header, FRA_TABLE, LINUX_TUN_TABLE);
+    mnl_attr_put_u32(header, FRA_FWMARK, LINUX_MARK);
+    mnl_attr_put_u8(header, FRA_PROTOCOL, FIB_PROTOCOL);
+    (void)request(nl, header); /* EEXIST is fine, other failures show as missing traffic */
+}
+
+static int add_route(struct netlink *nl, unsigned index, const struct ip_prefix *prefix)
+{
+    struct nlmsghdr *header = start(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+    struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->rtm_family = system_family(&prefix->ip);
+    message->rtm_dst_len = prefix->len;
+    message->rtm_protocol = RTPROT_STATIC;
+    message->rtm_scope = RT_SCOPE_UNIVERSE;
+    message->rtm_type = RTN_UNICAST;
+    put_ip(header, RTA_DST, &prefix->ip);
+    mnl_attr_put_u32(header, RTA_OIF, index);
+    mnl_attr_put_u32(header, RTA_TABLE, LINUX_TUN_TABLE);
+    return request(nl, header);
+}
+
+static enum err configure(struct netlink *nl, unsigned index, const struct linux_tun_setup *setup)
+{
+    delete_addresses(nl, index);
+    int link = set_link(nl, index, false);
+    disable_link_local(nl, index);
+    bool v4 = add_address(nl, index, &setup->addresses->ipv4) == 0;
+    bool v6 = add_address(nl, index, &setup->addresses->ipv6) == 0;
+    if (link != 0 || set_link(nl, index, true) != 0 || (!v4 && !v6)) {
+        return ERR_IO;
+    }
+    if (v4) {
+        add_rule(nl, AF_INET);
+    }
+    if (v6) {
+        add_rule(nl, AF_INET6);
+    }
+    for (size_t i = 0; i < setup->routes_count; i++) {
+        if (setup->routes[i].ip.family == IP_V4 ? v4 : v6) {
+            (void)add_route(nl, index, &setup->routes[i]);
+        }
+    }
+    return ERR_NONE;
+}
+
+enum err linux_tun_configure(const struct linux_tun *tun, const struct linux_tun_setup *setup)
+{
+    struct netlink nl = {NULL, (unsigned)time(NULL), malloc(MESSAGE_SIZE)};
+    unsigned index = if_nametoindex(tun->name);
+    enum err err = ERR_IO;
+    nl.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+    if (index != 0 && nl.buffer != NULL && nl.socket != NULL &&
+        mnl_socket_bind(nl.socket, 0, MNL_SOCKET_AUTOPID) == 0) {
+        err = configure(&nl, index, setup);
+    }
+    if (nl.socket != NULL) {
+        (void)mnl_socket_close(nl.socket);
+    }
+    free(nl.buffer);
+    return err;
+}
+
+enum err linux_tun_configure_gateway(const struct linux_tun *tun,
+                                     const struct gateway_tun_config *config)
+{
+    /* The peer ranges, spec/dataplane.md section 1.1. */
+    static const struct ip_prefix routes[] = {
+        {{IP_V4, {100, 64}}, 11},
+        {{IP_V6, {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11}}, 107},
+    };
+    struct linux_tun_setup setup = {config, routes, sizeof(routes) / sizeof(routes[0])};
+    return linux_tun_configure(tun, &setup);
+}

@@ -1,0 +1,59 @@
+/* linux_tun: the TUN device with offloads, and its addresses, rules and routes.
+ *
+ * The device is opened with a virtio header; segmentation offloads are tried from the top of the
+ * ladder and each rung can be chosen. Reads and writes carry super-packets.
+ * Source: spec/portal.md section 9.5, spec/dataplane.md sections 11.1 and 11.5,
+ * spec/performance.md section 4.4.
+ */
+#ifndef LINUX_TUN_H
+#define LINUX_TUN_H
+
+#include "gateway/gateway_io.h"
+
+#define LINUX_TUN_BATCH     64U
+#define LINUX_TUN_MTU       1280U
+#define LINUX_TUN_QUEUE_LEN 1000U
+#define LINUX_TUN_TABLE     0x2021fd00U
+
+enum linux_tun_offload {
+    LINUX_TUN_OFFLOAD_USO, /* checksum, TCP and UDP segmentation: Linux 6.2 */
+    LINUX_TUN_OFFLOAD_TSO, /* checksum and TCP segmentation */
+    LINUX_TUN_OFFLOAD_NONE,
+};
+
+struct linux_tun {
+    int fd;
+    char name[16];
+    enum linux_tun_offload offload; /* what the kernel granted */
+    unsigned failures;              /* EINVAL on super-packets in a row */
+    uint8_t *buffers;
+};
+
+/* Opens the device. `best` is the highest rung to try. ERR_PERMISSION: no CAP_NET_ADMIN;
+ * ERR_NOT_FOUND: no /dev/net/tun and it cannot be made; ERR_EXISTS: another process has the device;
+ * ERR_MEMORY, ERR_IO. Asserts: the name fits. */
+MUST_USE enum err linux_tun_open(struct linux_tun *tun, const char *name,
+                                 enum linux_tun_offload best);
+void linux_tun_close(struct linux_tun *tun);
+/* As struct platform's tun_read and tun_write. */
+MUST_USE enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, size_t max,
+                                 size_t *count);
+MUST_USE enum err linux_tun_write(struct linux_tun *tun, const struct gateway_tun_group *group);
+
+/* What else netlink sets up; the gateway's are LINUX_TUN_ROUTES_GATEWAY. */
+struct linux_tun_setup {
+    const struct gateway_tun_config *addresses;
+    const struct ip_prefix *routes; /* via the device, in table LINUX_TUN_TABLE */
+    size_t routes_count;
+};
+
+/* Replaces the device's addresses, sets MTU and queue length, brings it up, adds rules and routes.
+ * One failing family is tolerated. ERR_IO: netlink is not available, the device is gone, or both
+ * families failed. */
+MUST_USE enum err linux_tun_configure(const struct linux_tun *tun,
+                                      const struct linux_tun_setup *setup);
+/* The same with the routes of a gateway: the two peer ranges. */
+MUST_USE enum err linux_tun_configure_gateway(const struct linux_tun *tun,
+                                              const struct gateway_tun_config *config);
+
+#endif /* LINUX_TUN_H */

@@ -1,0 +1,52 @@
+/* linux_udp: the two UDP sockets of the gateway, IPv4 and IPv6, in batches with offloads.
+ *
+ * Each family first tries the preferred port and falls back to one that the kernel chooses; a
+ * family that cannot be bound is left out. Datagrams are received with their destination address
+ * and ECN (recvmmsg, UDP_GRO) and sent from a chosen source address (UDP_SEGMENT). Every offload is
+ * probed and may be missing; a path that refuses UDP_SEGMENT is served with single datagrams.
+ * Source: spec/connectivity.md section 1, spec/performance.md section 4.4.
+ */
+#ifndef LINUX_UDP_H
+#define LINUX_UDP_H
+
+#include "gateway/gateway_io.h"
+
+#define LINUX_UDP_BATCH          16U
+#define LINUX_UDP_PORT           52625U /* head peers guess it, spec/connectivity.md section 1.1 */
+#define LINUX_MARK               0xfd002021U /* spec/portal.md section 9.5: keeps our own traffic out */
+#define LINUX_UDP_GSO_RETRY_S    600U
+#define LINUX_UDP_RECEIVE_BUFFER (16U * 1024U * 1024U)
+#define LINUX_UDP_SEND_BUFFER    (4U * 1024U * 1024U)
+
+struct linux_udp_options {
+    uint16_t port;           /* preferred; 0: the kernel chooses */
+    uint32_t receive_buffer; /* bytes asked for */
+    uint32_t send_buffer;
+    bool no_gso; /* never UDP_SEGMENT */
+    bool no_gro; /* never UDP_GRO */
+};
+
+struct linux_udp_work;
+
+struct linux_udp {
+    int fd[2]; /* IPv4, IPv6; -1: not available */
+    uint16_t port[2];
+    bool gso;
+    struct instant gso_retry_at;
+    uint8_t *buffers; /* LINUX_UDP_BATCH receive buffers */
+    struct linux_udp_work *work;
+    unsigned next;     /* which family is read first */
+    size_t sent_bytes; /* of a train that goes out in single datagrams and would block */
+};
+
+/* Opens the sockets. ERR_UNREACHABLE: no family could be bound; ERR_PERMISSION: the mark was
+ * refused; ERR_MEMORY. */
+MUST_USE enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *options);
+void linux_udp_close(struct linux_udp *udp);
+/* As struct platform's udp_receive and udp_send. */
+MUST_USE enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, size_t max,
+                                    size_t *count);
+MUST_USE enum err linux_udp_send(struct linux_udp *udp, const struct gateway_train *train,
+                                 struct instant now);
+
+#endif /* LINUX_UDP_H */
