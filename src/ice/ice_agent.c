@@ -212,35 +212,43 @@ bool ice_agent_remote_is_empty(const struct ice_agent *agent)
     return agent->remotes_count == 0;
 }
 
+static bool refers_to_candidates(const struct ice_agent *agent, const struct ice_pair *pair)
+{
+    if (pair->local >= agent->locals_count || pair->remote >= agent->remotes_count) {
+        return false;
+    }
+    const struct ice_candidate *local = &agent->locals[pair->local];
+    const struct ice_candidate *remote = &agent->remotes[pair->remote];
+    return !local->discarded && !remote->discarded && local->kind != ICE_PRFLX &&
+           local->base.ip.family == remote->addr.ip.family;
+}
+
+static bool is_same_path(const struct ice_agent *agent, const struct ice_pair *a,
+                         const struct ice_pair *b)
+{
+    return sock_addr_equal(&agent->locals[a->local].base, &agent->locals[b->local].base) &&
+           sock_addr_equal(&agent->remotes[a->remote].addr, &agent->remotes[b->remote].addr);
+}
+
 static void check_pair(const struct ice_agent *agent, size_t index)
 {
     const struct ice_pair *pair = &agent->pairs[index];
     ASSERT(pair->id != 0);
-    ASSERT(pair->local < agent->locals_count);
-    ASSERT(pair->remote < agent->remotes_count);
-    const struct ice_candidate *local = &agent->locals[pair->local];
-    const struct ice_candidate *remote = &agent->remotes[pair->remote];
-    ASSERT(!local->discarded);
-    ASSERT(!remote->discarded);
-    ASSERT(local->kind != ICE_PRFLX);
-    ASSERT(local->base.ip.family == remote->addr.ip.family);
+    ASSERT(refers_to_candidates(agent, pair));
     ASSERT(pair->unanswered_count <= pair->attempts_count);
     ASSERT(pair->txns_count <= ICE_TXNS_MAX);
-    if (index > 0) {
-        ASSERT(agent->pairs[index - 1].priority >= pair->priority);
-    }
+    bool is_unique = true;
     for (size_t i = 0; i < index; i++) {
         const struct ice_pair *other = &agent->pairs[i];
-        ASSERT(other->id != pair->id);
-        ASSERT(!sock_addr_equal(&agent->locals[other->local].base, &local->base) ||
-               !sock_addr_equal(&agent->remotes[other->remote].addr, &remote->addr));
+        is_unique = is_unique && other->id != pair->id && !is_same_path(agent, other, pair) &&
+                    other->priority >= pair->priority;
     }
+    ASSERT(is_unique);
 }
 
 void ice_agent_check(const struct ice_agent *agent)
 {
-    ASSERT(agent->locals_count <= ICE_LOCAL_MAX);
-    ASSERT(agent->remotes_count <= ICE_REMOTE_MAX);
+    ASSERT(agent->locals_count <= ICE_LOCAL_MAX && agent->remotes_count <= ICE_REMOTE_MAX);
     ASSERT(agent->pairs_count <= ICE_PAIRS_MAX);
     ASSERT(agent->replies_count <= ICE_REPLIES_MAX);
     bool selected_found = agent->selected_id == 0;
@@ -249,8 +257,6 @@ void ice_agent_check(const struct ice_agent *agent)
         selected_found = selected_found || agent->pairs[i].id == agent->selected_id;
     }
     ASSERT(selected_found);
-    if (agent->selected_id != 0) {
-        ASSERT(agent->has_path);
-        ASSERT(agent->pairs_count <= ICE_PAIRS_NOMINATED_MAX);
-    }
+    bool is_settled = agent->has_path && agent->pairs_count <= ICE_PAIRS_NOMINATED_MAX;
+    ASSERT(agent->selected_id == 0 || is_settled);
 }

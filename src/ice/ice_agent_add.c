@@ -207,20 +207,26 @@ static bool next_guess(const struct ice_agent *agent, size_t index, struct ice_c
     return false;
 }
 
+/* The next guess for any srflx candidate. */
+static bool find_guess(const struct ice_agent *agent, struct ice_candidate *out)
+{
+    for (size_t i = 0; i < agent->remotes_count; i++) {
+        if (is_signalled_v4(&agent->remotes[i], ICE_SRFLX) && next_guess(agent, i, out)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t ice_agent_add_optimistic(struct ice_agent *agent,
                                 struct ice_candidate out[ICE_OPTIMISTIC_MAX], struct instant now)
 {
     size_t count = 0;
-    for (size_t i = 0; i < agent->remotes_count; i++) {
-        if (!is_signalled_v4(&agent->remotes[i], ICE_SRFLX)) {
-            continue;
+    while (count < ICE_OPTIMISTIC_MAX && find_guess(agent, &out[count])) {
+        if (ice_agent_add_remote(agent, &out[count], now) != DROP_NONE) {
+            break;
         }
-        while (count < ICE_OPTIMISTIC_MAX && next_guess(agent, i, &out[count])) {
-            if (ice_agent_add_remote(agent, &out[count], now) != DROP_NONE) {
-                return count;
-            }
-            count++;
-        }
+        count++;
     }
     return count;
 }

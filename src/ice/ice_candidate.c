@@ -193,9 +193,9 @@ static struct view take_word(struct view *rest)
 
 static bool parse_kind(struct view text, uint8_t *out)
 {
-    for (uint8_t kind = 0; kind < ARRAY_COUNT(kinds); kind++) {
+    for (size_t kind = 0; kind < ARRAY_COUNT(kinds); kind++) {
         if (view_equal_text(text, kinds[kind].name)) {
-            *out = kind;
+            *out = (uint8_t)kind;
             return true;
         }
     }
@@ -209,22 +209,29 @@ struct extensions {
     bool broken; /* a known key has no value */
 };
 
+/* Where the value of a known key goes; NULL for unknown keys. */
+static struct view *extension_of(struct extensions *found, struct view key)
+{
+    if (view_equal_text(key, "raddr")) {
+        return &found->raddr;
+    }
+    if (view_equal_text(key, "rport")) {
+        return &found->rport;
+    }
+    return view_equal_text(key, "ufrag") ? &found->ufrag : NULL;
+}
+
 /* Collects the key and value pairs behind the kind. */
 static struct extensions take_extensions(struct view rest)
 {
     struct extensions found = {VIEW_EMPTY, VIEW_EMPTY, VIEW_EMPTY, false};
-    const struct {
-        const char *key;
-        struct view *value;
-    } known[] = {{"raddr", &found.raddr}, {"rport", &found.rport}, {"ufrag", &found.ufrag}};
     while (rest.len > 0) {
         struct view key = take_word(&rest);
         struct view value = take_word(&rest);
-        for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
-            if (view_equal_text(key, known[i].key) && known[i].value->len == 0) {
-                *known[i].value = value;
-                found.broken = found.broken || value.len == 0;
-            }
+        struct view *known = extension_of(&found, key);
+        if (known != NULL && known->len == 0) {
+            *known = value;
+            found.broken = found.broken || value.len == 0;
         }
     }
     return found;

@@ -264,16 +264,16 @@ static void select_pair(struct ice_agent *agent, const struct ice_pair *pair)
     bool is_same = agent->has_path && agent->path.relayed == path.relayed &&
                    sock_addr_equal(&agent->path.local, &path.local) &&
                    sock_addr_equal(&agent->path.remote, &path.remote);
-    agent->selected_id = pair->id;
+    uint32_t pair_id = pair->id; /* `pair` moves when others are removed */
+    agent->selected_id = pair_id;
     agent->path = path;
     agent->has_path = true;
     agent->path_unreported = agent->path_unreported || !is_same;
     while (agent->pairs_count > ICE_PAIRS_NOMINATED_MAX) {
         enum ice_worth worth;
-        size_t lowest = lowest_pair(agent, &worth);
-        ASSERT(worth < ICE_WORTH_SELECTED);
-        remove_at(agent, lowest);
+        remove_at(agent, lowest_pair(agent, &worth));
     }
+    ASSERT(agent->selected_id == pair_id);
 }
 
 /* Controlling: the best pair that has succeeded is nominated; another one only when its priority

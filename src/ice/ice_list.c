@@ -4,23 +4,39 @@
 
 #include "ice/ice_checklist.h"
 
+static bool find_local_prflx(const struct ice_agent *agent, uint8_t *slot)
+{
+    for (uint8_t i = 0; i < agent->locals_count; i++) {
+        if (agent->locals[i].kind == ICE_PRFLX) {
+            *slot = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot)
 {
     if (agent->locals_count < ICE_LOCAL_MAX) {
         *slot = agent->locals_count;
         return true;
     }
-    for (uint8_t pass = 0; pass < 2; pass++) {
-        for (uint8_t i = 0; i < agent->locals_count; i++) {
-            bool is_free =
-                pass == 0 ? agent->locals[i].discarded : agent->locals[i].kind == ICE_PRFLX;
-            if (is_free) {
-                *slot = i;
-                return true;
-            }
+    for (uint8_t i = 0; i < agent->locals_count; i++) {
+        if (agent->locals[i].discarded) {
+            *slot = i;
+            return true;
         }
     }
-    return false;
+    return find_local_prflx(agent, slot);
+}
+
+/* 0: reused first. */
+static unsigned reuse_rank(const struct ice_candidate *remote)
+{
+    if (remote->discarded) {
+        return 0;
+    }
+    return remote->kind == ICE_PRFLX ? 1 : 2;
 }
 
 bool ice_list_remote_slot(const struct ice_agent *agent, uint8_t *slot)
@@ -29,19 +45,15 @@ bool ice_list_remote_slot(const struct ice_agent *agent, uint8_t *slot)
         *slot = agent->remotes_count;
         return true;
     }
-    for (uint8_t pass = 0; pass < 3; pass++) {
-        for (uint8_t i = 0; i < agent->remotes_count; i++) {
-            const struct ice_candidate *remote = &agent->remotes[i];
-            bool is_wanted = pass == 0   ? remote->discarded
-                             : pass == 1 ? remote->kind == ICE_PRFLX
-                                         : true;
-            if (is_wanted && !ice_checklist_uses_remote(agent, i)) {
-                *slot = i;
-                return true;
-            }
+    unsigned best = 3;
+    for (uint8_t i = 0; i < agent->remotes_count; i++) {
+        unsigned rank = reuse_rank(&agent->remotes[i]);
+        if (rank < best && !ice_checklist_uses_remote(agent, i)) {
+            *slot = i;
+            best = rank;
         }
     }
-    return false;
+    return best < 3;
 }
 
 void ice_list_put_local(struct ice_agent *agent, uint8_t slot,
