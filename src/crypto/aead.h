@@ -42,8 +42,8 @@ void aead_open_batch(const struct aead_backend *backend, struct aead_item *items
 /* Compares two backends on messages of many lengths in batches: sealed bytes, opened bytes, refusal
  * and zeroing of damaged ones. About 1 ms. */
 MUST_USE bool aead_backend_equal(const struct aead_backend *a, const struct aead_backend *b);
-/* True when `backend` equals libsodium and reproduces the vector of RFC 8439 section 2.8.2's
- * construction as WireGuard uses it. Run it once before a backend carries traffic. */
+/* True when `backend` equals libsodium and seals a packet of the WireGuard transcript as recorded.
+ * Run it once before a backend carries traffic. */
 MUST_USE bool aead_selftest(const struct aead_backend *backend);
 
 /* ---- one message with associated data, for handshakes; always libsodium ---- */

@@ -6,6 +6,7 @@
 #ifndef WG_WG_MSG_H
 #define WG_WG_MSG_H
 
+#include "base/assert.h"
 #include "base/drop.h"
 #include "crypto/keys.h"
 
@@ -20,9 +21,11 @@
 #define WG_MAC_SIZE          16U
 #define WG_COOKIE_SIZE       16U
 #define WG_NONCE_SIZE        24U /* of a cookie reply */
-#define WG_MACS_SIZE         (2U * WG_MAC_SIZE)
-#define WG_SLOT_BITS         8U /* of a receiver index; the rest is the peer's id */
+#define WG_MACS_SIZE         32U /* mac1 and mac2 */
+#define WG_SLOT_BITS         8U  /* of a receiver index; the rest is the peer's id */
 #define WG_PEER_ID_MAX       UINT32_C(0x00ffffff)
+
+static_assert(WG_MACS_SIZE == 2U * WG_MAC_SIZE, "mac1 and mac2 end a handshake message");
 
 enum wg_type {
     WG_TYPE_NONE = 0, /* not WireGuard */

@@ -196,8 +196,7 @@ static void test_the_self_test_finds_planted_errors(void **state)
     assert_false(aead_selftest(&careless));
 }
 
-/* RFC 8439 section 2.8.2: nonce 07000000 4041424344454647 does not fit WireGuard's form, so the
- * library is asked directly for what the same inputs give, and ours for a counter nonce. */
+/* The nonce is four zero bytes and the counter, little-endian; tags cover the associated data. */
 static void test_one_message_with_associated_data(void **state)
 {
     (void)state;
