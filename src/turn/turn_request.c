@@ -22,8 +22,8 @@ static void queue(struct turn_client *c, uint32_t slot, struct instant now)
     struct turn_request *request = &c->requests[slot];
     request->sends++;
     heap_set(&c->deadlines, slot, instant_add(now, rung(request)));
+    ASSERT(request->queued || c->outbox_count < TURN_REQUESTS_MAX);
     if (!request->queued) {
-        ASSERT(c->outbox_count < TURN_REQUESTS_MAX);
         request->queued = true;
         c->outbox[(c->outbox_first + c->outbox_count) % TURN_REQUESTS_MAX] = (uint8_t)slot;
         c->outbox_count++;
@@ -212,16 +212,22 @@ static struct view encode(struct turn_client *c, const struct turn_request *requ
     return bytes;
 }
 
+static struct turn_request *pop_outbox(struct turn_client *c)
+{
+    ASSERT(c->outbox_count > 0);
+    struct turn_request *request = &c->requests[c->outbox[c->outbox_first]];
+    ASSERT(request->queued);
+    c->outbox_first = (c->outbox_first + 1) % TURN_REQUESTS_MAX;
+    c->outbox_count--;
+    request->queued = false;
+    return request;
+}
+
 bool turn_request_poll(struct turn_client *c, struct turn_transmit *out)
 {
     while (c->outbox_count > 0) {
-        uint32_t slot = c->outbox[c->outbox_first];
-        c->outbox_first = (c->outbox_first + 1) % TURN_REQUESTS_MAX;
-        c->outbox_count--;
-        struct turn_request *request = &c->requests[slot];
-        ASSERT(request->queued);
-        request->queued = false;
-        if (request->used) {
+        const struct turn_request *request = pop_outbox(c);
+        if (request->used) { /* one that ended while it waited is not sent */
             out->remote = c->server[request->server];
             out->bytes = encode(c, request);
             return true;
