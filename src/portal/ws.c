@@ -9,7 +9,8 @@
 #define FEED_STEP_SIZE   1024U /* bytes given to the library before its queue is looked at */
 #define CODE_NONE        1005U /* RFC 6455 section 7.4.1: no code was sent */
 #define CODE_PROTOCOL    1002U
-#define CODE_TOO_BIG     1009U
+#define CODE_RESTART     1012U /* registered by IANA: service restart */
+#define CODE_GATEWAY     1014U /* registered by IANA: bad gateway */
 #define CODE_POLICY      1008U
 #define CONTROL_SIZE_MAX 125U /* bytes, RFC 6455 section 5.5 */
 
@@ -24,6 +25,7 @@ static void end_reading(struct ws *ws, uint16_t code, bool failed)
 {
     if (!ws->closed) {
         ws->closed = true;
+        ws->close_waits = false;
         ws->failed = failed;
         ws->close_code = code;
     }
@@ -82,12 +84,25 @@ static void count_fragment(wslay_event_context_ptr context,
 {
     struct ws *ws = user;
     (void)context;
+    ws->in_close = arg->opcode == WSLAY_CONNECTION_CLOSE;
     if (wslay_is_ctrl_frame(arg->opcode)) {
         return;
     }
     ws->fragments_count = arg->opcode == WSLAY_CONTINUATION_FRAME ? ws->fragments_count + 1 : 1;
     if (ws->fragments_count > WS_FRAGMENTS_MAX) {
         end_reading(ws, CODE_POLICY, true);
+    }
+}
+
+/* Reads the code of a Close, because the library takes those of RFC 6455 only. */
+static void read_close_code(wslay_event_context_ptr context,
+                            const struct wslay_event_on_frame_recv_chunk_arg *arg, void *user)
+{
+    struct ws *ws = user;
+    (void)context;
+    for (size_t i = 0; ws->in_close && i < arg->data_length && ws->peer_bytes < 2; i++) {
+        ws->peer_code = (uint16_t)((unsigned)ws->peer_code << 8 | arg->data[i]);
+        ws->peer_bytes++;
     }
 }
 
@@ -142,6 +157,7 @@ enum err ws_init(struct ws *ws, enum ws_role role, struct rng *rng)
         .send_callback = give_output,
         .genmask_callback = draw_mask,
         .on_frame_recv_start_callback = count_fragment,
+        .on_frame_recv_chunk_callback = read_close_code,
         .on_msg_recv_callback = take_message,
     };
     wslay_event_context_ptr context = NULL;
@@ -194,6 +210,11 @@ static void feed_step(struct ws *ws)
         return;
     }
     if (result != 0 || !wslay_event_get_read_enabled(ws->context)) {
+        if (ws->peer_bytes == 2 && ws->peer_code >= CODE_RESTART && ws->peer_code <= CODE_GATEWAY) {
+            end_reading(ws, ws->peer_code, false);
+            ws->close_sent = true; /* by the library */
+            return;
+        }
         fail(ws, code_of_failure(ws));
     } else if (wslay_event_get_queued_msg_count(ws->context) > WS_SEND_MAX) {
         fail(ws, CODE_POLICY); /* Pings without end, and nobody reads our answers */
@@ -263,10 +284,25 @@ enum err ws_send_ping(struct ws *ws, struct view payload)
 
 void ws_close(struct ws *ws, uint16_t code, struct view reason)
 {
-    ASSERT(reason.len <= CONTROL_SIZE_MAX - sizeof(code));
-    if (!ws->close_sent && ws_is_live(ws)) {
-        (void)wslay_event_queue_close(ws->context, code, reason.at, reason.len);
-        ws->close_sent = true;
+    ASSERT(reason.len <= WS_REASON_SIZE_MAX);
+    if (ws->close_sent || !ws_is_live(ws)) {
+        return;
+    }
+    ws->close_sent = true;
+    ws->close_waits = true;
+    ws->own_code = code;
+    ws->reason_len = (uint8_t)reason.len;
+    if (reason.len > 0) {
+        memcpy(ws->reason, reason.at, reason.len);
+    }
+}
+
+/* The library sends control frames before messages, so our Close is kept back until its turn. */
+static void release_close(struct ws *ws)
+{
+    if (ws->close_waits && wslay_event_get_queued_msg_count(ws->context) == 0) {
+        ws->close_waits = false;
+        (void)wslay_event_queue_close(ws->context, ws->own_code, ws->reason, ws->reason_len);
     }
 }
 
@@ -277,6 +313,7 @@ size_t ws_drain(struct ws *ws, struct span out)
     /* The library returns after each short write: go on while it makes progress. */
     while (ws_wants_drain(ws) && ws->drained < out.len) {
         size_t before = ws->drained;
+        release_close(ws);
         if (wslay_event_send(ws->context) != 0 || ws->drained == before) {
             break;
         }
@@ -287,5 +324,5 @@ size_t ws_drain(struct ws *ws, struct span out)
 
 bool ws_wants_drain(const struct ws *ws)
 {
-    return ws_is_live(ws) && wslay_event_want_write(ws->context) != 0;
+    return ws_is_live(ws) && (ws->close_waits || wslay_event_want_write(ws->context) != 0);
 }

@@ -19,6 +19,7 @@
 #define WS_EVENTS_MAX       4096U /* messages received but not polled */
 #define WS_EVENT_BYTES_MAX  (2U * WS_MESSAGE_SIZE_MAX) /* bytes received but not polled */
 #define WS_SEND_MAX         4096U /* frames queued and not drained, Pongs included */
+#define WS_REASON_SIZE_MAX  123U  /* bytes of text in a Close, RFC 6455 section 5.5 */
 #define WS_SEND_BYTES_MAX   (2U * WS_MESSAGE_SIZE_MAX) /* bytes queued and not drained */
 
 enum ws_role {
@@ -54,11 +55,18 @@ struct ws {
     struct view feed;         /* bytes that the library has not taken yet */
     struct span drain;        /* room that the library may fill */
     size_t drained;
+    uint16_t peer_code;  /* of the Close frame being received */
+    uint8_t peer_bytes;  /* of it that are there, up to 2 */
+    bool in_close;       /* the frame being received is a Close */
     uint16_t close_code; /* of the WS_CLOSED event */
     bool closed;         /* nothing is read any more */
     bool failed;
     bool closed_shown; /* ws_poll() has reported the end */
     bool close_sent;   /* ws_close() was called or Close was answered */
+    bool close_waits;  /* our Close goes out once everything before it has */
+    uint8_t reason_len;
+    uint16_t own_code;
+    uint8_t reason[WS_REASON_SIZE_MAX];
 };
 
 /* Starts a WebSocket after the HTTP upgrade. `rng` must outlive it. The ws must not move in memory
@@ -79,7 +87,8 @@ MUST_USE bool ws_poll(struct ws *ws, struct ws_event *out);
 MUST_USE enum err ws_send_text(struct ws *ws, struct view text);
 /* Queues a Ping with `payload` (at most 125 bytes); for the simulated portal. Errors as above. */
 MUST_USE enum err ws_send_ping(struct ws *ws, struct view payload);
-/* Queues Close; further sends are refused. Harmless when closed. */
+/* Queues Close behind everything that waits; further sends are refused. Harmless when closed.
+ * Asserts: the reason has at most WS_REASON_SIZE_MAX bytes. */
 void ws_close(struct ws *ws, uint16_t code, struct view reason);
 
 /* Writes what waits into `out` and returns how many bytes; 0 when nothing waits. */
