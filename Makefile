@@ -32,6 +32,8 @@ WARN += -Wno-null-dereference
 endif
 CFLAGS_ALL := -std=c11 $(OPT) -g $(WARN) $(HARDEN) $(SANFLAGS) -MMD -MP -Isrc -I. -I/usr/include/cjson $(CFLAGS)
 CFLAGS_HOST := -D_GNU_SOURCE
+# Test programs and fuzz targets may keep a whole module on their stack.
+NOFRAME = $(if $(filter fuzz/% tests/%,$<),-Wno-frame-larger-than)
 LDFLAGS_ALL := $(LDHARDEN) $(SANFLAGS) -Wl,--as-needed $(LDFLAGS)
 EXTERNAL := -lsodium -lb2 -lmbedtls -lmbedx509 -lmbedcrypto -lcjson -lwslay -lIPSec_MB -lcares -lmnl \
   -lseccomp -lcap-ng
@@ -93,7 +95,7 @@ $(BUILD)/obj/src/%.o: src/%.c
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_HOST) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_HOST) $(NOFRAME) -c -o $@ $<
 
 $(BUILD)/firezone-gateway: $(BUILD)/obj/platform/linux/linux_main.o $(LINUX_LIBS)
 	$(call say,LD,$@)
@@ -128,8 +130,8 @@ endef
 $(foreach f,$(TEST_FOLDERS),$(if $(call unit_tests,$(f)),$(eval $(call test_rule,$(f)))))
 
 # Fuzzing: fuzz/fuzz_<x>.c has LLVMFuzzerTestOneInput; `replay_<x>` runs its corpus without libFuzzer.
-FUZZ_TARGETS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
-FUZZ_LIBS := $(SIM_LIBS)
+FUZZ_TARGETS := $(filter-out fuzz_support,$(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c)))
+FUZZ_LIBS := $(DRIVER_LIBS)
 FUZZ_BINARIES := $(patsubst %,$(BUILD)/fuzz/%,$(FUZZ_TARGETS))
 REPLAY_BINARIES := $(patsubst fuzz_%,$(BUILD)/fuzz/replay_%,$(FUZZ_TARGETS))
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/fuzz_support.o $(FUZZ_LIBS)

@@ -1,0 +1,71 @@
+# Targets that prove things. Each step keeps its output under $(BUILD)/results.
+RESULTS = $(BUILD)/results
+STEP = tests/tools/step.sh $(RESULTS)
+SEEDS_FIXED ?= 1..40
+SEEDS_FRESH ?= 100
+FRESH := $(shell date +%s)
+JOBS ?= 2
+
+.PHONY: test unit unit-run corpus sim sim-fixed sim-fresh e2e demo interop-steps check fuzz
+
+## make test: everything a change must pass: unit tests and vectors, simulator, fuzz corpora, interop, end to end
+test:
+	@tests/tools/install.sh test
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	@$(MAKE) --no-print-directory -j$(JOBS) build-tests
+	@$(MAKE) --no-print-directory -k -j$(JOBS) unit-run corpus || true
+	@$(MAKE) --no-print-directory -k sim-fixed sim-fresh || true
+	@$(MAKE) --no-print-directory -k interop-steps || true
+	@$(MAKE) --no-print-directory -k e2e || true
+	@tests/tools/summary.sh $(RESULTS)
+
+.PHONY: build-tests
+build-tests: all $(UNIT_TESTS) $(REPLAY_BINARIES)
+
+## make unit: the unit tests alone
+unit: $(UNIT_TESTS)
+	@rm -rf $(RESULTS)
+	@$(MAKE) --no-print-directory -k -j$(JOBS) unit-run || true
+	@tests/tools/summary.sh $(RESULTS)
+
+UNIT_STEPS := $(patsubst $(BUILD)/tests/%,step-unit-%,$(UNIT_TESTS))
+unit-run: $(UNIT_STEPS)
+$(UNIT_STEPS): step-unit-%: $(BUILD)/tests/%
+	@ASAN_OPTIONS=handle_segv=2:detect_leaks=1 $(STEP) $* $<
+
+CORPUS_STEPS := $(patsubst $(BUILD)/fuzz/replay_%,step-corpus-%,$(REPLAY_BINARIES))
+corpus: $(CORPUS_STEPS)
+$(CORPUS_STEPS): step-corpus-%: $(BUILD)/fuzz/replay_%
+	@$(STEP) corpus/$* $< fuzz/corpus/$*
+
+sim-fixed: $(BUILD)/fzsim
+	@$(STEP) simulator/saved tests/tools/saved.sh $(BUILD)/fzsim
+	@$(STEP) simulator/fixed-seeds $(BUILD)/fzsim --seeds $(SEEDS_FIXED) -j$(JOBS)
+
+sim-fresh: $(BUILD)/fzsim
+	@$(STEP) simulator/fresh-seeds $(BUILD)/fzsim --seeds $(FRESH)..$$(($(FRESH) + $(SEEDS_FRESH) - 1)) -j$(JOBS)
+
+## make sim SEEDS=A..B: the simulator alone
+SEEDS ?= 1..1000
+sim: $(BUILD)/fzsim
+	$(BUILD)/fzsim --seeds $(SEEDS) -j$(JOBS)
+
+## make demo: the real gateway in namespaces, real traffic, a table of what happened (KEEP=1 leaves it up)
+demo:
+	@tests/tools/install.sh demo
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tests/e2e/demo.sh $(BUILD)
+
+e2e: all
+	@for t in tests/e2e/test_*.sh; do [ -e $$t ] && $(STEP) e2e/$$(basename $$t .sh) $$t $(BUILD) || true; done
+
+## make check: the long gate; see docs/TESTING.md
+check:
+	@tests/tools/install.sh check
+	@tests/tools/check.sh $(BUILD)
+
+## make fuzz TIME=600: every fuzz target for that many seconds
+TIME ?= 60
+fuzz:
+	@tests/tools/install.sh check
+	@tests/tools/fuzz.sh $(BUILD) $(TIME)

@@ -1,0 +1,38 @@
+#!/bin/sh
+# The long gate: formatting, layers, purity, headers, tidy, both compilers, sanitizers, determinism
+# matrix, 1 000 seeds, bounded fuzzing. Each part says how long it took; all run, then it fails if one
+# did. usage: check.sh BUILD
+set -u
+cd "$(dirname "$0")/../.."
+build=$1
+logs=$build/check
+bad=0
+mkdir -p "$logs"
+
+part() { # name command...
+    name=$1
+    shift
+    start=$(date +%s)
+    if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+        printf 'ok      %-24s %4ss\n' "$name" $(($(date +%s) - start))
+    else
+        printf 'FAILED  %-24s %4ss; see %s\n' "$name" $(($(date +%s) - start)) "$logs/$name.log"
+        tail -n 25 "$logs/$name.log" | sed 's/^/        /'
+        bad=1
+    fi
+}
+
+part format tests/tools/format.sh
+part layers tests/tools/layers.sh
+part headers tests/tools/headers.sh
+part purity tests/tools/purity.sh "$build"
+part gcc make -k -j2 BUILD="$build" all build-tests
+part clang make -k -j2 BUILD="$build/clang" CC=clang-14 all build-tests
+part sanitizers tests/tools/sanitizers.sh "$build/asan"
+part tidy tests/tools/tidy.sh
+part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"
+part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
+part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"
+part parity tests/tools/parity.sh
+part clean tests/tools/clean_tree.sh
+exit $bad
