@@ -65,9 +65,8 @@ static uint32_t idle_s(const struct policy_nat_session *session)
     case POLICY_NAT_TCP:
         return POLICY_NAT_TCP_S;
     case POLICY_NAT_UDP:
-        return POLICY_NAT_UDP_S;
     case POLICY_NAT_ICMP:
-        return POLICY_NAT_ICMP_S;
+        return POLICY_NAT_DATAGRAM_S;
     }
     UNREACHABLE();
 }

@@ -23,8 +23,7 @@
 #include "policy/policy_rate.h"
 
 #define POLICY_NAT_TCP_S          7440U /* seconds idle */
-#define POLICY_NAT_UDP_S          120U
-#define POLICY_NAT_ICMP_S         120U
+#define POLICY_NAT_DATAGRAM_S     120U  /* UDP and ICMP echo */
 #define POLICY_NAT_UNCONFIRMED_S  60U
 #define POLICY_NAT_CLOSED_S       5U
 #define POLICY_NAT_PROBES_MAX     8U  /* ports tried one by one before a port map is made */
