@@ -139,13 +139,13 @@ enum sim_portal_wrong {
     SIM_PORTAL_EMPTY_TEXT,         /* a text message of no bytes */
     SIM_PORTAL_BROKEN_UTF8,        /* a text message that is no UTF-8 */
     SIM_PORTAL_WRONG_TYPES,        /* authorize_flow with numbers for strings and the reverse */
-    SIM_PORTAL_HUGE_NUMBER,        /* authorize_flow with expires_at beyond every integer */
+    SIM_PORTAL_HUGE_NUMBER,        /* reject_access with numbers beyond every integer */
     SIM_PORTAL_UNKNOWN_RESOURCE,   /* authorize_flow with a resource type of the future */
     SIM_PORTAL_UNKNOWN_FILTER,     /* resource_updated with a filter protocol of the future */
     SIM_PORTAL_REJECT_UNKNOWN,     /* reject_access for ids that nobody has */
     SIM_PORTAL_BIG_MESSAGE,        /* 1 MiB of an unknown event */
     SIM_PORTAL_BINARY,             /* a binary message */
-    SIM_PORTAL_PING,               /* a Ping; the Pong is counted */
+    SIM_PORTAL_PING,               /* a Ping */
     SIM_PORTAL_PING_FLOOD,         /* 200 Pings */
     SIM_PORTAL_REPEAT_LAST,        /* the last push once more */
     SIM_PORTAL_REINIT,             /* init once more, with fresh content */
@@ -186,7 +186,6 @@ struct sim_portal_counters {
     uint64_t unknown_events;   /* events the portal does not know */
     uint64_t protocol_errors;  /* WebSocket or JSON errors of a peer */
     uint64_t idle_closes;      /* connections closed for silence */
-    uint64_t pongs;
 };
 
 /* What a peer and the portal say, as seen by the portal; for logs, captures and tests. */

@@ -115,7 +115,9 @@ static size_t feed(struct fixture *f, struct sock_addr from, struct sock_addr to
         const struct sim_out *out = sim_outbox_at(f->out, i);
         if (out->kind == SIM_OUT_DATAGRAM) {
             count++;
-            memcpy(f->answer_copy, out->datagram.bytes.at, out->datagram.bytes.len);
+            if (out->datagram.bytes.len > 0) {
+                memcpy(f->answer_copy, out->datagram.bytes.at, out->datagram.bytes.len);
+            }
             f->answer_bytes = (struct view){f->answer_copy, out->datagram.bytes.len};
         }
     }
