@@ -17,7 +17,7 @@
 #define SIM_RELAYS_MAX    4U
 #define SIM_RESOURCES_MAX 32U
 #define SIM_FILTERS_MAX   4U
-#define SIM_NAME_MAX      64U /* characters and terminator */
+#define SIM_NAME_MAX      80U /* characters and terminator; a relay's secret has 64 */
 
 enum sim_filter_protocol {
     SIM_FILTER_TCP,

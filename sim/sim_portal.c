@@ -26,7 +26,8 @@ static void sync_relay(struct sim_portal *portal, uint32_t i)
     struct portal_relay *relay = &portal->relays[i];
     if (relay->secret[0] == '\0' && !relay->removed &&
         portal->policy->relays[i].secret[0] != '\0') {
-        memcpy(relay->secret, portal->policy->relays[i].secret, SIM_NAME_MAX);
+        size_t len = strnlen(portal->policy->relays[i].secret, PORTAL_SECRET_SIZE - 1);
+        memcpy(relay->secret, portal->policy->relays[i].secret, len);
         relay->session = PORTAL_NOBODY;
         relay->online = true;
     }
@@ -169,6 +170,7 @@ static void accept_stream(struct portal_call *call, const struct gateway_stream_
     for (uint32_t i = 0; i < SIM_PORTAL_SESSIONS_MAX; i++) {
         struct portal_session *session = &call->portal->sessions[i];
         if (!session->used) {
+            portal_sync_rows(call->portal); /* whoever fills the policy may do so after us */
             session->used = true;
             session->stream = event->stream;
             session->remote = event->remote;
