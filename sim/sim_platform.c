@@ -49,6 +49,7 @@ struct sim_platform {
     struct sim_platform_config config;
     struct platform table;
     struct sim_platform_faults faults;
+    struct sim_platform_counts counts;
     uint32_t boot;
     struct sim_dice entropy;
     struct sim_dice chance;
@@ -167,7 +168,7 @@ static struct view keep_bytes(struct event *event, struct view bytes)
 
 static void poke(struct sim_platform *p)
 {
-    p->config.world.poke(p->config.world.self, p->config.gateway);
+    p->config.world.poke(p->config.world.poke_self);
 }
 
 static uint16_t node_of(const struct sim_platform *p)
@@ -217,6 +218,7 @@ static void take_train(struct sim_platform *p, uint8_t *slot, struct gateway_dat
     };
     memcpy(out->bytes.at, first->bytes, first->len);
     queue_drop_first(&p->udp);
+    p->counts.udp_in++;
     size_t segments = 1;
     for (;;) {
         const struct queued *next = queue_first(&p->udp);
@@ -229,6 +231,7 @@ static void take_train(struct sim_platform *p, uint8_t *slot, struct gateway_dat
         memcpy(out->bytes.at + out->bytes.len, next->bytes, next->len);
         out->bytes.len += next->len;
         queue_drop_first(&p->udp);
+        p->counts.udp_in++;
         segments++;
     }
 }
@@ -263,15 +266,16 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         p->udp_blocked_until_ns = now + p->faults.udp_block.ns;
         return ERR_WOULD_BLOCK;
     }
-    if (sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
-        return p->faults.udp_error;
-    }
     if (train->bytes.len == 0 || train->remote.port == 0) {
         p->config.world.bad_output(p->config.world.self, p->config.gateway,
                                    "empty datagram or port 0");
         return ERR_ARGUMENT;
     }
     size_t size = train->segment_size == 0 ? train->bytes.len : train->segment_size;
+    p->counts.udp_out += (train->bytes.len + size - 1) / size;
+    if (sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
+        return p->faults.udp_error;
+    }
     struct sim_datagram datagram = {
         .local = {train->local.ip, SIM_GATEWAY_UDP_PORT},
         .remote = train->remote,
@@ -313,6 +317,7 @@ static enum err table_tun_read(void *self, struct gateway_tun_packet *out, size_
         memcpy(slot, first->bytes, first->len);
         out[*count] = (struct gateway_tun_packet){.bytes = {slot, first->len}};
         queue_drop_first(&p->tun);
+        p->counts.tun_in++;
         (*count)++;
     }
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
@@ -346,6 +351,7 @@ static bool is_for_listener(struct sim_platform *p, struct view packet)
 static void emit_tun(void *self, struct view packet)
 {
     struct sim_platform *p = self;
+    p->counts.tun_out++;
     sim_trace_bytes(p->config.trace, node_of(p), SIM_KIND_TUN_OUT, 0, packet);
     if (!is_for_listener(p, packet)) {
         p->config.world.tun_packet(p->config.world.self, p->config.gateway, packet);
@@ -565,6 +571,11 @@ struct sim_platform_faults *sim_platform_faults(struct sim_platform *platform)
     return &platform->faults;
 }
 
+const struct sim_platform_counts *sim_platform_counts(const struct sim_platform *platform)
+{
+    return &platform->counts;
+}
+
 struct sim_clock *sim_platform_clock(struct sim_platform *platform)
 {
     return &platform->config.clock;
@@ -573,6 +584,7 @@ struct sim_clock *sim_platform_clock(struct sim_platform *platform)
 void sim_platform_reboot(struct sim_platform *platform)
 {
     platform->boot++;
+    platform->counts = (struct sim_platform_counts){0};
     queue_clear(&platform->udp);
     queue_clear(&platform->tun);
     events_clear(platform);

@@ -48,7 +48,8 @@ struct sim_platform_faults {
 struct sim_platform_world {
     void *self;
     /* Something became ready, or a block ended: step the gateway soon. */
-    void (*poke)(void *self, uint32_t gateway);
+    void (*poke)(void *poke_self);
+    void *poke_self;
     /* The gateway wrote one IP packet into its TUN device. */
     void (*tun_packet)(void *self, uint32_t gateway, struct view packet);
     /* The gateway configured its TUN device. */
@@ -70,6 +71,14 @@ struct sim_platform_config {
     struct sim_platform_world world;
 };
 
+/* What was carried since the last boot, in datagrams and IP packets as the gateway counts them. */
+struct sim_platform_counts {
+    uint64_t udp_in;
+    uint64_t udp_out; /* taken from the gateway, lost ones included */
+    uint64_t tun_in;
+    uint64_t tun_out;
+};
+
 struct sim_platform;
 
 MUST_USE struct sim_platform *sim_platform_new(const struct sim_platform_config *config);
@@ -78,6 +87,7 @@ void sim_platform_free(struct sim_platform *platform);
 const struct platform *sim_platform_table(const struct sim_platform *platform);
 struct sim_platform_faults *sim_platform_faults(struct sim_platform *platform);
 struct sim_clock *sim_platform_clock(struct sim_platform *platform);
+const struct sim_platform_counts *sim_platform_counts(const struct sim_platform *platform);
 struct clock_pair sim_platform_now(const struct sim_platform *platform);
 
 /* The process died and starts again: everything queued is gone, entropy comes from a new stream. */

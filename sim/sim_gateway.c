@@ -1,0 +1,272 @@
+#include "sim/sim_gateway.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define USER_AGENT "Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)"
+
+struct sim_gateway {
+    struct sim_gateway_config config;
+    struct sim_platform *platform;
+    struct driver driver;
+    void *memory;
+    size_t size;
+    struct gateway *core;
+    bool running;
+    bool paused;
+    bool holding;
+    int exit_code;
+    uint64_t wake_ns; /* world time of the planned step; UINT64_MAX: none */
+    uint64_t last_step_ns;
+    uint32_t steps_at_once;
+    uint64_t decided_unix_ns; /* while outputs are held back: when they were made */
+};
+
+static struct sim_sched *sched_of(const struct sim_gateway *gateway)
+{
+    return gateway->config.platform.sched;
+}
+
+static void fail(struct sim_gateway *gateway, const char *oracle, const char *text)
+{
+    gateway->config.failed(gateway->config.self, oracle, text);
+}
+
+/* ---- trace of the core ---- */
+
+static void on_event(void *self, const struct trace_event *event)
+{
+    struct sim_gateway *gateway = self;
+    uint8_t text[400];
+    struct writer w = writer_of((struct span){text, sizeof(text) - 1});
+    trace_put(&w, event);
+    text[w.used] = 0;
+    const struct sim_platform_config *p = &gateway->config.platform;
+    sim_trace_text(p->trace, (uint16_t)p->node, SIM_KIND_STATE, "%s", (const char *)text);
+    gateway->config.event(gateway->config.self, p->gateway, event);
+    if (trace_level_of(event->event) == TRACE_ERROR) {
+        fail(gateway, "O-16", (const char *)text);
+    }
+}
+
+/* ---- stepping ---- */
+
+static void wake(void *context, uint64_t value);
+
+static void plan(struct sim_gateway *gateway, uint64_t at_ns)
+{
+    uint64_t now = sched_of(gateway)->now_ns;
+    at_ns = at_ns < now ? now : at_ns;
+    if (at_ns < gateway->wake_ns) {
+        gateway->wake_ns = at_ns;
+        sim_sched_at(sched_of(gateway), at_ns, wake, gateway, 0);
+    }
+}
+
+static void poke(void *self)
+{
+    struct sim_gateway *gateway = self;
+    if (gateway->running && !gateway->paused) {
+        plan(gateway, 0);
+    }
+}
+
+static void ended(struct sim_gateway *gateway, int exit_code)
+{
+    const struct sim_platform_config *p = &gateway->config.platform;
+    gateway->exit_code = exit_code;
+    sim_trace_text(p->trace, (uint16_t)p->node, SIM_KIND_STATE, "exit %d", exit_code);
+    gateway->running = false;
+    gateway_deinit(gateway->core);
+    gateway->core = NULL;
+    sim_stream_reset_node(p->streams, p->node);
+    sim_net_set_up(p->net, p->node, false);
+    sim_platform_reboot(gateway->platform);
+    gateway->config.ended(gateway->config.self, p->gateway, exit_code);
+}
+
+static void watch_time(struct sim_gateway *gateway, const struct driver_result *result)
+{
+    uint64_t now = sched_of(gateway)->now_ns;
+    gateway->steps_at_once = now == gateway->last_step_ns ? gateway->steps_at_once + 1 : 0;
+    gateway->last_step_ns = now;
+    if (gateway->steps_at_once > SIM_BUSY_LOOP_MAX) {
+        fail(gateway, "O-12", "busy loop: the gateway steps without time moving");
+        gateway->steps_at_once = 0;
+    }
+    struct instant boot = sim_platform_now(gateway->platform).boot;
+    bool late = instant_reached(boot, result->next.at);
+    if (late && !result->again && !gateway->holding && !result->exit) {
+        char text[160];
+        (void)snprintf(text, sizeof(text), "a wake-up is due after the timer call: %s",
+                       result->next.why);
+        fail(gateway, "O-12", text);
+    }
+}
+
+static void step(struct sim_gateway *gateway)
+{
+    uint32_t ready = sim_platform_ready(gateway->platform);
+    struct clock_pair now = sim_platform_now(gateway->platform);
+    if (!gateway->holding) {
+        gateway->decided_unix_ns = now.unix_ns;
+    }
+    struct driver_result result = driver_step(&gateway->driver, now, ready);
+    gateway->holding = result.udp_blocked || result.tun_blocked;
+    gateway_check(gateway->core);
+    watch_time(gateway, &result);
+    gateway->config.stepped(gateway->config.self, gateway->config.platform.gateway);
+    if (result.exit) {
+        ended(gateway, result.exit_code);
+        return;
+    }
+    if (gateway->holding) {
+        uint64_t at = sim_platform_unblock_at(gateway->platform);
+        plan(gateway, at == UINT64_MAX ? 0 : at);
+        return;
+    }
+    if (result.again || sim_platform_ready(gateway->platform) != 0) {
+        plan(gateway, 0);
+        return;
+    }
+    uint64_t at = sim_clock_world(sim_platform_clock(gateway->platform), result.next.at);
+    if (at != UINT64_MAX) {
+        plan(gateway, at + gateway->config.wake_delay.ns);
+    }
+}
+
+/* Plans that were overtaken by an earlier one find another `wake_ns` and do nothing. */
+static void wake(void *context, uint64_t value)
+{
+    struct sim_gateway *gateway = context;
+    (void)value;
+    if (gateway->wake_ns != sched_of(gateway)->now_ns) {
+        return;
+    }
+    gateway->wake_ns = UINT64_MAX;
+    if (gateway->running && !gateway->paused) {
+        step(gateway);
+    }
+}
+
+/* ---- life ---- */
+
+struct sim_gateway *sim_gateway_new(const struct sim_gateway_config *config)
+{
+    struct sim_gateway *gateway = calloc(1, sizeof(*gateway));
+    ASSERT(gateway != NULL);
+    gateway->config = *config;
+    gateway->config.platform.world.poke = poke;
+    gateway->config.platform.world.poke_self = gateway;
+    gateway->wake_ns = UINT64_MAX;
+    gateway->exit_code = -1;
+    gateway->size = gateway_size(&config->limits);
+    gateway->size = (gateway->size + 63) / 64 * 64;
+    gateway->memory = aligned_alloc(64, gateway->size);
+    ASSERT(gateway->memory != NULL);
+    gateway->platform = sim_platform_new(&gateway->config.platform);
+    return gateway;
+}
+
+void sim_gateway_free(struct sim_gateway *gateway)
+{
+    if (gateway == NULL) {
+        return;
+    }
+    if (gateway->core != NULL) {
+        gateway_deinit(gateway->core);
+    }
+    sim_platform_free(gateway->platform);
+    free(gateway->memory);
+    free(gateway);
+}
+
+struct sim_platform *sim_gateway_platform(struct sim_gateway *gateway)
+{
+    return gateway->platform;
+}
+
+struct gateway *sim_gateway_core(struct sim_gateway *gateway)
+{
+    return gateway->core;
+}
+
+void sim_gateway_start(struct sim_gateway *gateway)
+{
+    if (gateway->running) {
+        return;
+    }
+    const struct sim_gateway_config *c = &gateway->config;
+    struct gateway_config config = {
+        .api_url = view_text(c->api_url),
+        .token = view_text(c->token),
+        .firezone_id = view_text(c->firezone_id),
+        .name = view_text(c->name),
+        .user_agent = view_text(USER_AGENT),
+        .partition_max_s = c->partition_max_s,
+        .nat64_translate = c->nat64_translate,
+    };
+    uint8_t seed[32];
+    const struct platform *table = sim_platform_table(gateway->platform);
+    table->entropy(table->self, seed);
+    struct trace trace = {on_event, gateway};
+    memset(gateway->memory, 0, gateway->size);
+    enum err err = gateway_init(gateway->memory, &c->limits, &config,
+                                sim_platform_now(gateway->platform), seed, trace, &gateway->core);
+    ASSERT(err == ERR_NONE);
+    driver_init(&gateway->driver, gateway->core, table, c->recorder, trace);
+    gateway->running = true;
+    gateway->paused = false;
+    gateway->holding = false;
+    gateway->exit_code = -1;
+    sim_net_set_up(c->platform.net, c->platform.node, true);
+    plan(gateway, 0);
+}
+
+void sim_gateway_crash(struct sim_gateway *gateway)
+{
+    if (gateway->running) {
+        ended(gateway, -1);
+    }
+}
+
+void sim_gateway_shutdown(struct sim_gateway *gateway)
+{
+    if (gateway->running) {
+        sim_platform_shutdown(gateway->platform);
+    }
+}
+
+void sim_gateway_pause(struct sim_gateway *gateway)
+{
+    gateway->paused = true;
+}
+
+void sim_gateway_resume(struct sim_gateway *gateway)
+{
+    if (gateway->paused) {
+        gateway->paused = false;
+        poke(gateway);
+    }
+}
+
+bool sim_gateway_is_running(const struct sim_gateway *gateway)
+{
+    return gateway->running;
+}
+
+int sim_gateway_exit_code(const struct sim_gateway *gateway)
+{
+    return gateway->exit_code;
+}
+
+uint64_t sim_gateway_decision_unix(const struct sim_gateway *gateway)
+{
+    return gateway->decided_unix_ns;
+}
+
+bool sim_gateway_is_drained(const struct sim_gateway *gateway)
+{
+    return !gateway->holding && !gateway->paused && sim_platform_ready(gateway->platform) == 0;
+}

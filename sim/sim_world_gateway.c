@@ -1,0 +1,325 @@
+#include "sim/sim_world_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define API_URL         "wss://" WORLD_NAME_PORTAL
+#define PARTITION_MAX_S 86400U
+
+/* A packet of a resource host on its way to the gateway. */
+struct inbound {
+    struct world_gateway *gateway;
+    size_t len;
+    uint8_t bytes[];
+};
+
+struct world_gateway *world_gateway_of(struct sim_world *world, uint32_t net)
+{
+    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+        if (world->gateways[i].world != NULL && world->gateways[i].net == net) {
+            return &world->gateways[i];
+        }
+    }
+    return NULL;
+}
+
+struct clock_pair world_gateway_now(const struct world_gateway *gateway)
+{
+    return sim_platform_now(sim_gateway_platform(gateway->gateway));
+}
+
+/* ---- resource hosts ---- */
+
+static void inbound_arrives(void *context, uint64_t value)
+{
+    struct inbound *inbound = context;
+    (void)value;
+    struct world_gateway *gateway = inbound->gateway;
+    if (sim_gateway_is_running(gateway->gateway)) {
+        sim_platform_tun(sim_gateway_platform(gateway->gateway),
+                         (struct view){inbound->bytes, inbound->len});
+    }
+    free(inbound);
+}
+
+static void host_emit(void *self, struct duration delay, struct view packet)
+{
+    struct world_gateway *gateway = self;
+    struct inbound *inbound = malloc(sizeof(*inbound) + packet.len);
+    ASSERT(inbound != NULL);
+    inbound->gateway = gateway;
+    inbound->len = packet.len;
+    memcpy(inbound->bytes, packet.at, packet.len);
+    sim_sched_in(&gateway->world->sched, delay, inbound_arrives, inbound, 0);
+}
+
+static void hosts_wake(void *context, uint64_t value)
+{
+    struct world_gateway *gateway = context;
+    (void)value;
+    if (gateway->hosts_wake_ns != gateway->world->sched.now_ns) {
+        return;
+    }
+    gateway->hosts_wake_ns = UINT64_MAX;
+    sim_hosts_timeout(gateway->hosts, (struct instant){gateway->world->sched.now_ns}, host_emit,
+                      gateway);
+    world_hosts_plan(gateway);
+}
+
+void world_hosts_plan(struct world_gateway *gateway)
+{
+    uint64_t at = sim_hosts_next(gateway->hosts).ns;
+    if (at != UINT64_MAX && at != gateway->hosts_wake_ns) {
+        gateway->hosts_wake_ns = at;
+        sim_sched_at(&gateway->world->sched, at, hosts_wake, gateway, 0);
+    }
+}
+
+/* ---- what leaves the TUN device ---- */
+
+static bool same_flow(const struct sim_probe *probe, const struct sim_packet *packet)
+{
+    bool udp = probe->packet.protocol == SIM_PROTO_UDP;
+    if (udp) {
+        return packet->protocol == SIM_PROTO_UDP &&
+               packet->destination_port == probe->packet.destination_port;
+    }
+    return sim_packet_is_echo_request(packet);
+}
+
+static void judge_probe(struct sim_world *world, struct sim_probe *probe,
+                        const struct sim_packet *packet, uint32_t client)
+{
+    if (probe->hostile) {
+        world_fail(world, "O-02", "a hostile packet of client %u left the TUN device",
+                   probe->client);
+    }
+    if (probe->client != client) {
+        world_fail(world, "O-02", "a packet of client %u left as one of client %u", probe->client,
+                   client);
+    }
+    if (!same_flow(probe, packet)) {
+        world_fail(world, "O-05", "protocol or destination port changed on the way");
+    }
+    if (probe->resource != WORLD_NOBODY &&
+        world->policy.resources[probe->resource].kind != SIM_RESOURCE_DNS &&
+        !ip_equal(&probe->packet.destination, &packet->destination)) {
+        world_fail(world, "O-05", "the destination changed on the way");
+    }
+    probe->seen_inside++;
+    world->report.probes_inside++;
+    if (probe->seen_inside > 1) {
+        world_fail(world, "O-04", "probe %llu of client %u was delivered twice",
+                   (unsigned long long)(probe->id & UINT32_MAX), probe->client);
+    }
+}
+
+static void judge_packet(struct world_gateway *gateway, struct view bytes)
+{
+    struct sim_world *world = gateway->world;
+    struct sim_packet packet;
+    const char *wrong = sim_packet_read(bytes, &packet);
+    if (wrong != NULL) {
+        world_fail(world, "O-05", "a packet into the resource network is wrong: %s", wrong);
+        return;
+    }
+    uint64_t unix_ns = sim_gateway_decision_unix(gateway->gateway);
+    uint32_t client = 0;
+    struct sim_verdict verdict =
+        sim_model_judge(world->model, gateway->index, unix_ns, &packet, &client);
+    if (verdict.oracle != NULL) {
+        world_fail(world, verdict.oracle, "%s (protocol %u, port %u)", verdict.text,
+                   packet.protocol, packet.destination_port);
+        return;
+    }
+    if (sim_packet_is_icmp_error(&packet)) {
+        world_fail(world, "O-01", "an ICMP error of a client left the TUN device");
+    }
+    bool damaged = false;
+    struct sim_probe *probe = sim_probe_of(world->probes, packet.payload, &damaged);
+    if (damaged) {
+        world_fail(world, "O-05", "the payload of a probe was changed on the way");
+    }
+    if (probe != NULL) {
+        judge_probe(world, probe, &packet, client);
+    } else if (packet.protocol != SIM_PROTO_TCP) {
+        world_fail(world, "O-05", "a packet that no application sent left the TUN device");
+    }
+}
+
+static void tun_packet(void *self, uint32_t index, struct view bytes)
+{
+    struct sim_world *world = self;
+    struct world_gateway *gateway = &world->gateways[index];
+    judge_packet(gateway, bytes);
+    const char *wrong = sim_hosts_packet(gateway->hosts, (struct instant){world->sched.now_ns},
+                                         bytes, host_emit, gateway);
+    if (wrong != NULL) {
+        world_fail(world, "O-05", "a resource host got a bad packet: %s", wrong);
+    }
+    world_hosts_plan(gateway);
+}
+
+static void tun_configured(void *self, uint32_t index, const struct gateway_tun_config *config)
+{
+    struct sim_world *world = self;
+    const struct sim_gateway_identity *identity = &world->policy.gateways[index];
+    if (!ip_equal(&config->ipv4, &identity->tunnel_v4) ||
+        !ip_equal(&config->ipv6, &identity->tunnel_v6)) {
+        world_fail(world, "O-13", "the TUN device got other addresses than the portal gave");
+    }
+}
+
+static void bad_output(void *self, uint32_t index, const char *text)
+{
+    (void)index;
+    world_fail(self, "O-13", "%s", text);
+}
+
+/* ---- hooks of the gateway node ---- */
+
+static void on_failed(void *self, const char *oracle, const char *text)
+{
+    world_fail(self, oracle, "%s", text);
+}
+
+static void on_event(void *self, uint32_t index, const struct trace_event *event)
+{
+    (void)self;
+    (void)index;
+    (void)event;
+}
+
+/* O-17: what the platform carried is what the gateway counted. */
+static void check_counters(struct sim_world *world, struct world_gateway *gateway)
+{
+    struct gateway *core = sim_gateway_core(gateway->gateway);
+    if (core == NULL || !sim_gateway_is_drained(gateway->gateway)) {
+        return;
+    }
+    const struct gateway_counters *counted = gateway_counters(core);
+    const struct sim_platform_counts *carried =
+        sim_platform_counts(sim_gateway_platform(gateway->gateway));
+    if (counted->udp_in_datagrams != carried->udp_in ||
+        counted->tun_in_packets != carried->tun_in) {
+        world_fail(world, "O-17",
+                   "inputs: counted %llu datagrams and %llu packets, carried %llu and %llu",
+                   (unsigned long long)counted->udp_in_datagrams,
+                   (unsigned long long)counted->tun_in_packets, (unsigned long long)carried->udp_in,
+                   (unsigned long long)carried->tun_in);
+    }
+    if (counted->udp_out_datagrams != carried->udp_out ||
+        counted->tun_out_packets != carried->tun_out) {
+        world_fail(world, "O-17",
+                   "outputs: counted %llu datagrams and %llu packets, carried %llu and %llu",
+                   (unsigned long long)counted->udp_out_datagrams,
+                   (unsigned long long)counted->tun_out_packets,
+                   (unsigned long long)carried->udp_out, (unsigned long long)carried->tun_out);
+    }
+}
+
+static void on_stepped(void *self, uint32_t index)
+{
+    struct sim_world *world = self;
+    struct world_gateway *gateway = &world->gateways[index];
+    if (sim_gateway_is_drained(gateway->gateway)) {
+        sim_model_settle(world->model, index);
+    }
+    check_counters(world, gateway);
+}
+
+static void on_ended(void *self, uint32_t index, int exit_code)
+{
+    struct sim_world *world = self;
+    (void)exit_code;
+    sim_model_forget(world->model, index);
+}
+
+/* ---- building ---- */
+
+static struct gateway_limits small_limits(void)
+{
+    struct gateway_limits limits = gateway_limits_default();
+    limits.clients = 32;
+    limits.relays = 8;
+    limits.resources_per_client = 32;
+    limits.nat_sessions = 1024;
+    limits.nat_sessions_per_client = 512;
+    limits.nat_expired_per_client = 128;
+    limits.lookups = 64;
+    limits.dns_cache = 32;
+    return limits;
+}
+
+void world_gateway_build(struct sim_world *world, uint32_t index)
+{
+    const struct sim_options *o = &world->options;
+    struct world_gateway *gateway = &world->gateways[index];
+    const struct sim_gateway_identity *identity = &world->policy.gateways[index];
+    gateway->world = world;
+    gateway->index = index;
+    gateway->hosts_wake_ns = UINT64_MAX;
+    struct sim_gateway_config config = {
+        .platform =
+            {
+                .gateway = index,
+                .node = gateway->net,
+                .clock = {.boot_offset_ns = WORLD_BOOT_OFFSET + index * NS_PER_S,
+                          .unix_start_ns = WORLD_UNIX_START_NS,
+                          .drift_ppm = (int32_t)o->drift_ppm * (index % 2 == 0 ? 1 : -1)},
+                .sched = &world->sched,
+                .trace = world->trace,
+                .rng = &world->rng,
+                .net = world->net,
+                .streams = world->streams,
+                .resolver = sim_dns_resolver(world->dns),
+                .world = {.self = world,
+                          .tun_packet = tun_packet,
+                          .tun_configured = tun_configured,
+                          .bad_output = bad_output},
+            },
+        .limits = small_limits(),
+        .api_url = API_URL,
+        .token = identity->token,
+        .firezone_id = identity->firezone_id,
+        .name = identity->name,
+        .nat64_translate = o->nat64_icmp == 0,
+        .partition_max_s = PARTITION_MAX_S,
+        .wake_delay = {o->wake_delay_us * NS_PER_US},
+        .self = world,
+        .failed = on_failed,
+        .event = on_event,
+        .stepped = on_stepped,
+        .ended = on_ended,
+    };
+    gateway->gateway = sim_gateway_new(&config);
+    struct sim_platform_faults *faults =
+        sim_platform_faults(sim_gateway_platform(gateway->gateway));
+    faults->udp_block_ppm = o->udp_block_ppm;
+    faults->udp_block = DURATION_MS(3);
+    faults->udp_error_ppm = o->udp_error_ppm;
+    faults->udp_error = ERR_UNREACHABLE;
+    faults->tun_block_ppm = o->tun_block_ppm;
+    faults->tun_block = DURATION_MS(3);
+    faults->batch_max = o->batch_max;
+    faults->train_max = o->train_max;
+}
+
+/* Packets that were on their way when the world ended belong to nobody else. */
+static void free_inbound(struct world_gateway *gateway)
+{
+    const struct sim_sched *sched = &gateway->world->sched;
+    for (size_t i = 0; i < sched->count; i++) {
+        struct inbound *inbound = sched->heap[i].context;
+        if (sched->heap[i].run == inbound_arrives && inbound->gateway == gateway) {
+            free(inbound);
+        }
+    }
+}
+
+void world_gateway_free(struct world_gateway *gateway)
+{
+    free_inbound(gateway);
+    sim_gateway_free(gateway->gateway);
+    sim_hosts_free(gateway->hosts);
+}

@@ -1,0 +1,163 @@
+#include "sim/sim_world_internal.h"
+
+#include <string.h>
+
+/* The bound of the liveness phase, from the constants of the protocols (seconds). Everything that
+ * can be pending when the faults end runs out within it, one after the other at worst:
+ *   90  the portal's backoff (spec/portal.md section 3.3), 45 heartbeats until a dead stream shows
+ *   10  upgrade, join, init and the client's own reconnect
+ *   25  a relay declared dead and allocated again (spec/simulation.md section 8.2)
+ *   17  ICE loss detection of today's client, 10 for the new checks
+ *   20  a handshake that is given up, 10 the DNS lookup, 10 resend rules of the client */
+#define BACKOFF_S   90U
+#define HEARTBEAT_S 45U
+#define JOIN_S      10U
+#define RELAY_S     25U
+#define ICE_S       27U
+#define HANDSHAKE_S 20U
+#define LOOKUP_S    20U
+#define SETTLE_S    (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
+#define ROUND_S     2U  /* between two rounds of warm-up traffic */
+#define ANSWER_S    12U /* for a required answer: the slowest host and a lost handshake */
+
+static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
+{
+    struct sim_platform *platform = sim_gateway_platform(gateway->gateway);
+    *sim_platform_faults(platform) = (struct sim_platform_faults){
+        .batch_max = world->options.batch_max, .train_max = world->options.train_max};
+    sim_platform_clock(platform)->unix_shift_ns = 0;
+    sim_gateway_resume(gateway->gateway);
+    if (!sim_gateway_is_running(gateway->gateway)) {
+        sim_gateway_start(gateway->gateway);
+        gateway->boots++;
+    }
+}
+
+static void heal_portal(struct sim_world *world)
+{
+    struct world_node *portal = &world->portal_node;
+    struct clock_pair now = world_now(world, portal);
+    *sim_portal_faults(world->portal) = (struct sim_portal_faults){0};
+    *sim_stream_faults(world->streams, portal->net) =
+        (struct sim_stream_faults){.segment_max = world->options.segment_max};
+    for (uint32_t i = 0; i < world->policy.relays_count; i++) {
+        *sim_relay_faults(world->relays[i]) = (struct sim_relay_faults){0};
+        (void)sim_portal_restore_relay(world->portal, now, i, portal->outbox);
+    }
+    world_node_flush(portal);
+}
+
+static void heal(struct sim_world *world)
+{
+    sim_trace_text(world->trace, SIM_NODE_WORLD, SIM_KIND_FAULT, "everything is repaired");
+    world->healed = true;
+    sim_net_heal(world->net);
+    world_forbid_direct(world);
+    world_links(world, false);
+    heal_portal(world);
+    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+        heal_gateway(world, &world->gateways[i]);
+    }
+    struct sim_dns_behaviour good = {.latency = DURATION_MS(world->options.dns_latency_ms)};
+    for (uint32_t i = 0; i < world->names_count; i++) {
+        struct sim_dns_behaviour plain = {0};
+        (void)sim_dns_behave(world->dns, world->names[i].text, &plain);
+    }
+    (void)sim_dns_behave(world->dns, "", &good);
+}
+
+/* Whether ICE can succeed at all between the client and the gateway: the atlas. */
+static bool is_promised(const struct sim_world *world, uint32_t client, uint32_t gateway)
+{
+    uint32_t c = world->client_nodes[client].net;
+    uint32_t g = world->gateways[gateway].net;
+    struct sim_place a = sim_net_place(world->net, c);
+    struct sim_place b = sim_net_place(world->net, g);
+    for (uint32_t i = 0; i < world->policy.relays_count; i++) {
+        struct sim_place r = sim_net_place(world->net, world->relay_nodes[i].net);
+        bool client_reaches = (a.has_v4 && r.has_v4) || (a.has_v6 && r.has_v6);
+        bool gateway_reaches = (b.has_v4 && r.has_v4) || (b.has_v6 && r.has_v6);
+        if (client_reaches && gateway_reaches) {
+            return true;
+        }
+    }
+    /* Without a relay nobody learns a reflexive address: only what is open on both sides counts. */
+    bool open = (a.edge == NULL && b.edge == NULL);
+    return open && world->options.relay_only == 0 &&
+           sim_direct_path_possible(&a, &b) == SIM_DIRECT_YES && world->policy.relays_count > 0;
+}
+
+static void warm_up(struct sim_world *world, uint32_t round)
+{
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        for (uint32_t n = 0; round % 3 == 0 && n < world->names_count; n++) {
+            world_app_resolve(world, c, n);
+        }
+        for (uint32_t t = 0; t < world->targets_count; t++) {
+            world_app_probe(world, c, t, (round + t) % 2 == 0 ? 0 : 1, 32);
+        }
+    }
+}
+
+static void demand(struct sim_world *world)
+{
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        for (uint32_t t = 0; t < world->targets_count; t++) {
+            if (!is_promised(world, c, world->targets[t].gateway)) {
+                continue;
+            }
+            for (uint32_t kind = 0; kind < 12; kind++) {
+                world_app_probe(world, c, t, kind, 100 * kind);
+            }
+            world_app_tcp(world, c, t, 1, 4000);
+        }
+    }
+}
+
+static void judge(struct sim_world *world)
+{
+    for (size_t i = 0; i < sim_probes_count(world->probes); i++) {
+        const struct sim_probe *probe = sim_probe_at(world->probes, i);
+        bool missing = probe->expect == SIM_EXPECT_REPLY && probe->replies == 0;
+        bool unanswered =
+            probe->expect == SIM_EXPECT_ERROR && probe->errors == 0 && probe->replies == 0;
+        if (missing || unanswered) {
+            world_fail(world, "L-01",
+                       "client %u: probe %llu to resource %u at gateway %u (protocol %u, port %u) "
+                       "%s",
+                       probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
+                       probe->gateway, probe->packet.protocol, probe->packet.destination_port,
+                       probe->seen_inside > 0 ? "was delivered but its answer is missing"
+                                              : "never reached the resource network");
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
+        const struct world_tcp *app = &world->tcp[i];
+        if (app->tcp != NULL && app->required && !sim_tcp_is_over(app->tcp)) {
+            world_fail(world, "L-02",
+                       "a TCP connection of client %u to resource %u is not over in time",
+                       app->client, app->resource);
+            return;
+        }
+    }
+}
+
+void world_live(struct sim_world *world)
+{
+    heal(world);
+    uint64_t start = world->sched.now_ns;
+    for (uint32_t s = 0; s < SETTLE_S && world->failure.oracle == NULL; s += ROUND_S) {
+        warm_up(world, s / ROUND_S);
+        world_run_until(world, start + (uint64_t)(s + ROUND_S) * NS_PER_S);
+    }
+    if (world->failure.oracle != NULL) {
+        return;
+    }
+    world->judging = true;
+    demand(world);
+    world_run_until(world, world->sched.now_ns + ANSWER_S * NS_PER_S);
+    if (world->failure.oracle == NULL) {
+        judge(world);
+    }
+}
