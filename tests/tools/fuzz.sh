@@ -8,7 +8,7 @@ seconds=$2
 runs=${3:--1}
 targets=$(cd fuzz && ls fuzz_*.c | sed 's/\.c$//' | grep -v '^fuzz_support$')
 # shellcheck disable=SC2046
-make -s -j2 BUILD="$build" CC=clang-14 OPT=-O1 SAN=address,undefined $(for t in $targets; do echo "$build/fuzz/$t"; done)
+make -s -j2 BUILD="$build" CC=clang-14 OPT=-O1 SAN=address,undefined,fuzzer-no-link $(for t in $targets; do echo "$build/fuzz/$t"; done)
 failed=0
 for t in $targets; do
     name=${t#fuzz_}
