@@ -76,8 +76,9 @@ struct sim_dns_config {
 struct sim_dns_counters {
     uint64_t lookups;
     uint64_t answers;
-    uint64_t failures[10]; /* by enum sim_dns_failure; unknown names count as NXDOMAIN */
-    uint64_t malformed;    /* received messages that are no queries */
+    uint64_t failures[SIM_DNS_MALFORMED +
+                      1]; /* by enum sim_dns_failure; unknown names count as NXDOMAIN */
+    uint64_t malformed;   /* received messages that are no queries */
 };
 
 struct sim_dns;
