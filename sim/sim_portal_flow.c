@@ -3,9 +3,6 @@
 #include "sim/sim_portal_internal.h"
 
 #define ANSWER_LIMIT DURATION_S(15) /* HEAD, spec/portal.md section 10.3 */
-#define KEEPALIVE_S  25U            /* spec/portal.md section 7.4 */
-#define IDS_MAX      64U            /* addressees of one broadcast */
-#define PROXY_MAX    64U            /* proxy addresses of a legacy request */
 
 /* ---- notes ---- */
 
@@ -83,8 +80,8 @@ static void pair_of(const struct sim_portal *portal, const struct portal_flow *f
 }
 
 /* NULL when the table is full of live flows. */
-static struct portal_flow *flow_new(struct portal_call *call, const struct portal_session *session,
-                                    uint32_t resource, enum flow_kind kind)
+struct portal_flow *flow_new(struct portal_call *call, const struct portal_session *session,
+                             uint32_t resource, enum flow_kind kind)
 {
     struct sim_portal *portal = call->portal;
     struct portal_flow *flow = flow_slot(portal);
@@ -154,8 +151,8 @@ static bool version_fits(const struct sim_portal *portal, const struct portal_se
 }
 
 /* Finds what the client asks for. Returns NULL and the index, or the reason of the refusal. */
-static const char *authorize(struct portal_call *call, const struct portal_session *session,
-                             const struct uuid *resource_id, uint32_t *resource)
+const char *flow_authorize(struct portal_call *call, const struct portal_session *session,
+                           const struct uuid *resource_id, uint32_t *resource)
 {
     struct sim_portal *portal = call->portal;
     *resource = sim_policy_resource(portal->policy, resource_id);
@@ -187,7 +184,7 @@ static void send_failure(struct portal_call *call, struct portal_session *sessio
 }
 
 /* Sends one text to every connection of the gateway; false when there is none. */
-static bool send_to_gateway(struct portal_call *call, uint32_t gateway, struct view text)
+bool flow_send(struct portal_call *call, uint32_t gateway, struct view text)
 {
     struct portal_session *session = NULL;
     bool any = false;
@@ -201,14 +198,11 @@ static bool send_to_gateway(struct portal_call *call, uint32_t gateway, struct v
 
 /* ---- create_flow ---- */
 
-static void shape_client_extras(const struct sim_portal *portal, const struct portal_flow *flow,
-                                struct json_writer *w)
+static void shape_client_extras(struct json_writer *w)
 {
     static const char *const absent[] = {
         "device_serial", "device_os_name",           "device_os_version",
         "device_uuid",   "firebase_installation_id", "identifier_for_vendor"};
-    (void)portal;
-    (void)flow;
     json_field_string(w, "version", "1.5.2");
     for (uint32_t i = 0; i < ARRAY_COUNT(absent); i++) {
         if (i == 1) {
@@ -232,12 +226,12 @@ static void shape_client(const struct sim_portal *portal, const struct portal_fl
     json_put_base64(w, VIEW_OF(flow->psk));
     shape_interface(w, identity->tunnel_v4, identity->tunnel_v6);
     if (portal_is_head(portal)) {
-        shape_client_extras(portal, flow, w);
+        shape_client_extras(w);
     }
     json_close_object(w);
 }
 
-static void shape_expiry(struct json_writer *w, uint64_t expires_s)
+void flow_shape_expiry(struct json_writer *w, uint64_t expires_s)
 {
     if (expires_s == 0) {
         json_field_null(w, "expires_at");
@@ -292,7 +286,7 @@ static void send_authorize_flow(struct portal_call *call, const struct portal_fl
     shape_ice(&push.w, "gateway_ice_credentials", ice.gateway_ufrag, ice.gateway_password);
     shape_client(portal, flow, &push.w);
     shape_ice(&push.w, "client_ice_credentials", ice.client_ufrag, ice.client_password);
-    shape_expiry(&push.w, flow->expires_s);
+    flow_shape_expiry(&push.w, flow->expires_s);
     if (portal_is_head(portal)) {
         shape_subject(portal, flow, &push.w);
         json_field_bool(&push.w, "use_iceless", false);
@@ -301,7 +295,7 @@ static void send_authorize_flow(struct portal_call *call, const struct portal_fl
         json_field_string(&push.w, "flow_logs_ingest_token",
                           "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.AAAA");
     }
-    if (send_to_gateway(call, flow->gateway, push_end(portal, &push))) {
+    if (flow_send(call, flow->gateway, push_end(portal, &push))) {
         portal->counters.flows_sent++;
         flow_note(call, SIM_NOTE_GRANT, flow, "");
     }
@@ -318,7 +312,7 @@ bool flow_create(struct portal_call *call, struct portal_session *session,
     }
     call->portal->counters.flows_requested++;
     uint32_t resource;
-    const char *refusal = authorize(call, session, &resource_id, &resource);
+    const char *refusal = flow_authorize(call, session, &resource_id, &resource);
     struct portal_flow *flow =
         refusal == NULL ? flow_new(call, session, resource, FLOW_CREATE) : NULL;
     if (flow == NULL) {
@@ -380,62 +374,6 @@ static struct portal_flow *flow_by_ref(struct sim_portal *portal, uint32_t gatew
     return NULL;
 }
 
-static bool read_ice(const struct json_value *object, struct view *username, struct view *password)
-{
-    const struct json_value *parameters = json_get(object, "ice_parameters");
-    return json_get_text(parameters, "username", username) &&
-           json_get_text(parameters, "password", password);
-}
-
-static void put_ice_parameters(struct json_writer *w, struct view username, struct view password)
-{
-    json_put_key(w, "ice_parameters");
-    json_open_object(w);
-    json_field_text(w, "username", username);
-    json_field_text(w, "password", password);
-    json_close_object(w);
-}
-
-/* The reply to the old client's request_connection. */
-static void reply_connection(struct portal_call *call, struct portal_session *session,
-                             const struct portal_flow *flow, const struct json_value *accepted)
-{
-    struct sim_portal *portal = call->portal;
-    struct view username;
-    struct view password;
-    if (!read_ice(accepted, &username, &password)) {
-        return;
-    }
-    struct json_writer w = json_writer_of((struct span){portal->scratch, PORTAL_SCRATCH_SIZE});
-    json_open_object(&w);
-    json_field_u64(&w, "ref", flow->client_ref);
-    json_field_string(&w, "topic", "client");
-    json_field_string(&w, "event", "phx_reply");
-    json_put_key(&w, "payload");
-    json_open_object(&w);
-    json_field_string(&w, "status", "ok");
-    json_put_key(&w, "response");
-    json_open_object(&w);
-    json_field_uuid(&w, "resource_id", &portal->policy->resources[flow->resource].id);
-    json_field_u64(&w, "persistent_keepalive", KEEPALIVE_S);
-    json_put_key(&w, "gateway_public_key");
-    json_put_base64(&w, VIEW_OF(portal->gateways[flow->gateway].public_key));
-    json_put_key(&w, "gateway_payload");
-    json_open_object(&w);
-    json_put_key(&w, "ConnectionAccepted");
-    json_open_object(&w);
-    put_ice_parameters(&w, username, password);
-    json_close_object(&w);
-    json_close_object(&w);
-    json_close_object(&w);
-    json_close_object(&w);
-    json_close_object(&w);
-    struct view text;
-    bool fitted = json_writer_finish(&w, &text);
-    ASSERT(fitted);
-    session_send(call, session, text, false);
-}
-
 bool flow_answered(struct portal_call *call, struct portal_session *session,
                    const struct json_value *message, enum flow_kind kind)
 {
@@ -466,259 +404,8 @@ bool flow_answered(struct portal_call *call, struct portal_session *session,
     if (kind == FLOW_CREATE) {
         send_flow_created(call, client, flow);
     } else if (flow->has_ref) {
-        reply_connection(call, client, flow,
-                         json_get(json_get(payload, "gateway_payload"), "ConnectionAccepted"));
-    }
-    return true;
-}
-
-/* ---- clients before 1.4 ---- */
-
-bool flow_prepare(struct portal_call *call, struct portal_session *session,
-                  const struct json_value *message)
-{
-    struct sim_portal *portal = call->portal;
-    struct uuid resource_id;
-    uint64_t ref;
-    if (!json_get_uuid(json_get(message, "payload"), "resource_id", &resource_id) ||
-        !json_get_u64(message, "ref", &ref)) {
-        return false;
-    }
-    uint32_t resource;
-    const char *refusal = authorize(call, session, &resource_id, &resource);
-    if (refusal != NULL) {
-        channel_reply(call, session, message, refusal);
-        return true;
-    }
-    uint32_t gateway = portal->policy->resources[resource].gateway;
-    struct uuid site;
-    shape_site_id(portal, gateway, &site);
-    const struct portal_session *peer = session_next(portal, NULL, SESSION_GATEWAY, gateway);
-    struct json_writer w = json_writer_of((struct span){portal->scratch, PORTAL_SCRATCH_SIZE});
-    json_open_object(&w);
-    json_field_u64(&w, "ref", ref);
-    json_field_string(&w, "topic", "client");
-    json_field_string(&w, "event", "phx_reply");
-    json_put_key(&w, "payload");
-    json_open_object(&w);
-    json_field_string(&w, "status", "ok");
-    json_put_key(&w, "response");
-    json_open_object(&w);
-    json_put_key(&w, "relays");
-    shape_relays(call, session, &w);
-    json_field_uuid(&w, "resource_id", &resource_id);
-    json_field_uuid(&w, "gateway_id", &portal->policy->gateways[gateway].id);
-    json_field_ip(&w, "gateway_remote_ip", &peer->remote.ip);
-    json_field_uuid(&w, "gateway_group_id", &site);
-    json_close_object(&w);
-    json_close_object(&w);
-    json_close_object(&w);
-    struct view text;
-    bool fitted = json_writer_finish(&w, &text);
-    ASSERT(fitted);
-    session_send(call, session, text, false);
-    return true;
-}
-
-/* {"name", "proxy_ips"} as the old client sent it, under `key`; nothing when absent. */
-static bool copy_domain(struct json_writer *w, const char *key, const struct json_value *domain)
-{
-    struct view name;
-    const struct json_value *ips;
-    if (domain == NULL || json_is_null(domain)) {
-        return true;
-    }
-    if (!json_get_text(domain, "name", &name) || !json_get_array(domain, "proxy_ips", &ips)) {
-        return false;
-    }
-    json_put_key(w, key);
-    json_open_object(w);
-    json_field_text(w, "name", name);
-    json_put_key(w, "proxy_ips");
-    json_open_array(w);
-    uint32_t count = 0;
-    for (const struct json_value *ip = json_first(ips); ip != NULL && count < PROXY_MAX;
-         ip = json_next(ip)) {
-        struct ip_addr address;
-        if (!json_ip(ip, &address)) {
-            return false;
-        }
-        json_put_ip(w, &address);
-        count++;
-    }
-    json_close_array(w);
-    json_close_object(w);
-    return true;
-}
-
-static bool shape_legacy_client(struct portal_call *call, const struct portal_flow *flow,
-                                const struct json_value *payload, struct json_writer *w)
-{
-    const struct sim_client_identity *identity = &call->portal->policy->clients[flow->client];
-    const struct json_value *client_payload = json_get(payload, "client_payload");
-    struct view username;
-    struct view password;
-    struct view psk;
-    if (!read_ice(client_payload, &username, &password) ||
-        !json_get_text(payload, "client_preshared_key", &psk)) {
-        return false;
-    }
-    json_put_key(w, "client");
-    json_open_object(w);
-    json_field_uuid(w, "id", &identity->id);
-    json_put_key(w, "payload");
-    json_open_object(w);
-    put_ice_parameters(w, username, password);
-    if (!copy_domain(w, "domain", json_get(client_payload, "domain"))) {
-        return false;
-    }
-    json_close_object(w);
-    json_put_key(w, "peer");
-    json_open_object(w);
-    shape_interface(w, identity->tunnel_v4, identity->tunnel_v6);
-    json_field_u64(w, "persistent_keepalive", KEEPALIVE_S);
-    json_put_key(w, "public_key");
-    json_put_base64(w, VIEW_OF(call->portal->clients[flow->client].public_key));
-    json_field_text(w, "preshared_key", psk);
-    json_close_object(w);
-    json_close_object(w);
-    return true;
-}
-
-static bool shape_legacy(struct portal_call *call, const struct portal_flow *flow,
-                         const struct json_value *payload, struct portal_push *push)
-{
-    struct json_writer *w = &push->w;
-    const struct sim_client_identity *identity = &call->portal->policy->clients[flow->client];
-    json_field_text(w, "ref", (struct view){(const uint8_t *)flow->ref, PORTAL_REF_SIZE});
-    json_field_uuid(w, "flow_id", &flow->id);
-    json_put_key(w, "resource");
-    json_open_object(w);
-    shape_resource_for_gateway(w, &call->portal->policy->resources[flow->resource]);
-    json_close_object(w);
-    shape_expiry(w, flow->expires_s);
-    if (flow->kind == FLOW_REQUEST) {
-        return shape_legacy_client(call, flow, payload, w);
-    }
-    json_field_uuid(w, "client_id", &identity->id);
-    json_field_ip(w, "client_ipv4", &identity->tunnel_v4);
-    json_field_ip(w, "client_ipv6", &identity->tunnel_v6);
-    return copy_domain(w, "payload", json_get(payload, "payload"));
-}
-
-bool flow_request(struct portal_call *call, struct portal_session *session,
-                  const struct json_value *message, enum flow_kind kind)
-{
-    const struct json_value *payload = json_get(message, "payload");
-    struct uuid resource_id;
-    struct uuid gateway_id;
-    if (!json_get_uuid(payload, "resource_id", &resource_id) ||
-        !json_get_uuid(payload, "gateway_id", &gateway_id)) {
-        return false;
-    }
-    call->portal->counters.flows_requested++;
-    uint32_t resource;
-    const char *refusal = authorize(call, session, &resource_id, &resource);
-    struct portal_flow *flow = refusal == NULL ? flow_new(call, session, resource, kind) : NULL;
-    if (flow == NULL) {
-        channel_reply(call, session, message, refusal == NULL ? "offline" : refusal);
-        return true;
-    }
-    flow->has_ref = json_get_u64(message, "ref", &flow->client_ref);
-    struct portal_push push = push_start(
-        call->portal, "gateway", kind == FLOW_REQUEST ? "request_connection" : "allow_access");
-    if (!shape_legacy(call, flow, payload, &push)) {
-        flow->used = false;
-        return false;
-    }
-    if (send_to_gateway(call, flow->gateway, push_end(call->portal, &push))) {
-        call->portal->counters.flows_sent++;
-        flow_note(call, SIM_NOTE_GRANT, flow, "");
-    }
-    return true;
-}
-
-/* ---- candidates ---- */
-
-static uint32_t find_peer(const struct sim_portal *portal, enum session_kind kind,
-                          const struct uuid *id)
-{
-    const struct sim_policy *policy = portal->policy;
-    uint32_t count = kind == SESSION_GATEWAY ? policy->gateways_count : policy->clients_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct uuid *other =
-            kind == SESSION_GATEWAY ? &policy->gateways[i].id : &policy->clients[i].id;
-        if (uuid_equal(other, id)) {
-            return i;
-        }
-    }
-    return PORTAL_NOBODY;
-}
-
-static bool shape_candidates(struct json_writer *w, const struct json_value *candidates)
-{
-    json_put_key(w, "candidates");
-    json_open_array(w);
-    for (const struct json_value *item = json_first(candidates); item != NULL;
-         item = json_next(item)) {
-        struct view text;
-        if (!json_text(item, &text)) {
-            return false;
-        }
-        json_put_text(w, text);
-    }
-    json_close_array(w);
-    return true;
-}
-
-static bool send_candidates(struct portal_call *call, struct portal_session *from,
-                            const struct uuid *to, const char *event,
-                            const struct json_value *candidates)
-{
-    struct sim_portal *portal = call->portal;
-    bool to_gateway = from->kind == SESSION_CLIENT;
-    enum session_kind kind = to_gateway ? SESSION_GATEWAY : SESSION_CLIENT;
-    struct uuid own = session_id(portal, from);
-    struct portal_push push = push_start(portal, to_gateway ? "gateway" : "client", event);
-    json_field_uuid(&push.w, to_gateway ? "client_id" : "gateway_id", &own);
-    if (!shape_candidates(&push.w, candidates)) {
-        return false;
-    }
-    struct view text = push_end(portal, &push);
-    uint32_t peer = find_peer(portal, kind, to);
-    struct portal_session *session = NULL;
-    bool any = false;
-    while (peer != PORTAL_NOBODY && (session = session_next(portal, session, kind, peer)) != NULL) {
-        session_send(call, session, text, true);
-        portal->counters.candidates++;
-        any = true;
-    }
-    portal->counters.undeliverable += !any;
-    return true;
-}
-
-bool flow_candidates(struct portal_call *call, struct portal_session *session,
-                     const struct json_value *payload, const char *event)
-{
-    const struct json_value *candidates;
-    const struct json_value *ids;
-    struct uuid id;
-    if (!json_get_array(payload, "candidates", &candidates)) {
-        return false;
-    }
-    const char *key = session->kind == SESSION_CLIENT ? "gateway_ids" : "client_ids";
-    if (!json_get_array(payload, key, &ids)) {
-        /* Today's clients name one gateway. */
-        return session->kind == SESSION_CLIENT && json_get_uuid(payload, "gateway_id", &id) &&
-               send_candidates(call, session, &id, event, candidates);
-    }
-    uint32_t count = 0;
-    for (const struct json_value *item = json_first(ids); item != NULL && count < IDS_MAX;
-         item = json_next(item)) {
-        if (!json_uuid(item, &id) || !send_candidates(call, session, &id, event, candidates)) {
-            return false;
-        }
-        count++;
+        legacy_reply(call, client, flow,
+                     json_get(json_get(payload, "gateway_payload"), "ConnectionAccepted"));
     }
     return true;
 }
@@ -733,7 +420,7 @@ void flow_reject(struct portal_call *call, uint32_t gateway, const struct portal
     }
     json_field_uuid(&push.w, "client_id", &call->portal->policy->clients[flow->client].id);
     json_field_uuid(&push.w, "resource_id", &call->portal->policy->resources[flow->resource].id);
-    if (send_to_gateway(call, gateway, push_end(call->portal, &push))) {
+    if (flow_send(call, gateway, push_end(call->portal, &push))) {
         call->portal->counters.rejects++;
         flow_note(call, SIM_NOTE_REVOKE, flow, "");
     }

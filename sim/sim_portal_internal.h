@@ -250,10 +250,6 @@ void channel_send_simple(struct portal_call *call, struct portal_session *sessio
 /* One message of a client or gateway about flows. False when the payload does not fit. */
 MUST_USE bool flow_create(struct portal_call *call, struct portal_session *session,
                           const struct json_value *payload);
-MUST_USE bool flow_prepare(struct portal_call *call, struct portal_session *session,
-                           const struct json_value *message);
-MUST_USE bool flow_request(struct portal_call *call, struct portal_session *session,
-                           const struct json_value *message, enum flow_kind kind);
 /* flow_authorized and connection_ready; replies itself. */
 MUST_USE bool flow_answered(struct portal_call *call, struct portal_session *session,
                             const struct json_value *message, enum flow_kind kind);
@@ -267,11 +263,35 @@ void flow_gateway_joined(struct portal_call *call, uint32_t gateway);
 void flow_client_left(struct portal_call *call, const struct portal_session *session);
 void flow_advance(struct portal_call *call);
 MUST_USE struct instant flow_next(const struct sim_portal *portal);
+/* NULL when the table is full of live flows. */
+struct portal_flow *flow_new(struct portal_call *call, const struct portal_session *session,
+                             uint32_t resource, enum flow_kind kind);
+/* Finds what the client asks for. Returns NULL and the index, or the reason of the refusal. */
+const char *flow_authorize(struct portal_call *call, const struct portal_session *session,
+                           const struct uuid *resource_id, uint32_t *resource);
+/* Sends one text to every connection of the gateway; false when there is none. */
+bool flow_send(struct portal_call *call, uint32_t gateway, struct view text);
+void flow_shape_expiry(struct json_writer *w, uint64_t expires_s);
+
+/* Says the note after what was sent to the flow's gateway; `text` is static. */
+void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow,
+               const char *text);
+
+/* ---- sim_portal_legacy.c: clients before 1.4 ---- */
+
+MUST_USE bool flow_prepare(struct portal_call *call, struct portal_session *session,
+                           const struct json_value *message);
+MUST_USE bool flow_request(struct portal_call *call, struct portal_session *session,
+                           const struct json_value *message, enum flow_kind kind);
+/* The reply to the old client's request_connection. */
+void legacy_reply(struct portal_call *call, struct portal_session *session,
+                  const struct portal_flow *flow, const struct json_value *accepted);
+
+/* ---- sim_portal_candidate.c ---- */
+
 /* Candidates from one side to the other. */
 MUST_USE bool flow_candidates(struct portal_call *call, struct portal_session *session,
                               const struct json_value *payload, const char *event);
-void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow,
-               const char *text);
 
 /* ---- sim_portal_presence.c ---- */
 
