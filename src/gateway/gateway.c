@@ -166,6 +166,7 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->dirty_connections.first = GATEWAY_NONE;
     gw->signal_connections.first = GATEWAY_NONE;
     gw->shutdown_at = TIME_NEVER;
+    gw->resolve_deadline = TIME_NEVER;
     gw->aead = aead_backend_libsodium();
     rng_init(&gw->rng, seed);
     start_keys(gw);

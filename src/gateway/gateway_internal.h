@@ -234,7 +234,8 @@ struct gateway {
     struct gateway_resolve *resolves;
     uint32_t resolves_count;
     struct map resolve_by_id;
-    uint32_t resolve_due; /* records with a lookup to hand out */
+    uint32_t resolve_due;            /* records with a lookup to hand out */
+    struct instant resolve_deadline; /* the earliest; TIME_NEVER */
     struct gateway_cached *cache;
     struct map cache_by_name;
 
@@ -271,8 +272,8 @@ struct gateway {
 /* Starts the handling of an input: takes the time and clears the outputs of the last one. */
 void gateway_begin(struct gateway *gw, struct clock_pair now);
 void gateway_drop(struct gateway *gw, enum drop_reason reason, const struct sock_addr *remote);
-void gateway_trace_client(struct gateway *gw, enum trace_id event,
-                          const struct gateway_connection *c, const char *text);
+void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gateway_connection *c,
+                          const char *text);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
 
 /* ---- gateway_relay.c ---- */

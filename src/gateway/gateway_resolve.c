@@ -101,6 +101,19 @@ static void send_status(struct gateway *gw, uint32_t policy_client, const struct
     }
 }
 
+/* Finds the earliest deadline again; packets only ever look at the result. */
+static void find_deadline(struct gateway *gw)
+{
+    uint32_t left = gw->resolves_count;
+    gw->resolve_deadline = TIME_NEVER;
+    for (uint32_t i = 0; i < gw->limits.lookups && left > 0; i++) {
+        if (gw->resolves[i].used) {
+            gw->resolve_deadline = instant_min(gw->resolve_deadline, gw->resolves[i].deadline);
+            left--;
+        }
+    }
+}
+
 /* Ends a request: maps what was found and tells the client. `timed_out` is the one failure; names
  * without addresses are active (spec/dataplane.md section 2.5). */
 static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
@@ -134,6 +147,7 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
     }
     r->used = false;
     gw->resolves_count--;
+    find_deadline(gw);
 }
 
 /* ---- the beginning of a request ---- */
@@ -163,6 +177,7 @@ static void start(struct gateway *gw, struct gateway_resolve *r)
         return;
     }
     r->deadline = instant_add(gw->now.boot, DURATION_S(GATEWAY_RESOLVE_TIMEOUT_S));
+    gw->resolve_deadline = instant_min(gw->resolve_deadline, r->deadline);
     for (int t = 0; t < 2; t++) {
         r->id[t] = gw->next_id++;
         r->due[t] = true;
@@ -318,15 +333,7 @@ void gateway_resolve_timeout(struct gateway *gw)
 
 struct wake gateway_resolve_poll_timeout(const struct gateway *gw)
 {
-    struct wake wake = WAKE_NEVER;
-    uint32_t left = gw->resolves_count;
-    for (uint32_t i = 0; i < gw->limits.lookups && left > 0; i++) {
-        if (gw->resolves[i].used) {
-            wake = wake_min(wake, (struct wake){gw->resolves[i].deadline, "lookup"});
-            left--;
-        }
-    }
-    return wake;
+    return (struct wake){gw->resolve_deadline, "lookup"};
 }
 
 /* Hands out one lookup; the name's text stands in the scratch memory. */

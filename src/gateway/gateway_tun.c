@@ -65,6 +65,7 @@ static void add_datagram(struct gateway *gw, const struct gateway_train *head, s
         last->segments++;
         return;
     }
+    ASSERT(gw->trains != NULL);
     ASSERT(gw->trains_count < GATEWAY_TRAINS_MAX);
     struct gateway_train_record *record = &gw->trains[gw->trains_count++];
     record->train = *head;

@@ -166,22 +166,26 @@ static uint32_t bits_count(const struct policy_nat_ports *ports)
     return count;
 }
 
+/* Checks that the sessions of one crowded address are marked, and nothing else is. */
+static void check_map(const struct policy_nat *nat, const struct policy_nat_ports *ports)
+{
+    uint32_t count = 0;
+    for (uint32_t at = nat->clients[ports->of.client].live.head; at != 0;
+         at = nat->sessions[at - 1].next) {
+        struct policy_nat_tuple outside = policy_nat_outside_of(&nat->sessions[at - 1]);
+        if (same_space(&outside, &ports->of)) {
+            ASSERT((ports->taken[outside.port / 64] >> (outside.port % 64) & 1) == 1);
+            count++;
+        }
+    }
+    ASSERT(count == bits_count(ports));
+}
+
 void policy_nat_ports_check(const struct policy_nat *nat)
 {
     for (uint32_t i = 0; i < POLICY_NAT_PORT_MAPS; i++) {
-        const struct policy_nat_ports *ports = &nat->ports[i];
-        if (!ports->used) {
-            continue;
+        if (nat->ports[i].used) {
+            check_map(nat, &nat->ports[i]);
         }
-        uint32_t count = 0;
-        for (uint32_t at = nat->clients[ports->of.client].live.head; at != 0;
-             at = nat->sessions[at - 1].next) {
-            struct policy_nat_tuple outside = policy_nat_outside_of(&nat->sessions[at - 1]);
-            if (same_space(&outside, &ports->of)) {
-                ASSERT((ports->taken[outside.port / 64] >> (outside.port % 64) & 1) == 1);
-                count++;
-            }
-        }
-        ASSERT(count == bits_count(ports));
     }
 }

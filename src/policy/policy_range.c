@@ -75,10 +75,10 @@ bool policy_is_private(const struct ip_addr *ip)
 
 bool policy_is_forbidden_answer(const struct policy *policy, const struct ip_addr *ip)
 {
-    static const struct ip_addr BROADCAST = {IP_V4, {255, 255, 255, 255}};
+    static const struct ip_addr broadcast = {IP_V4, {255, 255, 255, 255}};
     if (ip_size(ip) == 0 || ip_is_loopback(ip) || ip_is_unspecified(ip) || ip_is_multicast(ip) ||
         ip_is_link_local(ip) || policy_is_tunnel(ip) || policy_is_proxy(ip) ||
-        ip_equal(ip, &BROADCAST) || (ip->family == IP_V6 && in_range(ip, &MAPPED_V6))) {
+        ip_equal(ip, &broadcast) || (ip->family == IP_V6 && in_range(ip, &MAPPED_V6))) {
         return true;
     }
     for (uint32_t i = 0; policy->options.refuse_own_addresses && i < policy->own_count; i++) {
