@@ -86,8 +86,8 @@ static bool canonical(struct view name, char out[SIM_DNS_NAME_SIZE])
     }
     memset(out, 0, SIM_DNS_NAME_SIZE);
     for (size_t i = 0; i < len; i++) {
-        char c = (char)name.at[i];
-        out[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        uint8_t c = name.at[i];
+        out[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20U : c);
     }
     return true;
 }

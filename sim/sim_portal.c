@@ -182,6 +182,19 @@ static void accept_stream(struct portal_call *call, const struct gateway_stream_
     sim_put_stream_reset(call->out, event->stream);
 }
 
+static void append_to_line(struct portal_call *call, struct portal_session *session, uint8_t byte)
+{
+    if (session->line == NULL) {
+        session->line = malloc(SIM_PORTAL_INPUT_MAX);
+    }
+    ASSERT(session->line != NULL);
+    if (session->line_len == SIM_PORTAL_INPUT_MAX) {
+        session_end(call, session, SIM_PORTAL_RESET);
+        return;
+    }
+    session->line[session->line_len++] = byte;
+}
+
 static void take_line(struct portal_call *call, struct portal_session *session)
 {
     size_t len = session->line_len;
@@ -200,17 +213,9 @@ static void handle_lines(struct portal_call *call, uint32_t stream, struct view 
         }
         if (bytes.at[i] == '\n') {
             take_line(call, session);
-            continue;
+        } else {
+            append_to_line(call, session, bytes.at[i]);
         }
-        if (session->line == NULL) {
-            session->line = malloc(SIM_PORTAL_INPUT_MAX);
-            ASSERT(session->line != NULL);
-        }
-        if (session->line_len == SIM_PORTAL_INPUT_MAX) {
-            session_end(call, session, SIM_PORTAL_RESET);
-            return;
-        }
-        session->line[session->line_len++] = bytes.at[i];
     }
 }
 

@@ -81,11 +81,11 @@
 #include "base/err.h"
 #include "sim/sim_node.h"
 
-#define SIM_PORTAL_SESSIONS_MAX 64U   /* connections; more are answered 503 */
-#define SIM_PORTAL_FLOWS_MAX    1024U /* flows; the oldest ended one is reused, else offline */
-#define SIM_PORTAL_INPUT_MAX    (1024U * 1024U) /* one message or HTTP head of a peer, bytes */
-#define SIM_PORTAL_TOKEN_SIZE   256U            /* characters and terminator */
-#define SIM_PORTAL_RELAYS_SENT  2U              /* relays that a peer is given at most */
+#define SIM_PORTAL_SESSIONS_MAX 64U      /* connections; more are answered 503 */
+#define SIM_PORTAL_FLOWS_MAX    1024U    /* flows; the oldest ended one is reused, else offline */
+#define SIM_PORTAL_INPUT_MAX    1048576U /* one message or HTTP head of a peer, bytes */
+#define SIM_PORTAL_TOKEN_SIZE   256U     /* characters and terminator */
+#define SIM_PORTAL_RELAYS_SENT  2U       /* relays that a peer is given at most */
 
 enum sim_portal_generation {
     SIM_PORTAL_V142,

@@ -184,9 +184,9 @@ static void apply_resources(struct portal_call *call, const struct portal_wanted
         if (portal_resource_exists(portal, i) &&
             sim_policy_resource(&wanted->policy, &have->resources[i].id) == UINT32_MAX) {
             err = sim_portal_remove_resource(portal, call->now, i, call->out);
-            ASSERT(err == ERR_NONE);
         }
     }
+    ASSERT(err == ERR_NONE);
     for (uint32_t i = 0; i < wanted->policy.resources_count; i++) {
         struct sim_resource row = wanted->policy.resources[i];
         row.gateway = portal_apply_gateway(have, &wanted->policy.gateways[row.gateway].id);

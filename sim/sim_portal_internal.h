@@ -11,14 +11,14 @@
 #include "json/json.h"
 #include "json/json_writer.h"
 
-#define PORTAL_SCRATCH_SIZE  (2U * 1024U * 1024U) /* bytes; one outgoing message at most */
-#define PORTAL_REF_SIZE      32U                  /* characters of a flow reference */
+#define PORTAL_SCRATCH_SIZE  2097152U /* bytes; one outgoing message at most */
+#define PORTAL_REF_SIZE      32U      /* characters of a flow reference */
 #define PORTAL_EXTERNAL_SIZE 129U
 #define PORTAL_SECRET_SIZE   65U /* a stamp secret and terminator */
 #define PORTAL_NOBODY        UINT32_MAX
-#define PORTAL_SESSION_S     (30U * 86400U) /* default life of a client's session */
-#define PORTAL_TURN_S        (14U * 86400U) /* V142, spec/portal.md section 7.3 */
-#define PORTAL_TURN_HEAD_S   2145916800U    /* 2038-01-01, spec/portal.md section 10.3 */
+#define PORTAL_SESSION_S     2592000U    /* default life of a client's session */
+#define PORTAL_TURN_S        1209600U    /* V142, spec/portal.md section 7.3 */
+#define PORTAL_TURN_HEAD_S   2145916800U /* 2038-01-01, spec/portal.md section 10.3 */
 
 enum session_kind {
     SESSION_NEW, /* the HTTP head is not complete */

@@ -8,7 +8,7 @@
 #define FRAME_PING       0x89U
 #define FRAME_RESERVED   0xF1U
 #define PINGS            200U
-#define BIG_MESSAGE_SIZE (1024U * 1024U)
+#define BIG_MESSAGE_SIZE 1048576U
 
 /* One fixed text for each kind that needs nothing else. */
 static const char *fixed_text(enum sim_portal_wrong wrong)
