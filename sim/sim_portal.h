@@ -71,9 +71,12 @@
  *   resource_created_or_updated R     a resource became usable or changed
  *   resource_deleted "<resource id>"  a resource was removed or may no longer be used
  *
- * Time: `now.unix_ns` decides expiry, `now.boot` everything else. Randomness: the seed. Two portals
- * with the same seed and the same input say the same bytes.
- * Memory: sim_portal_new() allocates; per connection at most SIM_PORTAL_INPUT_MAX bytes are kept.
+ * Notes (sim/sim_node.h): GATEWAY_JOINED, GATEWAY_LOST, INIT (text "keep" without authorizations;
+ * each authorization listed follows as GRANT with text "init"), GRANT, GRANT_EXPIRY, REVOKE,
+ * RESOURCE only when the message really went out, directly behind it; VIOLATION for what a gateway
+ * sends wrongly. Time: `now.unix_ns` decides expiry, `now.boot` everything else. Randomness: the
+ * seed. Two portals with the same seed and the same input say the same bytes. Memory:
+ * sim_portal_new() allocates; per connection at most SIM_PORTAL_INPUT_MAX bytes are kept.
  */
 #ifndef SIM_PORTAL_H
 #define SIM_PORTAL_H
