@@ -1,0 +1,621 @@
+#include "platform/linux/linux_config.h"
+
+#include <string.h>
+
+/* What an option's value is; each kind has one setter. */
+enum kind {
+    KIND_TEXT,
+    KIND_FLAG, /* no value; its variable is exactly "true" or "false" */
+    KIND_U16,
+    KIND_U32,
+    KIND_HEALTH,
+    KIND_FORMAT,
+    KIND_DURATION,
+    KIND_NAT64,
+    KIND_OFFLOAD,
+    KIND_VERSION_TEXT,
+    KIND_URL,
+};
+
+struct option {
+    char letter; /* 0: none */
+    const char *name;
+    const char *variable; /* NULL: none */
+    enum kind kind;
+    size_t offset; /* of the field in struct linux_config */
+    const char *value;
+    const char *help;
+};
+
+#define FIELD(f) offsetof(struct linux_config, f)
+
+static const struct option options[] = {
+    {'u', "api-url", "FIREZONE_API_URL", KIND_URL, FIELD(api_url), "URL",
+     "portal to connect to [wss://api.firezone.dev]"},
+    {'n', "firezone-name", "FIREZONE_NAME", KIND_TEXT, FIELD(name), "NAME",
+     "display name [the host name]"},
+    {'i', "firezone-id", "FIREZONE_ID", KIND_TEXT, FIELD(id), "ID",
+     "identity [/var/lib/firezone/gateway_id, else from /etc/machine-id]"},
+    {'m', "max-partition-time", "FIREZONE_MAX_PARTITION_TIME", KIND_DURATION,
+     FIELD(partition_max_s), "DURATION", "give up after this long without the portal [24h]"},
+    {0, "health-check-addr", "HEALTH_CHECK_ADDR", KIND_HEALTH, FIELD(health), "ADDR:PORT|off",
+     "where /healthz, /readyz and /metrics are served [0.0.0.0:8080]"},
+    {0, "log-format", "FIREZONE_LOG_FORMAT", KIND_FORMAT, FIELD(log_format), "human|json",
+     "form of log lines [human]"},
+    {0, "no-check", "FIREZONE_NO_CHECK", KIND_FLAG, FIELD(no_check), NULL,
+     "skip the check for CAP_NET_ADMIN at start"},
+    {0, "no-inc-buf", "FIREZONE_NO_INC_BUF", KIND_FLAG, FIELD(no_increase_buffers), NULL,
+     "leave net.core.rmem_max and wmem_max alone"},
+    {0, "nat64", NULL, KIND_NAT64, FIELD(nat64_translate), "translate|icmp",
+     "a name without addresses of the client's family: translate, or say unreachable [translate]"},
+    {0, "refuse-own-addresses", NULL, KIND_FLAG, FIELD(refuse_own_addresses), NULL,
+     "refuse DNS answers that point at this gateway's own addresses"},
+    {0, "listen-port", NULL, KIND_U16, FIELD(listen_port), "PORT",
+     "preferred UDP port, 0 for any [52625]"},
+    {0, "tun-offload", NULL, KIND_OFFLOAD, FIELD(offload), "uso|tso|none",
+     "best offload of the TUN device to try [uso]"},
+    {0, "no-gso", NULL, KIND_FLAG, FIELD(no_gso), NULL, "never send with UDP_SEGMENT"},
+    {0, "no-gro", NULL, KIND_FLAG, FIELD(no_gro), NULL, "never receive with UDP_GRO"},
+    {0, "udp-recv-buffer", "FIREZONE_UDP_RECV_BUFFER_SIZE", KIND_U32, FIELD(udp_receive_buffer),
+     "BYTES", "receive buffer of the UDP sockets [16777216]"},
+    {0, "udp-send-buffer", "FIREZONE_UDP_SEND_BUFFER_SIZE", KIND_U32, FIELD(udp_send_buffer),
+     "BYTES", "send buffer of the UDP sockets [4194304]"},
+    {0, "client-version", NULL, KIND_VERSION_TEXT, FIELD(client_version), "A.B.C",
+     "version told to the portal [1.5.2]"},
+    {0, "tun-name", NULL, KIND_TEXT, FIELD(tun_name), "NAME",
+     "name of the TUN device [tun-firezone]"},
+    {0, "record", NULL, KIND_TEXT, FIELD(record_file), "FILE",
+     "record every input for an exact replay; holds secrets, so it wants --record-to"},
+    {0, "record-to", NULL, KIND_TEXT, FIELD(record_to), "PUBLICKEY",
+     "X25519 key that the recording is sealed to, in hex or base64"},
+    {0, "record-plain", NULL, KIND_FLAG, FIELD(record_plain), NULL, "write the recording unsealed"},
+    {0, "no-sandbox", NULL, KIND_FLAG, FIELD(no_sandbox), NULL,
+     "keep all capabilities and system calls after start"},
+    {0, "max-clients", NULL, KIND_U32, FIELD(limits.clients), "N", NULL},
+    {0, "max-relays", NULL, KIND_U32, FIELD(limits.relays), "N", NULL},
+    {0, "max-resources-per-client", NULL, KIND_U32, FIELD(limits.resources_per_client), "N", NULL},
+    {0, "max-nat-sessions", NULL, KIND_U32, FIELD(limits.nat_sessions), "N", NULL},
+    {0, "max-nat-sessions-per-client", NULL, KIND_U32, FIELD(limits.nat_sessions_per_client), "N",
+     NULL},
+    {0, "max-nat-expired-per-client", NULL, KIND_U32, FIELD(limits.nat_expired_per_client), "N",
+     NULL},
+    {0, "max-lookups", NULL, KIND_U32, FIELD(limits.lookups), "N", NULL},
+    {0, "max-dns-cache", NULL, KIND_U32, FIELD(limits.dns_cache), "N", NULL},
+    {0, "no-telemetry", "FIREZONE_NO_TELEMETRY", KIND_FLAG, FIELD(no_telemetry), NULL,
+     "accepted; nothing is ever sent anywhere"},
+    {0, "flow-logs", "FIREZONE_FLOW_LOGS", KIND_FLAG, FIELD(flow_logs), NULL,
+     "accepted, without effect"},
+    {0, "validate-checksums", "FIREZONE_VALIDATE_CHECKSUMS", KIND_FLAG, FIELD(validate_checksums),
+     NULL, "accepted, without effect"},
+    {0, "metrics", "FIREZONE_METRICS", KIND_TEXT, FIELD(metrics), "EXPORTER",
+     "accepted; metrics are served at /metrics"},
+    {0, "otlp-grpc-endpoint", "OTLP_GRPC_ENDPOINT", KIND_TEXT, FIELD(otlp_endpoint), "ENDPOINT",
+     "accepted, without effect"},
+};
+
+/* One run of the parser. */
+struct parser {
+    struct linux_config *config;
+    struct writer message;
+    bool failed;
+};
+
+static void usage(struct parser *p, const char *before, const char *what, const char *after)
+{
+    if (!p->failed) {
+        p->failed = true;
+        writer_text(&p->message, before);
+        writer_text(&p->message, what);
+        writer_text(&p->message, after);
+    }
+}
+
+/* ---- values ---- */
+
+/* Seconds of a unit, or for units below a second how many make one. */
+struct unit {
+    const char *name;
+    uint64_t seconds;
+    uint64_t per_second;
+};
+
+static const struct unit *find_unit(struct view name)
+{
+    static const struct unit units[] = {
+        {"nanos", 0, 1000000000},
+        {"nsec", 0, 1000000000},
+        {"ns", 0, 1000000000},
+        {"usec", 0, 1000000},
+        {"us", 0, 1000000},
+        {"millis", 0, 1000},
+        {"msec", 0, 1000},
+        {"ms", 0, 1000},
+        {"seconds", 1, 1},
+        {"second", 1, 1},
+        {"secs", 1, 1},
+        {"sec", 1, 1},
+        {"s", 1, 1},
+        {"minutes", 60, 1},
+        {"minute", 60, 1},
+        {"mins", 60, 1},
+        {"min", 60, 1},
+        {"m", 60, 1},
+        {"hours", 3600, 1},
+        {"hour", 3600, 1},
+        {"hrs", 3600, 1},
+        {"hr", 3600, 1},
+        {"h", 3600, 1},
+        {"days", 86400, 1},
+        {"day", 86400, 1},
+        {"d", 86400, 1},
+        {"weeks", 604800, 1},
+        {"week", 604800, 1},
+        {"w", 604800, 1},
+        {"months", 2630016, 1},
+        {"month", 2630016, 1},
+        {"M", 2630016, 1},
+        {"years", 31557600, 1},
+        {"year", 31557600, 1},
+        {"y", 31557600, 1},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(units); i++) {
+        if (view_equal_text(name, units[i].name)) {
+            return &units[i];
+        }
+    }
+    return NULL;
+}
+
+/* Cuts the longest prefix of bytes between `low` and `high` or, for letters, of either case. */
+static struct view take_while(struct view *text, bool digits)
+{
+    size_t len = 0;
+    while (len < text->len) {
+        uint8_t c = text->at[len];
+        bool is_digit = c >= '0' && c <= '9';
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (digits ? !is_digit : !is_letter) {
+            break;
+        }
+        len++;
+    }
+    struct view taken = view_sub(*text, 0, len);
+    *text = view_sub(*text, len, text->len - len);
+    return taken;
+}
+
+static void skip_spaces(struct view *text)
+{
+    while (text->len > 0 && text->at[0] == ' ') {
+        *text = view_sub(*text, 1, text->len - 1);
+    }
+}
+
+bool linux_config_duration(struct view text, uint64_t *seconds)
+{
+    uint64_t total = 0;
+    skip_spaces(&text);
+    if (text.len == 0) {
+        return false;
+    }
+    while (text.len > 0) {
+        uint64_t number = 0;
+        bool is_number = text_parse_u64(take_while(&text, true), &number);
+        skip_spaces(&text);
+        const struct unit *unit = find_unit(take_while(&text, false));
+        skip_spaces(&text);
+        if (!is_number || unit == NULL) {
+            return false;
+        }
+        uint64_t part = number / unit->per_second + (number % unit->per_second != 0 ? 1 : 0);
+        if (unit->seconds > 1) {
+            if (number > UINT64_MAX / unit->seconds) {
+                return false;
+            }
+            part = number * unit->seconds;
+        }
+        if (total > UINT64_MAX - part) {
+            return false;
+        }
+        total += part;
+    }
+    *seconds = total;
+    return true;
+}
+
+static int level_of_word(struct view word)
+{
+    static const struct {
+        const char *word;
+        int level;
+    } levels[] = {
+        {"off", -1},
+        {"0", -1},
+        {"error", TRACE_ERROR},
+        {"1", TRACE_ERROR},
+        {"warn", TRACE_WARN},
+        {"2", TRACE_WARN},
+        {"info", TRACE_INFO},
+        {"3", TRACE_INFO},
+        {"debug", TRACE_DEBUG},
+        {"4", TRACE_DEBUG},
+        {"trace", TRACE_TRACE},
+        {"5", TRACE_TRACE},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(levels); i++) {
+        if (view_equal_nocase(word, view_text(levels[i].word))) {
+            return levels[i].level;
+        }
+    }
+    return -2; /* not a level */
+}
+
+int linux_config_log_level(const char *text)
+{
+    struct view rest = view_text(text);
+    int best = -2;
+    while (rest.len > 0) {
+        const uint8_t *comma = memchr(rest.at, ',', rest.len);
+        size_t len = comma == NULL ? rest.len : (size_t)(comma - rest.at);
+        struct view part = view_sub(rest, 0, len);
+        size_t next = comma == NULL ? len : len + 1;
+        rest = view_sub(rest, next, rest.len - next);
+        for (size_t i = part.len; i > 0; i--) {
+            if (part.at[i - 1] == '=') {
+                part = view_sub(part, i, part.len - i);
+                break;
+            }
+        }
+        skip_spaces(&part);
+        while (part.len > 0 && part.at[part.len - 1] == ' ') {
+            part.len--;
+        }
+        int level = level_of_word(part);
+        best = level > best ? level : best;
+    }
+    return best == -2 ? (int)TRACE_INFO : best;
+}
+
+/* Takes one of two words. */
+static bool pick(const char *value, const char *yes, const char *no, bool *out)
+{
+    *out = strcmp(value, yes) == 0;
+    return *out || strcmp(value, no) == 0;
+}
+
+static bool is_version(struct view text)
+{
+    uint64_t ignored = 0;
+    for (int i = 0; i < 3; i++) {
+        if (!text_parse_u64(take_while(&text, true), &ignored)) {
+            return false;
+        }
+        if (i < 2) {
+            if (text.len == 0 || text.at[0] != '.') {
+                return false;
+            }
+            text = view_sub(text, 1, text.len - 1);
+        }
+    }
+    return text.len == 0;
+}
+
+static bool set_offload(const char *value, enum linux_config_offload *out)
+{
+    static const char *const names[] = {"uso", "tso", "none"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *out = (enum linux_config_offload)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_number(const char *value, uint64_t max, uint64_t *out)
+{
+    return text_parse_u64(view_text(value), out) && *out <= max;
+}
+
+static bool set_health(const char *value, struct sock_addr *out)
+{
+    if (strcmp(value, "off") == 0) {
+        memset(out, 0, sizeof(*out));
+        return true;
+    }
+    return sock_addr_parse(view_text(value), out);
+}
+
+/* Sets the field of an option; false: the value is not acceptable. */
+static bool set_value(struct linux_config *config, const struct option *option, const char *value)
+{
+    uint8_t *field = (uint8_t *)config + option->offset;
+    uint64_t number = 0;
+    bool flag = false;
+    bool fine = false;
+    switch (option->kind) {
+    case KIND_TEXT:
+        memcpy(field, &value, sizeof(value));
+        return true;
+    case KIND_URL:
+        memcpy(field, &value, sizeof(value));
+        return strstr(value, "://") != NULL;
+    case KIND_VERSION_TEXT:
+        memcpy(field, &value, sizeof(value));
+        return is_version(view_text(value));
+    case KIND_FLAG:
+        fine = pick(value, "true", "false", &flag);
+        memcpy(field, &flag, sizeof(flag));
+        return fine;
+    case KIND_NAT64:
+        fine = pick(value, "translate", "icmp", &flag);
+        memcpy(field, &flag, sizeof(flag));
+        return fine;
+    case KIND_U16:
+        fine = set_number(value, UINT16_MAX, &number);
+        memcpy(field, &(uint16_t){(uint16_t)number}, sizeof(uint16_t));
+        return fine;
+    case KIND_U32:
+        fine = set_number(value, INT32_MAX, &number) && number > 0;
+        memcpy(field, &(uint32_t){(uint32_t)number}, sizeof(uint32_t));
+        return fine;
+    case KIND_HEALTH:
+        return set_health(value, &config->health);
+    case KIND_FORMAT:
+        fine = pick(value, "json", "human", &flag);
+        config->log_format = flag ? LINUX_CONFIG_JSON : LINUX_CONFIG_HUMAN;
+        return fine;
+    case KIND_DURATION:
+        return linux_config_duration(view_text(value), &config->partition_max_s);
+    case KIND_OFFLOAD:
+        return set_offload(value, &config->offload);
+    }
+    return false;
+}
+
+/* ---- environment ---- */
+
+/* The value of a variable, or NULL. */
+static const char *variable(const char *const *envp, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; envp[i] != NULL; i++) {
+        if (strncmp(envp[i], name, len) == 0 && envp[i][len] == '=') {
+            return envp[i] + len + 1;
+        }
+    }
+    return NULL;
+}
+
+static void read_environment(struct parser *p, const char *const *envp)
+{
+    struct linux_config *config = p->config;
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        const struct option *option = &options[i];
+        const char *value = option->variable == NULL ? NULL : variable(envp, option->variable);
+        if (value != NULL && !set_value(config, option, value)) {
+            usage(p, "invalid value in the variable ", option->variable, "");
+        }
+    }
+    config->token = variable(envp, "FIREZONE_TOKEN");
+    config->credentials_directory = variable(envp, "CREDENTIALS_DIRECTORY");
+    const char *levels = variable(envp, "RUST_LOG");
+    config->log_level = levels == NULL ? (int)TRACE_INFO : linux_config_log_level(levels);
+}
+
+/* ---- command line ---- */
+
+static const struct option *find_long(struct view name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        if (view_equal_text(name, options[i].name)) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct option *find_letter(char letter)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        if (options[i].letter == letter) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}
+
+/* Applies an option whose value, if any stands in the same argument, is `value`. Returns how many
+ * arguments more were used. */
+static size_t apply(struct parser *p, const struct option *option, const char *value,
+                    const char *next)
+{
+    if (option->kind == KIND_FLAG) {
+        if (value != NULL || !set_value(p->config, option, "true")) {
+            usage(p, "--", option->name, " takes no value");
+        }
+        return 0;
+    }
+    const char *chosen = value != NULL ? value : next;
+    if (chosen == NULL) {
+        usage(p, "--", option->name, " needs a value");
+    } else if (!set_value(p->config, option, chosen)) {
+        usage(p, "invalid value for --", option->name, "");
+    }
+    return value == NULL && next != NULL ? 1 : 0;
+}
+
+static size_t apply_long(struct parser *p, const char *argument, const char *next)
+{
+    const char *equals = strchr(argument, '=');
+    size_t len = equals == NULL ? strlen(argument) : (size_t)(equals - argument);
+    struct view name = {(const uint8_t *)argument, len};
+    const struct option *option = find_long(name);
+    if (option == NULL) {
+        usage(p, "unknown option", "", ""); /* its text may be a mistyped secret */
+        return 0;
+    }
+    return apply(p, option, equals == NULL ? NULL : equals + 1, next);
+}
+
+static size_t apply_letter(struct parser *p, const char *argument, const char *next)
+{
+    const struct option *option = find_letter(argument[0]);
+    const char *value = argument + 1;
+    if (option == NULL || argument[0] == '\0') {
+        usage(p, "unknown option", "", "");
+        return 0;
+    }
+    value = value[0] == '=' ? value + 1 : value;
+    return apply(p, option, argument[1] == '\0' ? NULL : value, next);
+}
+
+/* True when the argument asks for help or the version. */
+static bool is_question(const char *argument, enum linux_config_verdict *verdict)
+{
+    if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
+        *verdict = LINUX_CONFIG_HELP;
+        return true;
+    }
+    if (strcmp(argument, "--version") == 0 || strcmp(argument, "-V") == 0) {
+        *verdict = LINUX_CONFIG_VERSION;
+        return true;
+    }
+    return false;
+}
+
+static enum linux_config_verdict read_arguments(struct parser *p, const char *const *argv)
+{
+    bool only_positional = false;
+    bool has_token = false;
+    enum linux_config_verdict verdict = LINUX_CONFIG_RUN;
+    for (size_t i = argv[0] == NULL ? 0 : 1; argv[i] != NULL; i++) {
+        const char *argument = argv[i];
+        const char *next = argv[i + 1];
+        if (only_positional || argument[0] != '-' || argument[1] == '\0') {
+            if (has_token) {
+                usage(p, "unexpected argument after the token", "", "");
+            }
+            has_token = true;
+            p->config->token = argument;
+        } else if (strcmp(argument, "--") == 0) {
+            only_positional = true;
+        } else if (is_question(argument, &verdict)) {
+            return verdict;
+        } else if (argument[1] == '-') {
+            i += apply_long(p, argument + 2, next);
+        } else {
+            i += apply_letter(p, argument + 1, next);
+        }
+    }
+    return p->failed ? LINUX_CONFIG_USAGE : LINUX_CONFIG_RUN;
+}
+
+/* What single options cannot see. */
+static void check_together(struct parser *p)
+{
+    const struct linux_config *config = p->config;
+    size_t name_len = strlen(config->tun_name);
+    if (config->token != NULL && config->token[0] == '\0') {
+        p->config->token = NULL;
+    }
+    if (config->token == NULL && config->credentials_directory == NULL) {
+        usage(p, "no token: give it as argument, in FIREZONE_TOKEN, or as credential", "", "");
+    }
+    if (name_len == 0 || name_len > 15) {
+        usage(p, "invalid value for --tun-name", "", "");
+    }
+    if (config->record_file != NULL && config->record_to == NULL && !config->record_plain) {
+        usage(p, "--record holds secrets: give --record-to PUBLICKEY, or insist with ",
+              "--record-plain", "");
+    }
+    if (config->record_file == NULL && (config->record_to != NULL || config->record_plain)) {
+        usage(p, "--record-to and --record-plain need --record FILE", "", "");
+    }
+}
+
+static void set_defaults(struct linux_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->api_url = "wss://api.firezone.dev";
+    config->health = sock_addr_of(ip_v4(0, 0, 0, 0), 8080);
+    config->log_level = TRACE_INFO;
+    config->partition_max_s = 86400;
+    config->nat64_translate = true;
+    config->listen_port = 52625;
+    config->udp_receive_buffer = 16U * 1024U * 1024U;
+    config->udp_send_buffer = 4U * 1024U * 1024U;
+    config->client_version = "1.5.2";
+    config->tun_name = "tun-firezone";
+    config->limits = gateway_limits_default();
+}
+
+enum linux_config_verdict linux_config_parse(struct linux_config *config, const char *const *argv,
+                                             const char *const *envp,
+                                             char message[LINUX_CONFIG_MESSAGE_MAX])
+{
+    struct span room = {(uint8_t *)message, LINUX_CONFIG_MESSAGE_MAX - 1};
+    struct parser p = {config, writer_of(room), false};
+    set_defaults(config);
+    read_environment(&p, envp);
+    enum linux_config_verdict verdict = read_arguments(&p, argv);
+    if (verdict == LINUX_CONFIG_RUN) {
+        check_together(&p);
+        verdict = p.failed ? LINUX_CONFIG_USAGE : LINUX_CONFIG_RUN;
+    }
+    message[p.message.used] = '\0';
+    return verdict;
+}
+
+/* ---- help ---- */
+
+static void put_option(struct writer *w, const struct option *option,
+                       const struct linux_config *defaults)
+{
+    const size_t column = 44;
+    size_t start = w->used;
+    writer_text(w, "  ");
+    if (option->letter != 0) {
+        text_put_char(w, '-');
+        text_put_char(w, option->letter);
+        writer_text(w, ", ");
+    }
+    writer_text(w, "--");
+    writer_text(w, option->name);
+    if (option->value != NULL) {
+        text_put_char(w, ' ');
+        writer_text(w, option->value);
+    }
+    do {
+        text_put_char(w, ' ');
+    } while (w->used < start + column && !w->failed);
+    if (option->help != NULL) {
+        writer_text(w, option->help);
+    } else { /* a limit */
+        uint32_t value = 0;
+        memcpy(&value, (const uint8_t *)defaults + option->offset, sizeof(value));
+        writer_text(w, "[");
+        text_put_u64(w, value);
+        writer_text(w, "]");
+    }
+    if (option->variable != NULL) {
+        writer_text(w, " (");
+        writer_text(w, option->variable);
+        writer_text(w, ")");
+    }
+    text_put_char(w, '\n');
+}
+
+void linux_config_help(struct writer *w)
+{
+    struct linux_config defaults;
+    set_defaults(&defaults);
+    writer_text(w, "Usage: firezone-gateway [OPTIONS] [TOKEN]\n\n"
+                   "The token may also stand in FIREZONE_TOKEN or in the file FIREZONE_TOKEN of\n"
+                   "CREDENTIALS_DIRECTORY. RUST_LOG sets the log level [info]; of several levels\n"
+                   "the most verbose counts. FIREZONE_NUM_TUN_THREADS is ignored.\n\nOptions:\n");
+    for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
+        put_option(w, &options[i], &defaults);
+    }
+    writer_text(w, "  -h, --help\n  -V, --version\n");
+}

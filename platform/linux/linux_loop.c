@@ -1,0 +1,68 @@
+#include "platform/linux/linux_loop.h"
+
+/* How long the loop may sleep; 0: there is something to do. */
+static int wait_ms(const struct linux_platform *platform, const struct driver_result *result)
+{
+    if (result->udp_blocked || result->tun_blocked) {
+        return LINUX_LOOP_BLOCKED_MS; /* nothing is fed until the held output is gone */
+    }
+    if (result->again || linux_platform_ready(platform) != 0) {
+        return 0;
+    }
+    struct instant now = linux_clock_now().boot;
+    int timeout = linux_platform_timeout_ms(platform, LINUX_LOOP_WAIT_MAX_MS);
+    if (instant_reached(now, result->next.at)) {
+        return 0;
+    }
+    /* Rounded up: waking early would only mean waking twice. */
+    uint64_t ms = (instant_since(result->next.at, now).ns + NS_PER_MS - 1) / NS_PER_MS;
+    return ms < (uint64_t)timeout ? (int)ms : timeout;
+}
+
+/* Writes on to what was closed, for at most a second. */
+static void drain_streams(struct linux_platform *platform)
+{
+    struct instant until = instant_add(linux_clock_now().boot, DURATION_S(1));
+    struct platform_event event;
+    while (linux_streams_draining(platform->streams) &&
+           instant_before(linux_clock_now().boot, until)) {
+        linux_platform_wait(platform, LINUX_LOOP_BLOCKED_MS);
+        while (linux_streams_event(platform->streams, &event)) {
+        }
+    }
+}
+
+/* True when the orderly end has to be cut short. */
+static bool is_forced(const struct linux_platform *platform, struct instant *deadline)
+{
+    unsigned signals = linux_platform_signals(platform);
+    if (signals == 0) {
+        return false;
+    }
+    struct instant now = linux_clock_now().boot;
+    if (instant_is_never(*deadline)) {
+        *deadline = instant_add(now, DURATION_S(LINUX_LOOP_SHUTDOWN_S));
+    }
+    return signals > 1 || instant_reached(now, *deadline);
+}
+
+int linux_loop_run(struct driver *driver, struct linux_platform *platform,
+                   struct linux_record *record)
+{
+    struct instant deadline = TIME_NEVER;
+    for (;;) {
+        struct clock_pair now = linux_clock_now();
+        struct driver_result result = driver_step(driver, now, linux_platform_ready(platform));
+        if (record != NULL) {
+            linux_record_tick(record, now.boot);
+        }
+        if (result.exit) {
+            drain_streams(platform);
+            return result.exit_code;
+        }
+        linux_platform_wait(platform, wait_ms(platform, &result));
+        if (is_forced(platform, &deadline)) {
+            return 1;
+        }
+    }
+}

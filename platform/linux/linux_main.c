@@ -1,0 +1,342 @@
+/* firezone-gateway: starts everything, runs the loop, ends with an exit code.
+ *
+ * Exit codes: 0 after an orderly end, --help and --version; 1 for anything that failed; 2 for a
+ * usage error. Source: spec/portal.md section 9.8.
+ */
+#include <cap-ng.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "platform/driver.h"
+#include "platform/driver_run.h"
+#include "platform/linux/linux_config.h"
+#include "platform/linux/linux_identity.h"
+#include "platform/linux/linux_log.h"
+#include "platform/linux/linux_loop.h"
+#include "platform/linux/linux_platform.h"
+#include "platform/linux/linux_record.h"
+
+#define HELP_MAX       16384U
+#define EXIT_USAGE     2
+#define EXIT_FAILED    1
+#define BUFFER_MAX_IN  "134217728" /* net.core.rmem_max, spec/features.md section 1 */
+#define BUFFER_MAX_OUT "16777216"  /* net.core.wmem_max */
+
+/* Everything that lives as long as the process. */
+struct app {
+    struct linux_config config;
+    struct linux_log log;
+    struct linux_platform platform;
+    struct driver driver;
+    struct driver_run run;
+    struct gateway *gateway;
+    struct linux_record *record;
+    void *memory;
+    size_t memory_size;
+    char message[LINUX_CONFIG_MESSAGE_MAX];
+    char token[LINUX_IDENTITY_TOKEN_MAX + 1];
+    char id[LINUX_IDENTITY_ID_MAX + 1];
+    char name[LINUX_IDENTITY_NAME_MAX + 1];
+    char agent[LINUX_IDENTITY_AGENT_MAX + 1];
+};
+
+/* Writes to a descriptor whose failure nobody could be told. */
+static void say(int fd, const char *text)
+{
+    ssize_t ignored = write(fd, text, strlen(text));
+    (void)ignored;
+}
+
+_Noreturn void panic_at(const char *file, int line, const char *what)
+{
+    uint8_t room[32];
+    struct writer w = writer_of((struct span){room, sizeof(room) - 1});
+    text_put_u64(&w, (uint64_t)line);
+    room[w.used] = '\0';
+    say(STDERR_FILENO, "firezone-gateway: broken invariant at ");
+    say(STDERR_FILENO, file);
+    say(STDERR_FILENO, ":");
+    say(STDERR_FILENO, (const char *)room);
+    say(STDERR_FILENO, ": ");
+    say(STDERR_FILENO, what);
+    say(STDERR_FILENO, "\n");
+    abort();
+}
+
+/* Says in one line why it ends. */
+static int fail(const char *what, enum err err)
+{
+    say(STDERR_FILENO, "firezone-gateway: ");
+    say(STDERR_FILENO, what);
+    if (err != ERR_NONE) {
+        say(STDERR_FILENO, ": ");
+        say(STDERR_FILENO, err_text(err));
+    }
+    say(STDERR_FILENO, "\n");
+    return EXIT_FAILED;
+}
+
+static int print_help(void)
+{
+    uint8_t *room = malloc(HELP_MAX);
+    if (room == NULL) {
+        return EXIT_FAILED;
+    }
+    struct writer w = writer_of((struct span){room, HELP_MAX - 1});
+    linux_config_help(&w);
+    ASSERT(writer_finish(&w));
+    room[w.used] = '\0';
+    say(STDOUT_FILENO, (const char *)room);
+    free(room);
+    return 0;
+}
+
+/* Signals arrive through a descriptor only; a closed peer is an error code, not a signal. */
+static void take_over_signals(void)
+{
+    sigset_t set;
+    struct sigaction ignore;
+    memset(&ignore, 0, sizeof(ignore));
+    ignore.sa_handler = SIG_IGN;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Writes a kernel setting when the value there is lower; best effort. */
+static void raise_setting(const char *path, const char *value)
+{
+    char present[32] = {0};
+    uint64_t now = 0;
+    uint64_t wanted = 0;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return;
+    }
+    ssize_t got = read(fd, present, sizeof(present) - 1);
+    size_t len = got > 0 ? (size_t)got : 0;
+    while (len > 0 && (present[len - 1] < '0' || present[len - 1] > '9')) {
+        len--;
+    }
+    if (text_parse_u64((struct view){(const uint8_t *)present, len}, &now) &&
+        text_parse_u64(view_text(value), &wanted) && now < wanted) {
+        ssize_t ignored = pwrite(fd, value, strlen(value), 0);
+        (void)ignored;
+    }
+    (void)close(fd);
+}
+
+/* ---- the steps of starting; each returns an exit code, 0 to go on ---- */
+
+static int check_rights(const struct linux_config *config)
+{
+    if (config->no_check) {
+        return 0;
+    }
+    if (capng_get_caps_process() != 0 ||
+        capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN) == 0) {
+        return fail("the capability NET_ADMIN is missing; run as root, grant it, or skip this "
+                    "check with --no-check",
+                    ERR_NONE);
+    }
+    return 0;
+}
+
+static int find_identity(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    struct linux_identity_paths paths = linux_identity_paths_default();
+    enum err err = ERR_NONE;
+    if (config->token != NULL) {
+        size_t len = strlen(config->token);
+        if (len > LINUX_IDENTITY_TOKEN_MAX) {
+            return fail("the token is too long", ERR_NONE);
+        }
+        memcpy(app->token, config->token, len + 1);
+    } else {
+        err = linux_identity_token(config->credentials_directory, app->token);
+    }
+    if (err != ERR_NONE) {
+        return fail("no token in FIREZONE_TOKEN and none in CREDENTIALS_DIRECTORY", err);
+    }
+    err = linux_identity_id(config->id, &paths, app->id);
+    if (err != ERR_NONE) {
+        return fail("no identity: /var/lib/firezone/gateway_id cannot be used; set FIREZONE_ID",
+                    err);
+    }
+    err = linux_identity_name(config->name, app->name);
+    if (err != ERR_NONE) {
+        return fail("the name is too long", ERR_NONE);
+    }
+    linux_identity_agent(config->client_version, app->agent);
+    return 0;
+}
+
+static int open_record(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    uint8_t key[32];
+    enum err err = ERR_NONE;
+    if (config->record_file == NULL) {
+        return 0;
+    }
+    if (config->record_to != NULL && !linux_record_parse_key(config->record_to, key)) {
+        return fail("--record-to is not a public key of 32 bytes in hex or base64", ERR_NONE);
+    }
+    app->record =
+        linux_record_create(config->record_file, config->record_to == NULL ? NULL : key, &err);
+    if (app->record == NULL) {
+        return fail("the recording cannot be created", err);
+    }
+    if (config->record_to == NULL) {
+        linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,
+                       "the recording is not sealed; it holds the token and all keys");
+    }
+    return 0;
+}
+
+static int open_platform(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    const char *what = "";
+    struct linux_platform_options options = {
+        .udp = {.port = config->listen_port,
+                .receive_buffer = config->udp_receive_buffer,
+                .send_buffer = config->udp_send_buffer,
+                .no_gso = config->no_gso,
+                .no_gro = config->no_gro},
+        .tun_name = config->tun_name,
+        .tun_offload = (enum linux_tun_offload)config->offload,
+        .roots_file = getenv("SSL_CERT_FILE"),
+        .signals = true,
+        .trace = linux_log_trace(&app->log),
+    };
+    enum err err = linux_platform_open(&app->platform, &options, &what);
+    return err == ERR_NONE ? 0 : fail(what, err);
+}
+
+static int build_gateway(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    struct driver_run *run = &app->run;
+    run->limits = config->limits;
+    run->started = linux_clock_now();
+    run->config = (struct gateway_config){
+        .api_url = view_text(config->api_url),
+        .token = view_text(app->token),
+        .firezone_id = view_text(app->id),
+        .name = view_text(app->name),
+        .user_agent = view_text(app->agent),
+        .health = config->health,
+        .partition_max_s = config->partition_max_s,
+        .nat64_translate = config->nat64_translate,
+        .refuse_own_addresses = config->refuse_own_addresses,
+    };
+    linux_entropy(run->seed);
+    app->memory_size = gateway_size(&run->limits);
+    app->memory = mmap(NULL, app->memory_size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (app->memory == MAP_FAILED) {
+        app->memory = NULL;
+        return fail("the memory for the limits cannot be mapped", ERR_MEMORY);
+    }
+    enum err err = gateway_init(app->memory, &run->limits, &run->config, run->started, run->seed,
+                                linux_log_trace(&app->log), &app->gateway);
+    if (err == ERR_ARGUMENT) {
+        return fail("the API URL needs a scheme of ws, wss, http or https and a host", ERR_NONE);
+    }
+    return err == ERR_NONE ? 0 : fail("the configuration is not acceptable", err);
+}
+
+static void start_driver(struct app *app)
+{
+    struct driver_recorder recorder = {NULL, NULL};
+    if (app->record != NULL) {
+        linux_record_start(app->record, &app->run);
+        recorder = linux_record_recorder(app->record);
+    }
+    sodium_memzero(app->run.seed, sizeof(app->run.seed));
+    driver_init(&app->driver, app->gateway, &app->platform.table, recorder,
+                linux_log_trace(&app->log));
+}
+
+static int start(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    if (sodium_init() < 0) {
+        return fail("the cryptographic library cannot be used", ERR_NONE);
+    }
+    int code = check_rights(config);
+    code = code != 0 ? code : find_identity(app);
+    code = code != 0 ? code : open_record(app);
+    if (code == 0 && !config->no_increase_buffers) {
+        raise_setting("/proc/sys/net/core/rmem_max", BUFFER_MAX_IN);
+        raise_setting("/proc/sys/net/core/wmem_max", BUFFER_MAX_OUT);
+    }
+    code = code != 0 ? code : build_gateway(app);
+    code = code != 0 ? code : open_platform(app);
+    return code;
+}
+
+static int run(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    struct linux_log_options log = {STDOUT_FILENO, config->log_level,
+                                    config->log_format == LINUX_CONFIG_JSON};
+    linux_log_init(&app->log, &log);
+    take_over_signals();
+    int code = start(app);
+    if (code == 0) {
+        linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns,
+                       "firezone-gateway " LINUX_CONFIG_OWN_VERSION " started");
+        start_driver(app);
+        code = linux_loop_run(&app->driver, &app->platform, app->record);
+        linux_platform_close(&app->platform);
+    }
+    linux_record_finish(app->record);
+    if (app->gateway != NULL) {
+        gateway_deinit(app->gateway);
+    }
+    if (app->memory != NULL) {
+        (void)munmap(app->memory, app->memory_size);
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct app *app = calloc(1, sizeof(*app));
+    int code = EXIT_FAILED;
+    (void)argc;
+    if (app == NULL) {
+        return EXIT_FAILED;
+    }
+    switch (linux_config_parse(&app->config, (const char *const *)argv,
+                               (const char *const *)environ, app->message)) {
+    case LINUX_CONFIG_HELP:
+        code = print_help();
+        break;
+    case LINUX_CONFIG_VERSION:
+        say(STDOUT_FILENO, "firezone-gateway " LINUX_CONFIG_OWN_VERSION "\n");
+        code = 0;
+        break;
+    case LINUX_CONFIG_USAGE:
+        (void)fail(app->message, ERR_NONE);
+        say(STDERR_FILENO, "Try 'firezone-gateway --help'.\n");
+        code = EXIT_USAGE;
+        break;
+    case LINUX_CONFIG_RUN:
+        code = run(app);
+        break;
+    }
+    sodium_memzero(app, sizeof(*app));
+    free(app);
+    return code;
+}

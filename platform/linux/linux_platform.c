@@ -1,0 +1,369 @@
+#include "platform/linux/linux_platform.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+#define EVENTS_MAX 64
+#define TICK_MS    100 /* while streams or listeners wait for time to pass */
+
+/* Upper half of epoll_data.u64: whose event it is. */
+enum tag {
+    TAG_UDP = 1,
+    TAG_TUN,
+    TAG_SIGNAL,
+    TAG_STREAM,
+    TAG_RESOLVER,
+};
+
+/* ---- clocks and entropy ---- */
+
+static uint64_t read_clock(clockid_t clock)
+{
+    struct timespec at;
+    ASSERT(clock_gettime(clock, &at) == 0);
+    return (uint64_t)at.tv_sec * NS_PER_S + (uint64_t)at.tv_nsec;
+}
+
+struct clock_pair linux_clock_now(void)
+{
+    return (struct clock_pair){{read_clock(CLOCK_BOOTTIME)}, read_clock(CLOCK_REALTIME)};
+}
+
+static struct clock_pair now(void *self)
+{
+    (void)self;
+    return linux_clock_now();
+}
+
+void linux_entropy(uint8_t out[32])
+{
+    ssize_t got = -1;
+    do {
+        got = getrandom(out, 32, 0); /* up to 256 bytes come at once or not at all */
+    } while (got < 0 && errno == EINTR);
+    ASSERT(got == 32);
+}
+
+static void entropy(void *self, uint8_t out[32])
+{
+    (void)self;
+    linux_entropy(out);
+}
+
+/* ---- the table ---- */
+
+static void report(const struct linux_platform *platform, enum err err, const char *what)
+{
+    struct trace_event event = {.event = EV_ENVIRONMENT,
+                                .at = linux_clock_now(),
+                                .text = view_text(what),
+                                .value = (uint64_t)err};
+    trace_emit(&platform->trace, &event);
+}
+
+static enum err udp_receive(void *self, struct gateway_datagram *out, size_t max, size_t *count)
+{
+    struct linux_platform *platform = self;
+    enum err err = linux_udp_receive(&platform->udp, out, max, count);
+    platform->udp_ready = platform->udp_ready && err != ERR_WOULD_BLOCK;
+    return err;
+}
+
+static enum err udp_send(void *self, const struct gateway_train *train)
+{
+    struct linux_platform *platform = self;
+    return linux_udp_send(&platform->udp, train, linux_clock_now().boot);
+}
+
+static enum err tun_configure(void *self, const struct gateway_tun_config *config)
+{
+    const struct linux_platform *platform = self;
+    return linux_tun_configure_gateway(&platform->tun, config);
+}
+
+static enum err tun_read(void *self, struct gateway_tun_packet *out, size_t max, size_t *count)
+{
+    struct linux_platform *platform = self;
+    enum err err = linux_tun_read(&platform->tun, out, max, count);
+    platform->tun_ready = platform->tun_ready && err != ERR_WOULD_BLOCK;
+    return err;
+}
+
+static enum err tun_write(void *self, const struct gateway_tun_group *group)
+{
+    struct linux_platform *platform = self;
+    return linux_tun_write(&platform->tun, group);
+}
+
+static void stream_open(void *self, const struct gateway_stream_open *open)
+{
+    struct linux_platform *platform = self;
+    linux_streams_open(platform->streams, open, linux_clock_now().boot);
+}
+
+static enum err stream_send(void *self, uint32_t stream, struct view bytes, size_t *taken)
+{
+    struct linux_platform *platform = self;
+    return linux_streams_send(platform->streams, stream, bytes, taken);
+}
+
+static void stream_close(void *self, uint32_t stream)
+{
+    struct linux_platform *platform = self;
+    linux_streams_close(platform->streams, stream, linux_clock_now().boot);
+}
+
+static enum err listen_at(void *self, const struct gateway_listen *listen)
+{
+    struct linux_platform *platform = self;
+    return linux_streams_listen(platform->streams, listen, linux_clock_now().boot);
+}
+
+static enum err listener_send(void *self, const struct gateway_listener_datagram *datagram)
+{
+    struct linux_platform *platform = self;
+    return linux_streams_listener_send(platform->streams, datagram);
+}
+
+static void lookup(void *self, const struct gateway_lookup *lookup)
+{
+    struct linux_platform *platform = self;
+    linux_resolver_lookup(platform->resolver, lookup, linux_clock_now().boot);
+}
+
+static bool next_event(void *self, struct platform_event *out)
+{
+    struct linux_platform *platform = self;
+    if (platform->shutdown_pending) {
+        platform->shutdown_pending = false;
+        memset(out, 0, sizeof(*out));
+        out->kind = PLATFORM_SHUTDOWN;
+        return true;
+    }
+    if (linux_resolver_has_answers(platform->resolver)) {
+        memset(out, 0, sizeof(*out));
+        out->kind = PLATFORM_LOOKUP;
+        out->lookup = linux_resolver_answer(platform->resolver);
+        return true;
+    }
+    return linux_streams_event(platform->streams, out);
+}
+
+static struct platform table_of(struct linux_platform *platform)
+{
+    return (struct platform){
+        .self = platform,
+        .now = now,
+        .entropy = entropy,
+        .udp_receive = udp_receive,
+        .udp_send = udp_send,
+        .tun_configure = tun_configure,
+        .tun_read = tun_read,
+        .tun_write = tun_write,
+        .stream_open = stream_open,
+        .stream_send = stream_send,
+        .stream_close = stream_close,
+        .listen = listen_at,
+        .listener_send = listener_send,
+        .lookup = lookup,
+        .event = next_event,
+    };
+}
+
+/* ---- opening ---- */
+
+static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)tag << 32};
+    if (fd < 0) {
+        return ERR_NONE;
+    }
+    return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : ERR_IO;
+}
+
+static enum err open_signals(struct linux_platform *platform)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    platform->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return platform->signals < 0 ? ERR_IO : watch(platform, platform->signals, TAG_SIGNAL, EPOLLIN);
+}
+
+static enum err open_sockets(struct linux_platform *platform,
+                             const struct linux_platform_options *options, const char **what)
+{
+    const uint32_t both = EPOLLIN | EPOLLOUT | EPOLLET;
+    *what = "the UDP sockets";
+    enum err err = linux_udp_open(&platform->udp, &options->udp);
+    for (size_t i = 0; i < 2 && err == ERR_NONE; i++) {
+        err = watch(platform, platform->udp.fd[i], TAG_UDP, both);
+    }
+    if (err != ERR_NONE) {
+        return err;
+    }
+    *what = "the TUN device";
+    err = linux_tun_open(&platform->tun, options->tun_name, options->tun_offload);
+    return err == ERR_NONE ? watch(platform, platform->tun.fd, TAG_TUN, both) : err;
+}
+
+static enum err open_names(struct linux_platform *platform,
+                           const struct linux_platform_options *options, const char **what)
+{
+    *what = "the certificates of the system";
+    platform->roots = linux_tls_roots_load(options->roots_file);
+    if (platform->roots == NULL) {
+        report(platform, ERR_NOT_FOUND, "no certificate authorities; TLS will fail");
+    }
+    struct linux_streams_options streams = {
+        .epoll = platform->epoll, .tag = TAG_STREAM, .mark = LINUX_MARK, .roots = platform->roots};
+    *what = "the streams";
+    platform->streams = linux_streams_create(&streams);
+    if (platform->streams == NULL) {
+        return ERR_MEMORY;
+    }
+    struct linux_resolver_options resolver = {
+        .epoll = platform->epoll, .tag = TAG_RESOLVER, .servers = options->dns_servers};
+    *what = "the resolver";
+    platform->resolver = linux_resolver_create(&resolver);
+    return platform->resolver == NULL ? ERR_IO : ERR_NONE;
+}
+
+enum err linux_platform_open(struct linux_platform *platform,
+                             const struct linux_platform_options *options, const char **what)
+{
+    memset(platform, 0, sizeof(*platform));
+    platform->table = table_of(platform);
+    platform->trace = options->trace;
+    platform->signals = -1;
+    platform->udp.fd[0] = -1;
+    platform->udp.fd[1] = -1;
+    platform->tun.fd = -1;
+    *what = "epoll";
+    platform->epoll = epoll_create1(EPOLL_CLOEXEC);
+    enum err err = platform->epoll < 0 ? ERR_IO : ERR_NONE;
+    if (err == ERR_NONE && options->signals) {
+        err = open_signals(platform);
+    }
+    if (err == ERR_NONE) {
+        err = open_sockets(platform, options, what);
+    }
+    if (err == ERR_NONE) {
+        err = open_names(platform, options, what);
+    }
+    if (err != ERR_NONE) {
+        linux_platform_close(platform);
+    }
+    return err;
+}
+
+void linux_platform_close(struct linux_platform *platform)
+{
+    linux_streams_destroy(platform->streams);
+    linux_resolver_destroy(platform->resolver);
+    linux_tls_roots_free(platform->roots);
+    linux_udp_close(&platform->udp);
+    linux_tun_close(&platform->tun);
+    if (platform->signals >= 0) {
+        (void)close(platform->signals);
+    }
+    if (platform->epoll >= 0) {
+        (void)close(platform->epoll);
+    }
+    platform->streams = NULL;
+    platform->resolver = NULL;
+    platform->roots = NULL;
+    platform->signals = -1;
+    platform->epoll = -1;
+}
+
+/* ---- waiting ---- */
+
+static void take_signals(struct linux_platform *platform)
+{
+    struct signalfd_siginfo info;
+    while (read(platform->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        platform->shutdown_pending = platform->shutdown_pending || platform->signals_seen == 0;
+        platform->signals_seen++;
+    }
+}
+
+static void handle(struct linux_platform *platform, const struct epoll_event *event)
+{
+    uint32_t data = (uint32_t)event->data.u64;
+    bool in = (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0;
+    bool out = (event->events & EPOLLOUT) != 0;
+    switch (event->data.u64 >> 32) {
+    case TAG_UDP:
+        platform->udp_ready = platform->udp_ready || in;
+        platform->writable = platform->writable || out;
+        break;
+    case TAG_TUN:
+        platform->tun_ready = platform->tun_ready || in;
+        platform->writable = platform->writable || out;
+        break;
+    case TAG_SIGNAL:
+        take_signals(platform);
+        break;
+    case TAG_STREAM:
+        linux_streams_handle(platform->streams, data, event->events);
+        break;
+    case TAG_RESOLVER:
+        linux_resolver_handle(platform->resolver, data, event->events);
+        break;
+    default:
+        UNREACHABLE();
+    }
+}
+
+void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int count = epoll_wait(platform->epoll, events, EVENTS_MAX, timeout_ms);
+    for (int i = 0; i < count; i++) {
+        handle(platform, &events[i]);
+    }
+    struct instant at = linux_clock_now().boot;
+    enum gateway_listener listener;
+    enum err err = ERR_NONE;
+    linux_resolver_tick(platform->resolver, at);
+    linux_streams_tick(platform->streams, at);
+    while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
+        report(platform, err,
+               listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"
+                                                   : "cannot listen for DNS in the tunnel");
+    }
+}
+
+uint32_t linux_platform_ready(const struct linux_platform *platform)
+{
+    bool event = platform->shutdown_pending || linux_resolver_has_answers(platform->resolver) ||
+                 linux_streams_has_events(platform->streams);
+    return (platform->udp_ready ? (uint32_t)PLATFORM_READY_UDP : 0U) |
+           (platform->tun_ready ? (uint32_t)PLATFORM_READY_TUN : 0U) |
+           (event ? (uint32_t)PLATFORM_READY_EVENT : 0U);
+}
+
+int linux_platform_timeout_ms(const struct linux_platform *platform, int max)
+{
+    int timeout = linux_resolver_timeout_ms(platform->resolver, max);
+    if (linux_streams_wants_tick(platform->streams) && timeout > TICK_MS) {
+        timeout = TICK_MS;
+    }
+    return timeout;
+}
+
+unsigned linux_platform_signals(const struct linux_platform *platform)
+{
+    return platform->signals_seen;
+}

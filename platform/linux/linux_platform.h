@@ -1,0 +1,65 @@
+/* linux_platform: struct platform over Linux: clocks, entropy, UDP, TUN, streams, lookups.
+ *
+ * One epoll instance. Sockets are watched edge-triggered and their readiness is kept until a read
+ * would block, so that a driver that stops feeding costs no wake-ups.
+ * Source: design section 8.1.
+ */
+#ifndef LINUX_PLATFORM_H
+#define LINUX_PLATFORM_H
+
+#include "base/trace.h"
+#include "platform/linux/linux_resolver.h"
+#include "platform/linux/linux_stream.h"
+#include "platform/linux/linux_tun.h"
+#include "platform/linux/linux_udp.h"
+#include "platform/platform.h"
+
+struct linux_platform {
+    struct platform table; /* what the driver gets; `self` is this struct */
+    int epoll;
+    int signals; /* signalfd, or -1 */
+    unsigned signals_seen;
+    bool shutdown_pending;
+    bool udp_ready;
+    bool tun_ready;
+    bool writable; /* the UDP sockets or the device became writable since last asked */
+    struct linux_udp udp;
+    struct linux_tun tun;
+    struct linux_streams *streams;
+    struct linux_resolver *resolver;
+    struct linux_tls_roots *roots;
+    struct trace trace; /* failures of the environment */
+    struct platform_event event;
+};
+
+struct linux_platform_options {
+    struct linux_udp_options udp;
+    const char *tun_name;
+    enum linux_tun_offload tun_offload;
+    const char *roots_file;  /* NULL: the system's */
+    const char *dns_servers; /* NULL: resolv.conf's */
+    bool signals;            /* SIGINT and SIGTERM become PLATFORM_SHUTDOWN; they must be blocked */
+    struct trace trace;
+};
+
+/* Opens everything. On failure `what` names the part that failed, static text. */
+MUST_USE enum err linux_platform_open(struct linux_platform *platform,
+                                      const struct linux_platform_options *options,
+                                      const char **what);
+void linux_platform_close(struct linux_platform *platform);
+
+/* Waits at most `timeout_ms` and notes readiness; also does the time-driven work below the seam. */
+void linux_platform_wait(struct linux_platform *platform, int timeout_ms);
+/* A set of enum platform_ready. */
+MUST_USE uint32_t linux_platform_ready(const struct linux_platform *platform);
+/* Milliseconds until linux_platform_wait() has time-driven work, at most `max`. */
+MUST_USE int linux_platform_timeout_ms(const struct linux_platform *platform, int max);
+/* How many shutdown signals have arrived. */
+MUST_USE unsigned linux_platform_signals(const struct linux_platform *platform);
+
+/* Both clocks: CLOCK_BOOTTIME and CLOCK_REALTIME. */
+struct clock_pair linux_clock_now(void);
+/* Fills `out` from the system's generator; ends the process when there is none. */
+void linux_entropy(uint8_t out[32]);
+
+#endif /* LINUX_PLATFORM_H */

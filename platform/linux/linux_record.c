@@ -1,0 +1,235 @@
+#include "platform/linux/linux_record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/text.h"
+#include "platform/linux/linux_addr.h"
+
+static const char mark[] = "FZSEAL1\n";
+
+#define STREAM_KEY  crypto_secretstream_xchacha20poly1305_KEYBYTES
+#define STREAM_HEAD crypto_secretstream_xchacha20poly1305_HEADERBYTES
+#define STREAM_MORE crypto_secretstream_xchacha20poly1305_ABYTES
+#define SEALED_KEY  (STREAM_KEY + crypto_box_SEALBYTES)
+
+struct linux_record {
+    int fd;
+    bool sealed;
+    enum err state;
+    struct instant flush_at; /* when what waits is written out; TIME_NEVER: nothing waits */
+    size_t used;
+    crypto_secretstream_xchacha20poly1305_state stream;
+    uint8_t chunk[LINUX_RECORD_CHUNK];
+    uint8_t out[4 + LINUX_RECORD_CHUNK + STREAM_MORE];
+};
+
+static void write_all(struct linux_record *record, const void *bytes, size_t len)
+{
+    const uint8_t *at = bytes;
+    while (len > 0 && record->state == ERR_NONE) {
+        ssize_t done = write(record->fd, at, len);
+        if (done < 0 && errno != EINTR) {
+            record->state = linux_err(errno);
+        } else if (done > 0) {
+            at += done;
+            len -= (size_t)done;
+        }
+    }
+}
+
+/* Writes what waits as one chunk. */
+static void write_chunk(struct linux_record *record, uint8_t tag)
+{
+    record->flush_at = TIME_NEVER;
+    if (!record->sealed) {
+        write_all(record, record->chunk, record->used);
+        record->used = 0;
+        return;
+    }
+    unsigned long long len = 0;
+    int failed = crypto_secretstream_xchacha20poly1305_push(
+        &record->stream, record->out + 4, &len, record->chunk, record->used, NULL, 0, tag);
+    ASSERT(failed == 0);
+    store_le32(record->out, (uint32_t)len);
+    write_all(record, record->out, 4 + (size_t)len);
+    sodium_memzero(record->chunk, record->used);
+    record->used = 0;
+}
+
+static void start_sealed(struct linux_record *record, const uint8_t public_key[32])
+{
+    uint8_t key[STREAM_KEY];
+    uint8_t sealed_key[SEALED_KEY];
+    uint8_t head[STREAM_HEAD];
+    crypto_secretstream_xchacha20poly1305_keygen(key);
+    int failed = crypto_box_seal(sealed_key, key, sizeof(key), public_key);
+    failed |= crypto_secretstream_xchacha20poly1305_init_push(&record->stream, head, key);
+    sodium_memzero(key, sizeof(key));
+    if (failed != 0) {
+        record->state = ERR_CRYPTO; /* a public key of low order */
+        return;
+    }
+    write_all(record, mark, sizeof(mark) - 1);
+    write_all(record, sealed_key, sizeof(sealed_key));
+    write_all(record, head, sizeof(head));
+}
+
+struct linux_record *linux_record_create(const char *file, const uint8_t public_key[32],
+                                         enum err *err)
+{
+    struct linux_record *record = calloc(1, sizeof(*record));
+    *err = ERR_MEMORY;
+    if (record == NULL) {
+        return NULL;
+    }
+    record->flush_at = TIME_NEVER;
+    record->sealed = public_key != NULL;
+    record->fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (record->fd < 0 || fchmod(record->fd, 0600) != 0) {
+        record->state = linux_err(errno);
+    } else if (record->sealed) {
+        start_sealed(record, public_key);
+    }
+    *err = record->state;
+    if (record->state != ERR_NONE) {
+        linux_record_finish(record);
+        return NULL;
+    }
+    return record;
+}
+
+void linux_record_finish(struct linux_record *record)
+{
+    if (record == NULL) {
+        return;
+    }
+    if (record->state == ERR_NONE) {
+        write_chunk(record, crypto_secretstream_xchacha20poly1305_TAG_FINAL);
+    }
+    if (record->fd >= 0) {
+        (void)close(record->fd);
+    }
+    sodium_memzero(record, sizeof(*record));
+    free(record);
+}
+
+static void record_bytes(void *self, struct view bytes)
+{
+    struct linux_record *record = self;
+    while (bytes.len > 0 && record->state == ERR_NONE) {
+        size_t room = LINUX_RECORD_CHUNK - record->used;
+        size_t part = bytes.len < room ? bytes.len : room;
+        memcpy(record->chunk + record->used, bytes.at, part);
+        record->used += part;
+        bytes = view_sub(bytes, part, bytes.len - part);
+        if (record->used == LINUX_RECORD_CHUNK) {
+            write_chunk(record, 0);
+        }
+    }
+}
+
+void linux_record_start(struct linux_record *record, const struct driver_run *run)
+{
+    struct span room = {malloc(DRIVER_RUN_MAX), DRIVER_RUN_MAX};
+    if (room.at == NULL) {
+        record->state = ERR_MEMORY;
+        return;
+    }
+    struct writer w = writer_of(room);
+    if (driver_run_encode(run, &w)) {
+        record_bytes(record, writer_view(&w));
+    } else {
+        record->state = ERR_SPACE;
+    }
+    sodium_memzero(room.at, room.len);
+    free(room.at);
+}
+
+struct driver_recorder linux_record_recorder(struct linux_record *record)
+{
+    return (struct driver_recorder){record_bytes, record};
+}
+
+void linux_record_tick(struct linux_record *record, struct instant now)
+{
+    if (record->used == 0 || record->state != ERR_NONE) {
+        return;
+    }
+    if (instant_is_never(record->flush_at)) {
+        record->flush_at = instant_add(now, DURATION_S(LINUX_RECORD_FLUSH_S));
+    } else if (instant_reached(now, record->flush_at)) {
+        write_chunk(record, 0);
+    }
+}
+
+enum err linux_record_state(const struct linux_record *record)
+{
+    return record->state;
+}
+
+bool linux_record_parse_key(const char *text, uint8_t key[32])
+{
+    struct view view = view_text(text);
+    return text_parse_hex(view, key, 32) || text_parse_base64(view, key, 32);
+}
+
+/* ---- reading ---- */
+
+/* Opens one chunk behind what is in `out`; false when it does not open. */
+static bool open_chunk(crypto_secretstream_xchacha20poly1305_state *stream, struct view cipher,
+                       struct span out, size_t *len, uint8_t *tag)
+{
+    unsigned long long got = 0;
+    if (cipher.len < STREAM_MORE || cipher.len > LINUX_RECORD_CHUNK + STREAM_MORE) {
+        return false;
+    }
+    ASSERT(out.len - *len >= cipher.len - STREAM_MORE);
+    if (crypto_secretstream_xchacha20poly1305_pull(stream, out.at + *len, &got, tag, cipher.at,
+                                                   cipher.len, NULL, 0) != 0) {
+        return false;
+    }
+    *len += (size_t)got;
+    return true;
+}
+
+enum err linux_record_unseal(struct view file, const uint8_t public_key[32],
+                             const uint8_t secret_key[32], struct span out, size_t *len)
+{
+    crypto_secretstream_xchacha20poly1305_state stream;
+    uint8_t key[STREAM_KEY];
+    uint8_t tag = 0;
+    struct reader r = reader_of(file);
+    ASSERT(out.len >= file.len);
+    *len = 0;
+    struct view start = reader_take(&r, sizeof(mark) - 1);
+    struct view sealed_key = reader_take(&r, SEALED_KEY);
+    struct view head = reader_take(&r, STREAM_HEAD);
+    if (!reader_ok(&r) || !view_equal_text(start, mark)) {
+        return ERR_SYNTAX;
+    }
+    if (crypto_box_seal_open(key, sealed_key.at, sealed_key.len, public_key, secret_key) != 0 ||
+        crypto_secretstream_xchacha20poly1305_init_pull(&stream, head.at, key) != 0) {
+        return ERR_CRYPTO;
+    }
+    sodium_memzero(key, sizeof(key));
+    while (r.rest.len > 0 && tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL) {
+        struct view cipher = reader_take(&r, reader_le32(&r));
+        if (!reader_ok(&r)) {
+            return ERR_CLOSED;
+        }
+        if (!open_chunk(&stream, cipher, out, len, &tag)) {
+            return ERR_CRYPTO;
+        }
+    }
+    if (tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL) {
+        return ERR_CLOSED;
+    }
+    return r.rest.len == 0 ? ERR_NONE : ERR_SYNTAX;
+}
