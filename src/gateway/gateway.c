@@ -399,7 +399,9 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     wake = wake_min(wake, gateway_resolve_poll_timeout(gw));
     wake = wake_min(wake, gateway_dns_poll_timeout(&gw->dns));
     wake = wake_min(wake, gateway_http_poll_timeout(&gw->http));
-    wake = wake_min(wake, (struct wake){gw->shutdown_at, "shutdown"});
+    if (!gw->exit_due) {
+        wake = wake_min(wake, (struct wake){gw->shutdown_at, "shutdown"});
+    }
     if (gw->jobs_count > 0) {
         wake = wake_min(wake, (struct wake){gw->now.boot, "changes for all connections"});
     }
@@ -569,14 +571,14 @@ static bool poll_environment(struct gateway *gw, struct gateway_output *out)
 
 static bool poll_exit(struct gateway *gw, struct gateway_output *out)
 {
-    bool done = gw->exit_due || (gw->shutting_down && portal_client_is_closed(&gw->portal) &&
-                                 gw->relays_count == 0);
-    if (!done || gw->exit_reason == NULL) {
-        if (!done) {
-            return false;
-        }
-        gw->exit_reason = "shut down";
+    if (!gw->exit_due && gw->shutting_down && portal_client_is_closed(&gw->portal) &&
+        gw->relays_count == 0) {
+        request_exit(gw, 0, "shut down");
     }
+    if (!gw->exit_due || gw->exit_told) {
+        return false;
+    }
+    gw->exit_told = true;
     out->kind = GATEWAY_OUT_EXIT;
     out->u.exit.code = gw->exit_code;
     out->u.exit.reason = view_text(gw->exit_reason);

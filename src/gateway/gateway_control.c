@@ -78,10 +78,14 @@ static void handle_relays_presence(struct gateway *gw, const struct portal_relay
 {
     struct portal_list ids = msg->disconnected_ids;
     struct uuid id;
+    bool lost = false;
     while (portal_ids_next(&ids, &id)) {
-        gateway_relay_remove(gw, &id);
+        lost = gateway_relay_remove(gw, &id) || lost;
     }
     take_relays(gw, msg->connected);
+    if (lost) {
+        gateway_relay_none_left(gw);
+    }
 }
 
 /* ---- authorizations ---- */

@@ -263,6 +263,7 @@ struct gateway {
     bool shutting_down;
     struct instant shutdown_at;
     bool exit_due;
+    bool exit_told;
     int exit_code;
     const char *exit_reason;
 };
@@ -281,7 +282,8 @@ uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
 /* Takes one relay of the portal; both addresses merged, credentials of the last entry. */
 void gateway_relay_update(struct gateway *gw, const struct uuid *id,
                           const struct turn_client_config *config);
-void gateway_relay_remove(struct gateway *gw, const struct uuid *id);
+/* False: not known. The caller asks for others (gateway_relay_none_left) once it has told all. */
+bool gateway_relay_remove(struct gateway *gw, const struct uuid *id);
 /* Forces a refresh of every relay that is not listed in `kept` (bit per relay). */
 void gateway_relay_refresh_others(struct gateway *gw, const bool *kept);
 /* Which relay has this server address; GATEWAY_NONE. */
@@ -296,7 +298,7 @@ void gateway_relay_touch(struct gateway *gw, uint32_t relay);
 void gateway_relay_events(struct gateway *gw, uint32_t relay);
 void gateway_relay_timeout(struct gateway *gw, uint32_t relay);
 MUST_USE bool gateway_relay_poll(struct gateway *gw, struct gateway_output *out);
-/* Reports that no relay is usable, the way the portal understands. */
+/* If no relay is usable: says so in the way that the portal understands. */
 void gateway_relay_none_left(struct gateway *gw);
 void gateway_relay_run_jobs(struct gateway *gw);
 void gateway_relay_close_all(struct gateway *gw);

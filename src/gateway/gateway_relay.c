@@ -188,7 +188,7 @@ static bool any_usable(const struct gateway *gw)
 
 void gateway_relay_none_left(struct gateway *gw)
 {
-    if (!gw->portal_joined) {
+    if (!gw->portal_joined || any_usable(gw)) {
         return;
     }
     if (portal_client_is_head(&gw->portal)) {
@@ -208,7 +208,7 @@ void gateway_relay_events(struct gateway *gw, uint32_t relay)
         failed = failed || event.kind == TURN_EVENT_FAILED;
     }
     gateway_relay_touch(gw, relay);
-    if (failed && !any_usable(gw)) {
+    if (failed) {
         gateway_relay_none_left(gw);
     }
     gateway_relay_run_jobs(gw);
@@ -269,11 +269,11 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
     gateway_relay_run_jobs(gw);
 }
 
-void gateway_relay_remove(struct gateway *gw, const struct uuid *id)
+bool gateway_relay_remove(struct gateway *gw, const struct uuid *id)
 {
     uint32_t relay = gateway_relay_find(gw, id);
     if (relay == GATEWAY_NONE) {
-        return;
+        return false;
     }
     struct gateway_relay *r = &gw->relays[relay];
     trace_relay(gw, EV_RELAY_REMOVED, r, "");
@@ -282,9 +282,7 @@ void gateway_relay_remove(struct gateway *gw, const struct uuid *id)
     gateway_relay_events(gw, relay);
     start_migration(gw, relay);
     gateway_relay_run_jobs(gw);
-    if (!any_usable(gw)) {
-        gateway_relay_none_left(gw);
-    }
+    return true;
 }
 
 void gateway_relay_refresh_others(struct gateway *gw, const bool *kept)

@@ -259,6 +259,13 @@ size_t rig_client_seal(struct rig *rig, size_t client, struct view packet, uint8
 bool rig_client_send(struct rig *rig, size_t client, struct view packet);
 /* Sends an outer datagram along the client's path, without settling. */
 void rig_client_datagram(struct rig *rig, size_t client, struct view bytes);
+/* Writes a UDP packet whose payload counts up from `mark`; returns its size. */
+size_t rig_put_udp(uint8_t *out, const struct ip_addr *source, const struct ip_addr *destination,
+                   uint16_t port, size_t payload, uint8_t mark);
+/* Sends such a packet through the tunnel; true when it reached the TUN device unchanged. */
+bool rig_reaches_tun(struct rig *rig, size_t client, struct ip_addr destination, uint16_t port);
+/* Reads such a packet from the TUN device; true when the client received it unchanged. */
+bool rig_reaches_client(struct rig *rig, size_t client, struct ip_addr source, uint16_t port);
 /* Authorizes `resource`, starts the client and waits until data flows both ways. */
 void rig_connect(struct rig *rig, size_t client, const char *resource);
 

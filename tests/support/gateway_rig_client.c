@@ -214,6 +214,54 @@ bool rig_client_send(struct rig *rig, size_t client, struct view packet)
     return true;
 }
 
+/* ---- packets ---- */
+
+size_t rig_put_udp(uint8_t *out, const struct ip_addr *source, const struct ip_addr *destination,
+                   uint16_t port, size_t payload, uint8_t mark)
+{
+    uint8_t bytes[65535];
+    struct packet_build_ip ip = {.source = *source, .destination = *destination};
+    struct writer w = writer_of((struct span){out, payload + 48});
+    for (size_t i = 0; i < payload; i++) {
+        bytes[i] = (uint8_t)(mark + i);
+    }
+    packet_build_udp(&w, &ip, (struct packet_build_ports){4000, port},
+                     (struct view){bytes, payload});
+    ASSERT(writer_finish(&w));
+    return w.used;
+}
+
+static const struct ip_addr *tunnel_address(const struct rig_client *c, const struct ip_addr *other)
+{
+    return other->family == IP_V4 ? &c->ipv4 : &c->ipv6;
+}
+
+bool rig_reaches_tun(struct rig *rig, size_t client, struct ip_addr destination, uint16_t port)
+{
+    uint8_t packet[256];
+    const struct rig_client *c = &rig->clients[client];
+    size_t len = rig_put_udp(packet, tunnel_address(c, &destination), &destination, port, 32, 1);
+    size_t before = rig->tun.count;
+    bool is_sent = rig_client_send(rig, client, (struct view){packet, len});
+    return is_sent && rig->tun.count == before + 1 &&
+           view_equal((struct view){rig->tun.items[before].at, rig->tun.items[before].len},
+                      (struct view){packet, len});
+}
+
+bool rig_reaches_client(struct rig *rig, size_t client, struct ip_addr source, uint16_t port)
+{
+    uint8_t packet[256];
+    struct rig_client *c = &rig->clients[client];
+    struct packet_build_ip ip = {.source = source, .destination = *tunnel_address(c, &source)};
+    struct writer w = writer_of((struct span){packet, sizeof(packet)});
+    packet_build_udp(&w, &ip, (struct packet_build_ports){port, 4000}, view_text("an answer"));
+    size_t before = c->packets.count;
+    rig_tun(rig, writer_view(&w));
+    return c->packets.count == before + 1 &&
+           view_equal((struct view){c->packets.items[before].at, c->packets.items[before].len},
+                      writer_view(&w));
+}
+
 /* ---- receiving ---- */
 
 static void handle_stun(struct rig *rig, struct rig_client *c, const struct sock_addr *from,
