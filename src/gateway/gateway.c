@@ -232,6 +232,7 @@ void gateway_begin(struct gateway *gw, struct clock_pair now)
     ASSERT(gw->seal_count == 0);
     gw->now.unix_ns = now.unix_ns;
     gw->now.boot = instant_max(gw->now.boot, now.boot);
+    policy_set_now(gw->policy, gw->now);
     gw->tx_used = 0;
     gw->trains_count = 0;
     gw->trains_next = 0;

@@ -308,6 +308,11 @@ void policy_set_own_addresses(struct policy *policy, const struct ip_addr *addre
 
 /* ---- time ---- */
 
+void policy_set_now(struct policy *policy, struct clock_pair now)
+{
+    policy->clock = now;
+}
+
 struct wake policy_poll_timeout(const struct policy *policy)
 {
     struct wake wake = WAKE_NEVER;

@@ -237,6 +237,10 @@ MUST_USE enum policy_action policy_inbound(struct policy *policy, struct packet 
 
 /* ---- time ---- */
 
+/* Tells the time without doing anything: grants made before the next packet or timeout are then
+ * judged, and waited for, from here on. */
+void policy_set_now(struct policy *policy, struct clock_pair now);
+
 /* Returns when to call policy_expire() and policy_handle_timeout() next. Pure. Correctness never
  * depends on the call: it only gives memory back and tells who became empty. */
 MUST_USE struct wake policy_poll_timeout(const struct policy *policy);
