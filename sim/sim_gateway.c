@@ -17,7 +17,8 @@ struct sim_gateway {
     bool paused;
     bool holding;
     int exit_code;
-    uint64_t wake_ns; /* world time of the planned step; UINT64_MAX: none */
+    uint64_t wake_ns;   /* world time of the planned step; UINT64_MAX: none */
+    uint64_t queued_ns; /* time of the latest future event of ours in the heap */
     uint64_t last_step_ns;
     uint32_t steps_at_once;
     uint64_t decided_unix_ns; /* while outputs are held back: when they were made */
@@ -45,9 +46,6 @@ static void on_event(void *self, const struct trace_event *event)
     const struct sim_platform_config *p = &gateway->config.platform;
     sim_trace_text(p->trace, (uint16_t)p->node, SIM_KIND_STATE, "%s", (const char *)text);
     gateway->config.event(gateway->config.self, p->gateway, event);
-    if (trace_level_of(event->event) == TRACE_ERROR) {
-        fail(gateway, "O-16", (const char *)text);
-    }
 }
 
 /* ---- stepping ---- */
@@ -58,10 +56,15 @@ static void plan(struct sim_gateway *gateway, uint64_t at_ns)
 {
     uint64_t now = sched_of(gateway)->now_ns;
     at_ns = at_ns < now ? now : at_ns;
-    if (at_ns < gateway->wake_ns) {
-        gateway->wake_ns = at_ns;
-        sim_sched_at(sched_of(gateway), at_ns, wake, gateway, 0);
+    if (at_ns >= gateway->wake_ns) {
+        return;
     }
+    gateway->wake_ns = at_ns;
+    if (at_ns > now && at_ns == gateway->queued_ns) {
+        return; /* the event of an earlier plan is still there */
+    }
+    gateway->queued_ns = at_ns > now ? at_ns : gateway->queued_ns;
+    sim_sched_at(sched_of(gateway), at_ns, wake, gateway, 0);
 }
 
 static void poke(void *self)

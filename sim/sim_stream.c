@@ -8,7 +8,8 @@
 #define CONNECT_TIMEOUT_NS  (75 * NS_PER_S)
 #define STALL_RETRY_NS      (500 * NS_PER_MS)
 #define SEGMENT_JITTER_NS   (300 * NS_PER_US)
-#define WHOLE_SEGMENT_PPM   700000U /* deliveries that are not cut into smaller pieces */
+#define SEGMENT_GAP_NS      NS_PER_US /* between two segments: a fast link is not infinitely fast */
+#define WHOLE_SEGMENT_PPM   700000U   /* deliveries that are not cut into smaller pieces */
 #define STREAM_NODE_UNKNOWN UINT32_MAX
 
 enum item_kind {
@@ -30,7 +31,8 @@ struct end {
     uint32_t node;
     uint32_t id;
     bool open;          /* this side still wants to hear */
-    struct item *items; /* on the way to the other end */
+    struct item *items; /* on the way to the other end: [head, count) */
+    size_t head;
     size_t count;
     size_t capacity;
     size_t in_flight; /* bytes */
@@ -39,6 +41,7 @@ struct end {
     uint64_t ordinal; /* of segments: names their draws */
     uint64_t last_ns;
     bool short_take; /* WRITABLE is owed */
+    bool stalled;    /* one retry is planned for everything that is held up */
 };
 
 enum conn_state {
@@ -93,11 +96,12 @@ struct sim_streams *sim_streams_new(struct sim_sched *sched, struct sim_trace *t
 
 static void drop_items(struct end *end)
 {
-    for (size_t i = 0; i < end->count; i++) {
+    for (size_t i = end->head; i < end->count; i++) {
         free(end->items[i].bytes);
     }
     free(end->items);
     end->items = NULL;
+    end->head = 0;
     end->count = 0;
     end->capacity = 0;
     end->in_flight = 0;
@@ -165,12 +169,14 @@ static void tell_closed(struct sim_streams *streams, struct conn *conn, unsigned
 static void lose_items(struct sim_streams *streams, struct end *end)
 {
     struct item *items = end->items;
+    size_t head = end->head;
     size_t count = end->count;
     end->items = NULL;
+    end->head = 0;
     end->count = 0;
     end->capacity = 0;
     end->in_flight = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = head; i < count; i++) {
         if (items[i].kind == ITEM_MARK) {
             streams->sink.mark(streams->sink.self, items[i].token, true);
         }
@@ -319,12 +325,17 @@ static void deliver(void *context, uint64_t value);
 static void push(struct sim_streams *streams, struct conn *conn, unsigned side, struct item item)
 {
     struct end *end = &conn->ends[side];
+    if (end->head == end->count) {
+        end->head = 0;
+        end->count = 0;
+    }
     if (end->count == end->capacity) {
         end->capacity = end->capacity == 0 ? 8 : end->capacity * 2;
         end->items = realloc(end->items, end->capacity * sizeof(end->items[0]));
         ASSERT(end->items != NULL);
     }
-    item.at_ns = item.at_ns < end->last_ns ? end->last_ns : item.at_ns;
+    uint64_t earliest = end->last_ns + (item.kind == ITEM_MARK ? 0 : SEGMENT_GAP_NS);
+    item.at_ns = item.at_ns < earliest ? earliest : item.at_ns;
     end->last_ns = item.at_ns;
     end->items[end->count++] = item;
     sim_sched_at(streams->sched, item.at_ns, deliver, streams,
@@ -392,15 +403,12 @@ enum err sim_stream_send(struct sim_streams *streams, uint32_t node, uint32_t id
 
 static bool has_item(const struct end *end)
 {
-    return end->count > 0;
+    return end->count > end->head;
 }
 
 static struct item pop(struct end *end)
 {
-    struct item item = end->items[0];
-    memmove(&end->items[0], &end->items[1], (end->count - 1) * sizeof(end->items[0]));
-    end->count--;
-    return item;
+    return end->items[end->head++];
 }
 
 static void owe_writable(struct sim_streams *streams, struct conn *conn, unsigned side)
@@ -454,23 +462,36 @@ static void deliver_item(struct sim_streams *streams, struct conn *conn, unsigne
     }
 }
 
+static bool is_held_up(const struct sim_streams *streams, const struct conn *conn, unsigned side)
+{
+    return streams->faults[conn->ends[1].node].half_open || is_blocked(streams, conn, side);
+}
+
+static void retry(void *context, uint64_t value)
+{
+    struct sim_streams *streams = context;
+    streams->conns[value / 2]->ends[value % 2].stalled = false;
+    deliver(context, value);
+}
+
 static void deliver(void *context, uint64_t value)
 {
     struct sim_streams *streams = context;
     struct conn *conn = streams->conns[value / 2];
     unsigned side = value % 2;
     struct end *end = &conn->ends[side];
-    if (conn->state == CONN_DEAD || !has_item(end) ||
-        end->items[0].at_ns > streams->sched->now_ns) {
+    if (conn->state == CONN_DEAD || end->stalled || !has_item(end) ||
+        end->items[end->head].at_ns > streams->sched->now_ns) {
         return;
     }
-    if (streams->faults[conn->ends[1].node].half_open || is_blocked(streams, conn, side)) {
-        sim_sched_in(streams->sched, (struct duration){STALL_RETRY_NS}, deliver, streams, value);
+    if (is_held_up(streams, conn, side)) {
+        end->stalled = true;
+        sim_sched_in(streams->sched, (struct duration){STALL_RETRY_NS}, retry, streams, value);
         return;
     }
     /* After a stall several are due at once; later events of this end find nothing then. */
     while (conn->state != CONN_DEAD && has_item(end) &&
-           end->items[0].at_ns <= streams->sched->now_ns) {
+           end->items[end->head].at_ns <= streams->sched->now_ns) {
         struct item item = pop(end);
         deliver_item(streams, conn, side, &item);
         free(item.bytes);

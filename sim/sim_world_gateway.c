@@ -5,6 +5,7 @@
 
 #define API_URL         "wss://" WORLD_NAME_PORTAL
 #define PARTITION_MAX_S 86400U
+#define SUPERVISOR_MS   5000U /* a process that ended by itself is started again after this */
 
 /* A packet of a resource host on its way to the gateway. */
 struct inbound {
@@ -183,11 +184,22 @@ static void on_failed(void *self, const char *oracle, const char *text)
     world_fail(self, oracle, "%s", text);
 }
 
+/* Before its first join a gateway gives up after 15 s without a portal (spec/portal.md section
+ * 10.1): the one ERROR that faults explain. */
+static bool is_explained(const struct world_gateway *gateway, const struct trace_event *event)
+{
+    return event->event == EV_PORTAL_FATAL && !gateway->joined && !gateway->world->healed;
+}
+
 static void on_event(void *self, uint32_t index, const struct trace_event *event)
 {
-    (void)self;
-    (void)index;
-    (void)event;
+    struct sim_world *world = self;
+    struct world_gateway *gateway = &world->gateways[index];
+    gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
+    if (trace_level_of(event->event) == TRACE_ERROR && !is_explained(gateway, event)) {
+        world_fail(world, "O-16", "gateway %u: %s: %.*s", index, trace_name(event->event),
+                   (int)event->text.len, (const char *)event->text.at);
+    }
 }
 
 /* O-17: what the platform carried is what the gateway counted. */
@@ -231,8 +243,11 @@ static void on_stepped(void *self, uint32_t index)
 static void on_ended(void *self, uint32_t index, int exit_code)
 {
     struct sim_world *world = self;
-    (void)exit_code;
     sim_model_forget(world->model, index);
+    world->gateways[index].joined = false;
+    if (exit_code >= 0) {
+        world_undo_later(world, UNDO_GATEWAY_START, index, 0, SUPERVISOR_MS);
+    }
 }
 
 /* ---- building ---- */

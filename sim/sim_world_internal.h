@@ -31,6 +31,7 @@ struct world_node {
     bool up;
     bool carrying; /* the outbox is being carried out */
     uint64_t wake_ns;
+    uint64_t queued_ns; /* time of the latest future event of this node in the heap */
     uint32_t boots;
     uint32_t last_stream; /* of the latest STREAM_SEND in this outbox */
 };
@@ -95,6 +96,7 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
+    bool joined; /* the portal, in this boot */
 };
 
 struct sim_world {

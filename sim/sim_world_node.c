@@ -252,10 +252,15 @@ static void plan(struct world_node *node)
         return;
     }
     at_ns = at_ns < world->sched.now_ns ? world->sched.now_ns : at_ns;
-    if (at_ns != node->wake_ns) {
-        node->wake_ns = at_ns;
-        sim_sched_at(&world->sched, at_ns, wake, node, 0);
+    if (at_ns == node->wake_ns) {
+        return;
     }
+    node->wake_ns = at_ns;
+    if (at_ns > world->sched.now_ns && at_ns == node->queued_ns) {
+        return; /* the event of an earlier plan is still there */
+    }
+    node->queued_ns = at_ns > world->sched.now_ns ? at_ns : node->queued_ns;
+    sim_sched_at(&world->sched, at_ns, wake, node, 0);
 }
 
 /* What applications do in answer to an output (a TCP acknowledgement) is put behind it: the outbox
