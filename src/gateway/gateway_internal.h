@@ -286,8 +286,10 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
 bool gateway_relay_remove(struct gateway *gw, const struct uuid *id);
 /* Forces a refresh of every relay that is not listed in `kept` (bit per relay). */
 void gateway_relay_refresh_others(struct gateway *gw, const bool *kept);
-/* Which relay has this server address; GATEWAY_NONE. */
-uint32_t gateway_relay_of(const struct gateway *gw, const struct sock_addr *server);
+/* Walks the relays with this server address: *cursor starts at 0; GATEWAY_NONE at the end. There
+ * are two while a relay that left gives its allocation back and has already joined again. */
+uint32_t gateway_relay_next(const struct gateway *gw, const struct sock_addr *server,
+                            uint32_t *cursor);
 uint32_t gateway_relay_find(const struct gateway *gw, const struct uuid *id);
 /* True while `relay` may be spoken to. */
 MUST_USE bool gateway_relay_is_used(const struct gateway *gw, uint32_t relay);

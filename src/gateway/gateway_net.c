@@ -305,24 +305,38 @@ static void handle_peer(struct gateway *gw, const struct inbound *in)
     }
 }
 
+/* Lets the relays with the sender's address have a look, until one recognises the datagram. */
+static enum turn_input offer_to_relays(struct gateway *gw, const struct inbound *in,
+                                       struct turn_data *data, uint32_t *relay)
+{
+    enum turn_input input = TURN_INPUT_NOT_MINE;
+    uint32_t cursor = 0;
+    for (uint32_t r = gateway_relay_next(gw, &in->remote, &cursor); r != GATEWAY_NONE;
+         r = gateway_relay_next(gw, &in->remote, &cursor)) {
+        *relay = r;
+        input = turn_client_handle_input(&gw->relays[r].turn, &in->remote, &in->local,
+                                         inbound_view(in), gw->now.boot, data);
+        if (input == TURN_INPUT_HANDLED || input == TURN_INPUT_DATA) {
+            break;
+        }
+    }
+    return input;
+}
+
 /* Gives a datagram to the relay whose server address it came from. True when it was consumed;
  * otherwise *in is peer traffic, with the relay's header taken off if there was one. */
 static bool handle_relay(struct gateway *gw, struct inbound *in)
 {
     struct view bytes = inbound_view(in);
     struct turn_data data;
+    uint32_t relay = GATEWAY_NONE;
     if (!channel_data_is(bytes) && !stun_is_message(bytes)) {
-        return false;
-    }
-    uint32_t relay = gateway_relay_of(gw, &in->remote);
-    if (relay == GATEWAY_NONE) {
         return false;
     }
     if (!channel_data_is(bytes)) {
         flush_opens(gw);
     }
-    switch (turn_client_handle_input(&gw->relays[relay].turn, &in->remote, &in->local, bytes,
-                                     gw->now.boot, &data)) {
+    switch (offer_to_relays(gw, in, &data, &relay)) {
     case TURN_INPUT_NOT_MINE:
         return false;
     case TURN_INPUT_DROPPED:

@@ -18,12 +18,12 @@ static uint64_t server_hash(const struct gateway *gw, const struct sock_addr *se
     return gateway_hash(gw, writer_view(&w));
 }
 
-uint32_t gateway_relay_of(const struct gateway *gw, const struct sock_addr *server)
+uint32_t gateway_relay_next(const struct gateway *gw, const struct sock_addr *server,
+                            uint32_t *cursor)
 {
-    uint32_t cursor = 0;
     uint64_t hash = server_hash(gw, server);
-    for (uint32_t r = map_next(&gw->relay_by_server, hash, &cursor); r != MAP_NONE;
-         r = map_next(&gw->relay_by_server, hash, &cursor)) {
+    for (uint32_t r = map_next(&gw->relay_by_server, hash, cursor); r != MAP_NONE;
+         r = map_next(&gw->relay_by_server, hash, cursor)) {
         if (turn_client_is_server(&gw->relays[r].turn, server)) {
             return r;
         }
