@@ -77,12 +77,4 @@ MUST_USE enum linux_config_verdict linux_config_parse(struct linux_config *confi
 /* Writes the help text with all defaults. */
 void linux_config_help(struct writer *w);
 
-/* Parses a human duration such as "24h", "1day 2h 30m" or "90s" to seconds, rounded up.
- * False: no unit, an unknown one, or overflow. */
-MUST_USE bool linux_config_duration(struct view text, uint64_t *seconds);
-
-/* The most verbose level that a RUST_LOG text names for any target, -1 for "off". A text that names
- * no level gives TRACE_INFO. */
-MUST_USE int linux_config_log_level(const char *text);
-
 #endif /* LINUX_CONFIG_H */

@@ -1,0 +1,177 @@
+#include "platform/linux/linux_log.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "tests/support/support.h"
+
+#define AT_NS UINT64_C(1735689599999000000) /* 2024-12-31T23:59:59.999Z */
+
+static const char *format(bool json, bool colour, const struct trace_event *event, char *room)
+{
+    struct linux_log log = {.fd = -1, .level = TRACE_TRACE, .json = json, .colour = colour};
+    struct writer w = writer_of((struct span){(uint8_t *)room, LINUX_LOG_LINE_MAX - 1});
+    linux_log_put(&w, &log, event);
+    assert_true(writer_finish(&w));
+    room[w.used] = '\0';
+    return room;
+}
+
+static void test_times_are_iso_8601_in_utc(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t ns;
+        const char *text;
+    } rows[] = {
+        {0, "1970-01-01T00:00:00.000Z"},
+        {AT_NS, "2024-12-31T23:59:59.999Z"},
+        {UINT64_C(951782400000000000), "2000-02-29T00:00:00.000Z"},
+        {UINT64_C(951868799123456789), "2000-02-29T23:59:59.123Z"},
+        {UINT64_C(4107542400000000000), "2100-03-01T00:00:00.000Z"},
+        {UINT64_C(1709164800000000000), "2024-02-29T00:00:00.000Z"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        char room[64] = {0};
+        struct writer w = writer_of((struct span){(uint8_t *)room, sizeof(room) - 1});
+        linux_log_put_time(&w, rows[i].ns);
+        assert_string_equal(room, rows[i].text);
+    }
+}
+
+static void test_human_lines(void **state)
+{
+    (void)state;
+    char room[LINUX_LOG_LINE_MAX];
+    struct trace_event event = {.event = EV_PORTAL_LOST,
+                                .at = {{1}, AT_NS},
+                                .text = view_text("closed\x1b[2J\n"),
+                                .value = 612};
+    assert_string_equal(
+        format(false, false, &event, room),
+        "2024-12-31T23:59:59.999Z  WARN portal_lost value=612 text=\"closed.[2J.\"\n");
+    assert_non_null(strstr(format(false, true, &event, room), "\033[33m WARN\033[0m"));
+}
+
+static void test_json_lines_escape_their_text(void **state)
+{
+    (void)state;
+    char room[LINUX_LOG_LINE_MAX];
+    struct trace_event event = {
+        .event = EV_ENVIRONMENT, .at = {{1}, AT_NS}, .text = view_text("a\"b\\"), .value = ERR_IO};
+    assert_string_equal(format(true, true, &event, room),
+                        "{\"time\":\"2024-12-31T23:59:59.999Z\",\"severity\":\"WARNING\","
+                        "\"message\":\"environment value=12 text=\\\"a.b\\\\\\\" "
+                        "(input or output failed)\"}\n");
+}
+
+static void test_a_text_too_long_leaves_the_event_name(void **state)
+{
+    (void)state;
+    char room[LINUX_LOG_LINE_MAX];
+    char text[2000];
+    memset(text, 'x', sizeof(text));
+    struct trace_event event = {.event = EV_DNS_QUERY, .at = {{1}, AT_NS}, .text = VIEW_OF(text)};
+    assert_string_equal(format(false, false, &event, room),
+                        "2024-12-31T23:59:59.999Z DEBUG DNS_QUERY\n");
+}
+
+/* A pipe as the log's descriptor. */
+struct pipe_log {
+    int fd[2];
+    struct linux_log log;
+};
+
+static void open_pipe_log(struct pipe_log *p, int level)
+{
+    assert_int_equal(pipe2(p->fd, O_NONBLOCK), 0);
+    struct linux_log_options options = {p->fd[1], level, false};
+    linux_log_init(&p->log, &options);
+    assert_false(p->log.colour);
+}
+
+static size_t count_lines(struct pipe_log *p)
+{
+    char room[4096];
+    size_t lines = 0;
+    ssize_t got = 0;
+    while ((got = read(p->fd[0], room, sizeof(room))) > 0) {
+        for (ssize_t i = 0; i < got; i++) {
+            lines += room[i] == '\n' ? 1 : 0;
+        }
+    }
+    return lines;
+}
+
+static void close_pipe_log(struct pipe_log *p)
+{
+    (void)close(p->fd[0]);
+    (void)close(p->fd[1]);
+}
+
+static void test_levels_filter(void **state)
+{
+    (void)state;
+    struct pipe_log p;
+    open_pipe_log(&p, TRACE_INFO);
+    struct trace trace = linux_log_trace(&p.log);
+    trace_emit(&trace, &(struct trace_event){.event = EV_SHUTDOWN, .at = {{1}, AT_NS}});
+    trace_emit(&trace, &(struct trace_event){.event = EV_HANDSHAKE, .at = {{1}, AT_NS}});
+    trace_emit(&trace, &(struct trace_event){.event = EV_PORTAL_LOST, .at = {{1}, AT_NS}});
+    assert_int_equal(count_lines(&p), 2);
+    p.log.level = -1;
+    trace_emit(&trace, &(struct trace_event){.event = EV_PORTAL_FATAL, .at = {{1}, AT_NS}});
+    linux_log_line(&p.log, TRACE_ERROR, AT_NS, "text");
+    assert_int_equal(count_lines(&p), 0);
+    close_pipe_log(&p);
+}
+
+static void test_packet_lines_are_bounded_per_second(void **state)
+{
+    (void)state;
+    struct pipe_log p;
+    open_pipe_log(&p, TRACE_TRACE);
+    struct trace trace = linux_log_trace(&p.log);
+    struct trace_event event = {.event = EV_DROP, .reason = DROP_FILTER, .at = {{1}, AT_NS}};
+    size_t lines = 0;
+    for (size_t i = 0; i < LINUX_LOG_TRACE_PER_S + 50; i++) {
+        trace_emit(&trace, &event);
+        lines += count_lines(&p);
+    }
+    assert_int_equal(lines, LINUX_LOG_TRACE_PER_S);
+    assert_int_equal(p.log.suppressed, 50);
+    event.at.unix_ns += NS_PER_S;
+    trace_emit(&trace, &event);
+    assert_int_equal(count_lines(&p), 2); /* what was left out, and the event */
+    assert_int_equal(p.log.suppressed, 0);
+    close_pipe_log(&p);
+}
+
+static void test_a_reader_that_stops_loses_lines_only(void **state)
+{
+    (void)state;
+    struct pipe_log p;
+    open_pipe_log(&p, TRACE_INFO);
+    struct trace trace = linux_log_trace(&p.log);
+    for (size_t i = 0; i < 5000; i++) {
+        trace_emit(&trace, &(struct trace_event){.event = EV_SHUTDOWN, .at = {{1}, AT_NS}});
+    }
+    assert_true(p.log.suppressed > 0);
+    close_pipe_log(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_times_are_iso_8601_in_utc),
+        cmocka_unit_test(test_human_lines),
+        cmocka_unit_test(test_json_lines_escape_their_text),
+        cmocka_unit_test(test_a_text_too_long_leaves_the_event_name),
+        cmocka_unit_test(test_levels_filter),
+        cmocka_unit_test(test_packet_lines_are_bounded_per_second),
+        cmocka_unit_test(test_a_reader_that_stops_loses_lines_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
