@@ -258,9 +258,9 @@ static struct gateway_limits small_limits(void)
     limits.clients = 32;
     limits.relays = 8;
     limits.resources_per_client = 32;
-    limits.nat_sessions = 1024;
-    limits.nat_sessions_per_client = 512;
-    limits.nat_expired_per_client = 128;
+    limits.nat_sessions = 16384;
+    limits.nat_sessions_per_client = 4096;
+    limits.nat_expired_per_client = 512;
     limits.lookups = 64;
     limits.dns_cache = 32;
     return limits;
