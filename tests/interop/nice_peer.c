@@ -192,7 +192,7 @@ void nice_peer_run(void *options)
     say(&peer, "credentials %s %s", ufrag, password);
     g_free(ufrag);
     g_free(password);
-    g_unix_fd_add(peer.options->fd, G_IO_IN | G_IO_HUP, on_command, &peer);
+    g_unix_fd_add(peer.options->fd, G_IO_IN, on_command, &peer);
     g_main_loop_run(peer.loop);
     g_object_unref(peer.agent);
     g_main_loop_unref(peer.loop);
