@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "crypto/aead_ipsec.h"
 #include "crypto/x25519.h"
 
 #define HANDSHAKES_PER_S 2000U /* before cookies, design section 8.2 */
@@ -55,6 +56,7 @@ struct layout {
     struct gateway_train_record *trains;
     struct gateway_tun_record *tun_out;
     struct gateway_open_slot *open_slots;
+    uint8_t *aead_memory;
 };
 
 static struct map_slot *take_slots(struct arena *arena, uint32_t capacity)
@@ -82,6 +84,7 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     l.trains = arena_take(arena, GATEWAY_TRAINS_MAX, sizeof(*l.trains));
     l.tun_out = arena_take(arena, GATEWAY_TUN_OUT_MAX, sizeof(*l.tun_out));
     l.open_slots = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.open_slots));
+    l.aead_memory = arena_take(arena, aead_ipsec_size(), 1);
     return l;
 }
 
@@ -103,6 +106,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     gw->trains = l->trains;
     gw->tun_out = l->tun_out;
     gw->open_slots = l->open_slots;
+    gw->aead_memory = (struct span){l->aead_memory, aead_ipsec_size()};
 }
 
 size_t gateway_size(const struct gateway_limits *limits)

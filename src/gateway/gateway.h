@@ -59,6 +59,28 @@ MUST_USE enum err gateway_init(void *memory, const struct gateway_limits *limits
 /* Wipes keys and frees what control messages hold. The memory itself stays the caller's. */
 void gateway_deinit(struct gateway *gw);
 
+/* ---- how packets are sealed ---- */
+
+/* Implementations of ChaCha20-Poly1305; all give the same bytes. */
+enum gateway_aead {
+    GATEWAY_AEAD_LIBSODIUM, /* everywhere; in use after gateway_init() */
+    GATEWAY_AEAD_IPSEC_SSE, /* ipsec-mb, by the instructions that the processor must have */
+    GATEWAY_AEAD_IPSEC_AVX2,
+    GATEWAY_AEAD_IPSEC_AVX512,
+    GATEWAY_AEAD_COUNT,
+};
+
+/* Uses another implementation from now on, after comparing its bytes with libsodium's (about 1 ms).
+ * ERR_UNSUPPORTED: this machine lacks it; ERR_CRYPTO: it gives wrong bytes. After an error
+ * libsodium is in use. Only between inputs. */
+MUST_USE enum err gateway_use_aead(struct gateway *gw, enum gateway_aead aead);
+/* What is in use, for the log: static text. */
+const char *gateway_aead_name(const struct gateway *gw);
+/* Seals and opens `batches` batches of 64 messages of `bytes` bytes each with what is in use, for
+ * the platform to time. False: a message did not open. Only between inputs, all outputs polled.
+ * Asserts: bytes <= GATEWAY_DATAGRAM_MAX. */
+MUST_USE bool gateway_aead_trial(struct gateway *gw, uint32_t batches, size_t bytes);
+
 /* Inputs. Each may leave outputs for gateway_poll(). Refused input is counted, traced and dropped;
  * one bad item of a batch never affects another. */
 void gateway_handle_udp(struct gateway *gw, struct clock_pair now,

@@ -277,6 +277,7 @@ static void release(struct gateway *gw, struct gateway_connection *c)
     (void)map_remove(&gw->connection_by_ufrag, c->ufrag_hash, index);
     (void)map_remove(&gw->connection_by_key, c->key_hash, index);
     heap_set(&gw->timers, index, TIME_NEVER);
+    gateway_seal_flush(gw); /* what waits to be sealed borrows the keys */
     wg_peer_wipe(&c->wg);
     c->used = false;
     c->signals_count = 0;

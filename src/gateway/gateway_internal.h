@@ -8,6 +8,7 @@
  *   gateway_control.c    what the portal's messages do
  *   gateway_net.c        UDP -> tunnel -> TUN
  *   gateway_tun.c        TUN -> tunnel -> UDP
+ *   gateway_aead.c       the choice of the AEAD implementation
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
  *   gateway_dns.c        the DNS server on the tunnel addresses
  *   gateway_http.c       health and metrics
@@ -208,6 +209,7 @@ struct gateway {
 
     struct wg_node wg;
     struct aead_backend aead;
+    struct span aead_memory; /* of the bulk backend's manager */
     struct policy *policy;
     struct portal_client portal;
     struct gateway_http http;

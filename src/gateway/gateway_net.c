@@ -100,7 +100,8 @@ static void finish_open(struct gateway *gw, struct gateway_open_slot *slot)
     }
 }
 
-/* Opens what has been collected, in order of arrival. */
+/* Opens what has been collected, in order of arrival, and seals the answers: both borrow keys that
+ * the next handshake message may replace. */
 static void flush_opens(struct gateway *gw)
 {
     uint32_t count = gw->open_count;
@@ -113,6 +114,7 @@ static void flush_opens(struct gateway *gw)
         gw->open_slots[i].open.item.ok = gw->open_items[i].ok;
         finish_open(gw, &gw->open_slots[i]);
     }
+    gateway_seal_flush(gw);
 }
 
 /* ---- WireGuard ---- */
@@ -386,5 +388,4 @@ void gateway_handle_udp(struct gateway *gw, struct clock_pair now,
         } while (at < d->bytes.len);
     }
     flush_opens(gw);
-    gateway_seal_flush(gw);
 }

@@ -154,14 +154,16 @@ static void handle_event(struct gateway *gw, uint32_t relay, const struct turn_e
     struct gateway_relay *r = &gw->relays[relay];
     switch (event->kind) {
     case TURN_EVENT_CANDIDATE_NEW:
-        r->failed = false;
         candidate_job(gw, relay, &event->candidate, GATEWAY_JOB_ADD);
         break;
     case TURN_EVENT_CANDIDATE_INVALID:
         candidate_job(gw, relay, &event->candidate, GATEWAY_JOB_INVALIDATE);
         break;
     case TURN_EVENT_READY:
-        r->failed = false;
+        if (r->failed) {
+            r->failed = false;
+            start_migration(gw, GATEWAY_NONE); /* it is back: connections without a relay get it */
+        }
         trace_relay(gw, EV_RELAY_READY, r, "");
         break;
     case TURN_EVENT_LOST:
@@ -240,9 +242,14 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
     uint32_t relay = gateway_relay_find(gw, id);
     if (relay != GATEWAY_NONE) {
         index_servers(gw, relay, false);
-        enum err err = turn_client_update(&gw->relays[relay].turn, config, gw->now.boot);
+        struct gateway_relay *known = &gw->relays[relay];
+        enum err err = turn_client_update(&known->turn, config, gw->now.boot);
         gw->counters.drops[DROP_PORTAL_FIELD] += err == ERR_NONE ? 0 : 1;
         index_servers(gw, relay, true);
+        if (known->failed && turn_client_failure(&known->turn) == TURN_FAILURE_NONE) {
+            known->failed = false; /* new credentials or addresses: it starts again */
+            start_migration(gw, GATEWAY_NONE);
+        }
         gateway_relay_events(gw, relay);
         return;
     }

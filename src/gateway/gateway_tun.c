@@ -108,10 +108,21 @@ void gateway_seal_flush(struct gateway *gw)
     }
 }
 
+/* True when one more message fits into what one input may leave behind. Only answers and farewells
+ * to very many clients at once reach this bound; the memory holds any batch from the TUN device. */
+static bool has_room(const struct gateway *gw, size_t len)
+{
+    return gw->trains_count < GATEWAY_TRAINS_MAX &&
+           GATEWAY_TX_SIZE - gw->tx_used >= len + CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD;
+}
+
 void gateway_seal_packet(struct gateway *gw, struct gateway_connection *c, struct view packet)
 {
     struct gateway_sealer sealer;
-    enum drop_reason reason = gateway_seal_begin(gw, c, 1, 0, &sealer);
+    enum drop_reason reason = DROP_WG_QUEUE;
+    if (has_room(gw, packet.len)) {
+        reason = gateway_seal_begin(gw, c, 1, 0, &sealer);
+    }
     if (reason != DROP_NONE) {
         gateway_drop(gw, reason, NULL);
         return;
@@ -127,6 +138,10 @@ void gateway_send_raw(struct gateway *gw, const struct gateway_train *to, uint32
 {
     struct gateway_train head = *to;
     uint16_t number = 0;
+    if (!has_room(gw, message.len)) {
+        gateway_drop(gw, DROP_WG_QUEUE, &to->remote);
+        return;
+    }
     if (relay != GATEWAY_NONE) {
         struct turn_client *turn = &gw->relays[relay].turn;
         if (!turn_client_channel(turn, &to->remote, gw->now.boot, &number)) {
@@ -138,7 +153,6 @@ void gateway_send_raw(struct gateway *gw, const struct gateway_train *to, uint32
         gateway_relay_touch(gw, relay);
     }
     size_t header = number != 0 ? CHANNEL_DATA_HEADER_SIZE : 0;
-    ASSERT(GATEWAY_TX_SIZE - gw->tx_used >= header + message.len);
     if (number != 0) {
         channel_data_put_header(gw->tx + gw->tx_used, number, message.len);
     }

@@ -18,7 +18,7 @@ void rig_client_init(struct rig *rig, size_t client)
 {
     struct rig_client *c = &rig->clients[client];
     uint8_t v6[16] = {0xfd, 0, 0x20, 0x21, 0x11, 0x11, 0, 0, 0, 0, 0, 0, 0, 1, 0, (uint8_t)client};
-    struct x25519_private key = {{(uint8_t)(client + 1), 9}};
+    struct x25519_private key = {{0, (uint8_t)(client + 1)}};
     memset(c, 0, sizeof(*c));
     (void)snprintf(c->id_text, sizeof(c->id_text), "cccccccc-0000-4000-8000-00000000000%zu",
                    client);
