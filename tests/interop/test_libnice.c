@@ -19,6 +19,7 @@
 struct world {
     struct interop interop;
     int nice_ns;
+    int router_ns;
     struct coturn coturn;
     struct coturn_user user;
     struct ice_host *host;
@@ -31,6 +32,7 @@ static int world_start(void **state)
     interop_require("turnserver");
     interop_begin(&world->interop, SECONDS_MAX);
     int router = interop_namespace(&world->interop);
+    world->router_ns = router;
     world->nice_ns = interop_namespace(&world->interop);
     interop_link(world->interop.home, "10.9.0.2/24 fd09::2/64", router, "10.9.0.1/24 fd09::1/64");
     interop_link(world->nice_ns, "10.9.1.2/24 fd09:1::2/64", router, "10.9.1.1/24 fd09:1::1/64");
@@ -89,6 +91,25 @@ static void give_us_the_relay(const struct world *world, struct ice_host_config 
     config->coturn = &world->coturn;
     config->user = &world->user;
     config->relay_only = true;
+}
+
+/* Hides libnice's IPv4 address behind the router's, with ports drawn at random. */
+static void raise_nat(const struct world *world)
+{
+    interop_shell(world->router_ns,
+                  "nft add table ip nat; "
+                  "nft 'add chain ip nat out { type nat hook postrouting priority 100; }'; "
+                  "nft add rule ip nat out ip saddr 10.9.1.2 ip daddr 10.9.0.2 masquerade "
+                  "fully-random; "
+                  "nft 'add chain ip nat through { type filter hook forward priority 0; }'; "
+                  "nft add rule ip nat through ip daddr 10.9.1.2 ct state new drop");
+}
+
+static int nat_end(void **state)
+{
+    struct world *world = *state;
+    interop_shell(world->router_ns, "nft delete table ip nat");
+    return host_end(state);
 }
 
 static bool has_all_data(const struct ice_host *host)
@@ -224,6 +245,19 @@ static void both_on_a_relay_reach_each_other(void **state)
     assert_true(path.relayed);
 }
 
+/* Its candidates lead nowhere; we answer to the address that its checks come from. */
+static void libnice_behind_a_nat_is_found_by_its_checks(void **state)
+{
+    struct world *world = *state;
+    struct ice_host_config config = config_of(world);
+    config.nice.addresses[1] = NULL;
+    raise_nat(world);
+    struct ice_path path = connect_and_talk(world, &config);
+    struct sock_addr router = interop_address("10.9.0.1:1");
+    assert_false(path.relayed);
+    assert_true(ip_equal(&path.remote.ip, &router.ip));
+}
+
 static void a_connection_stays_up(void **state)
 {
     struct world *world = *state;
@@ -252,6 +286,7 @@ int main(void)
         WITH_HOST(libnice_on_a_relay_reaches_our_host),
         WITH_HOST(we_on_a_relay_reach_the_host_of_libnice),
         WITH_HOST(both_on_a_relay_reach_each_other),
+        cmocka_unit_test_teardown(libnice_behind_a_nat_is_found_by_its_checks, nat_end),
         WITH_HOST(a_connection_stays_up),
     };
     int failed = cmocka_run_group_tests_name("libnice", tests, world_start, world_end);
