@@ -1,0 +1,472 @@
+#include "platform/linux/linux_stream.h"
+
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "platform/linux/linux_addr.h"
+#include "tests/platform/tls_peer.h"
+
+#define TAG      UINT64_C(7)
+#define WAIT_MAX 300 /* rounds of 10 ms */
+
+/* Streams that talk to each other over loopback: one table both connects and accepts. */
+struct world {
+    int epoll;
+    struct linux_streams *streams;
+    struct linux_tls_roots *roots;
+    struct authority authority;
+};
+
+static struct instant now(void)
+{
+    struct timespec at;
+    assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &at), 0);
+    return (struct instant){(uint64_t)at.tv_sec * NS_PER_S + (uint64_t)at.tv_nsec};
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    char path[64];
+    authority_init(&w->authority);
+    authority_save(&w->authority, path);
+    w->roots = linux_tls_roots_load(path);
+    (void)unlink(path);
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct linux_streams_options options = {w->epoll, TAG, 0, w->roots};
+    w->streams = linux_streams_create(&options);
+    *state = w;
+    return w->roots != NULL && w->epoll >= 0 && w->streams != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    linux_streams_destroy(w->streams);
+    linux_tls_roots_free(w->roots);
+    mbedtls_pk_free(&w->authority.key);
+    (void)close(w->epoll);
+    free(w);
+    return 0;
+}
+
+static void wait_once(struct world *w, int ms)
+{
+    struct epoll_event events[16];
+    int count = epoll_wait(w->epoll, events, 16, ms);
+    for (int i = 0; i < count; i++) {
+        assert_true(events[i].data.u64 >> 32 == TAG);
+        linux_streams_handle(w->streams, (uint32_t)events[i].data.u64, events[i].events);
+    }
+    linux_streams_tick(w->streams, now());
+}
+
+/* The next event; fails the test when none comes. */
+static struct platform_event next(struct world *w)
+{
+    struct platform_event event;
+    for (int i = 0; i < WAIT_MAX; i++) {
+        if (linux_streams_event(w->streams, &event)) {
+            return event;
+        }
+        wait_once(w, 10);
+    }
+    fail_msg("no event came");
+    return event;
+}
+
+static void assert_quiet(struct world *w)
+{
+    struct platform_event event;
+    for (int i = 0; i < 5; i++) {
+        wait_once(w, 2);
+        assert_false(linux_streams_event(w->streams, &event));
+    }
+    assert_false(linux_streams_has_events(w->streams));
+}
+
+static uint16_t listen_tcp(struct world *w)
+{
+    struct gateway_listen listen = {GATEWAY_LISTENER_HEALTH, false,
+                                    sock_addr_of(ip_v4(127, 0, 0, 1), 0)};
+    assert_int_equal(linux_streams_listen(w->streams, &listen, now()), ERR_NONE);
+    uint16_t port = linux_streams_port(w->streams, GATEWAY_LISTENER_HEALTH);
+    assert_int_not_equal(port, 0);
+    return port;
+}
+
+static void open_to(struct world *w, uint32_t stream, uint16_t port, const char *tls_name)
+{
+    struct gateway_stream_open open = {stream, sock_addr_of(ip_v4(127, 0, 0, 1), port),
+                                       view_text(tls_name)};
+    linux_streams_open(w->streams, &open, now());
+}
+
+/* Connects stream 1; returns the id of its accepted end. */
+static uint32_t connect_pair(struct world *w)
+{
+    uint32_t accepted = 0;
+    bool opened = false;
+    open_to(w, 1, listen_tcp(w), "");
+    while (accepted == 0 || !opened) {
+        struct platform_event event = next(w);
+        assert_int_equal(event.kind, PLATFORM_STREAM);
+        if (event.stream.kind == GATEWAY_STREAM_OPENED) {
+            assert_int_equal(event.stream.stream, 1);
+            opened = true;
+        } else {
+            assert_int_equal(event.stream.kind, GATEWAY_STREAM_ACCEPTED);
+            assert_int_equal(event.stream.listener, GATEWAY_LISTENER_HEALTH);
+            assert_true(ip_is_loopback(&event.stream.remote.ip));
+            accepted = event.stream.stream;
+        }
+    }
+    assert_true(accepted >= GATEWAY_STREAM_ACCEPTED_BASE);
+    return accepted;
+}
+
+static void send_all(struct world *w, uint32_t stream, const char *text)
+{
+    size_t taken = 0;
+    assert_int_equal(linux_streams_send(w->streams, stream, view_text(text), &taken), ERR_NONE);
+    assert_int_equal(taken, strlen(text));
+}
+
+static void assert_bytes(const struct platform_event *event, uint32_t stream, const char *text)
+{
+    assert_int_equal(event->stream.kind, GATEWAY_STREAM_BYTES);
+    assert_int_equal(event->stream.stream, stream);
+    assert_true(view_equal_text(event->stream.bytes, text));
+}
+
+static void test_bytes_pass_both_ways(void **state)
+{
+    struct world *w = *state;
+    uint32_t accepted = connect_pair(w);
+    send_all(w, 1, "ping");
+    struct platform_event event = next(w);
+    assert_bytes(&event, accepted, "ping");
+    send_all(w, accepted, "pong");
+    event = next(w);
+    assert_bytes(&event, 1, "pong");
+    assert_quiet(w);
+}
+
+static void test_a_close_reaches_the_other_side_after_the_bytes(void **state)
+{
+    struct world *w = *state;
+    uint32_t accepted = connect_pair(w);
+    send_all(w, accepted, "last words");
+    linux_streams_close(w->streams, accepted, now());
+    struct platform_event event = next(w);
+    assert_bytes(&event, 1, "last words");
+    event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.stream, 1);
+    assert_int_equal(event.stream.reason, ERR_CLOSED);
+    assert_quiet(w); /* the closing side hears nothing */
+    size_t taken = 9;
+    assert_int_equal(linux_streams_send(w->streams, 1, view_text("x"), &taken), ERR_CLOSED);
+    assert_int_equal(taken, 0);
+    linux_streams_close(w->streams, 1, now()); /* unknown by now: ignored */
+}
+
+static void test_a_refused_connection_is_closed_with_that_reason(void **state)
+{
+    struct world *w = *state;
+    uint16_t port = listen_tcp(w);
+    struct gateway_listen elsewhere = {GATEWAY_LISTENER_HEALTH, false,
+                                       sock_addr_of(ip_v4(127, 0, 0, 2), 0)};
+    assert_int_equal(linux_streams_listen(w->streams, &elsewhere, now()), ERR_NONE);
+    open_to(w, 5, port, "");
+    struct platform_event event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.stream, 5);
+    assert_int_equal(event.stream.reason, ERR_REFUSED);
+}
+
+static void test_an_open_that_fails_at_once_still_reports(void **state)
+{
+    struct world *w = *state;
+    struct gateway_stream_open open = {6, sock_addr_of(ip_v4(255, 255, 255, 255), 1), VIEW_EMPTY};
+    linux_streams_open(w->streams, &open, now());
+    struct platform_event event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.stream, 6);
+    assert_int_not_equal(event.stream.reason, ERR_NONE);
+    open.remote.ip.family = IP_NONE;
+    open.stream = 7;
+    linux_streams_open(w->streams, &open, now());
+    assert_int_equal(next(w).stream.reason, ERR_ARGUMENT);
+}
+
+static void test_a_send_beyond_the_buffer_is_cut_and_continues(void **state)
+{
+    struct world *w = *state;
+    enum { SIZE = 16 << 20 };
+    uint8_t *bytes = malloc(SIZE);
+    size_t sent = 0;
+    size_t got = 0;
+    unsigned writable = 0;
+    uint32_t accepted = connect_pair(w);
+    for (size_t i = 0; i < SIZE; i++) {
+        bytes[i] = (uint8_t)(i * 2654435761U >> 11);
+    }
+    bool may_send = true;
+    while (got < SIZE) {
+        if (may_send && sent < SIZE) {
+            size_t taken = 0;
+            struct view rest = {bytes + sent, SIZE - sent};
+            assert_int_equal(linux_streams_send(w->streams, 1, rest, &taken), ERR_NONE);
+            sent += taken;
+            may_send = sent == SIZE || taken == rest.len;
+        }
+        struct platform_event event = next(w);
+        if (event.stream.kind == GATEWAY_STREAM_WRITABLE) {
+            assert_int_equal(event.stream.stream, 1);
+            may_send = true;
+            writable++;
+        } else {
+            assert_int_equal(event.stream.stream, accepted);
+            assert_memory_equal(event.stream.bytes.at, bytes + got, event.stream.bytes.len);
+            got += event.stream.bytes.len;
+        }
+    }
+    assert_true(writable > 0);
+    free(bytes);
+}
+
+static void test_what_was_taken_is_sent_after_a_close(void **state)
+{
+    struct world *w = *state;
+    enum { SIZE = 16 << 20 };
+    uint8_t *bytes = calloc(1, SIZE);
+    size_t taken = 0;
+    size_t got = 0;
+    uint32_t accepted = connect_pair(w);
+    assert_int_equal(linux_streams_send(w->streams, accepted, (struct view){bytes, SIZE}, &taken),
+                     ERR_NONE);
+    assert_true(taken > 0 && taken < SIZE);
+    linux_streams_close(w->streams, accepted, now());
+    assert_true(linux_streams_draining(w->streams));
+    for (;;) {
+        struct platform_event event = next(w);
+        assert_int_equal(event.stream.stream, 1);
+        if (event.stream.kind == GATEWAY_STREAM_CLOSED) {
+            break;
+        }
+        got += event.stream.bytes.len;
+    }
+    assert_int_equal(got, taken);
+    assert_false(linux_streams_draining(w->streams));
+    free(bytes);
+}
+
+static void test_a_closed_stream_does_not_linger_for_ever(void **state)
+{
+    struct world *w = *state;
+    enum { SIZE = 16 << 20 };
+    uint8_t *bytes = calloc(1, SIZE);
+    size_t taken = 0;
+    uint32_t accepted = connect_pair(w);
+    assert_int_equal(linux_streams_send(w->streams, accepted, (struct view){bytes, SIZE}, &taken),
+                     ERR_NONE);
+    linux_streams_close(w->streams, accepted, now());
+    assert_true(linux_streams_wants_tick(w->streams));
+    linux_streams_tick(w->streams, instant_add(now(), DURATION_S(LINUX_STREAM_LINGER_S)));
+    assert_false(linux_streams_draining(w->streams));
+    free(bytes);
+}
+
+static void test_a_listener_at_capacity_closes_newcomers(void **state)
+{
+    struct world *w = *state;
+    uint16_t port = listen_tcp(w);
+    struct sockaddr_storage storage;
+    struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, 1), port);
+    socklen_t size = linux_addr_to(&local, &storage);
+    int fds[LINUX_STREAMS_ACCEPTED_MAX + 1];
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&storage, size), 0);
+    }
+    for (size_t i = 0; i < LINUX_STREAMS_ACCEPTED_MAX; i++) {
+        assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_ACCEPTED);
+    }
+    assert_quiet(w);
+    char byte = 0;
+    assert_true(recv(fds[LINUX_STREAMS_ACCEPTED_MAX], &byte, 1, 0) <= 0);
+    (void)close(fds[0]);
+    assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_CLOSED);
+    int again = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(again, (struct sockaddr *)&storage, size), 0);
+    assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_ACCEPTED);
+    (void)close(again);
+    for (size_t i = 1; i < ARRAY_COUNT(fds); i++) {
+        (void)close(fds[i]);
+    }
+}
+
+static void test_a_udp_listener_receives_and_answers(void **state)
+{
+    struct world *w = *state;
+    char room[16];
+    struct sockaddr_storage storage;
+    struct gateway_listen listen = {GATEWAY_LISTENER_DNS_UDP4, true,
+                                    sock_addr_of(ip_v4(127, 0, 0, 1), 0)};
+    assert_int_equal(linux_streams_listen(w->streams, &listen, now()), ERR_NONE);
+    struct sock_addr local = sock_addr_of(
+        ip_v4(127, 0, 0, 1), linux_streams_port(w->streams, GATEWAY_LISTENER_DNS_UDP4));
+    socklen_t size = linux_addr_to(&local, &storage);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&storage, size), 0);
+    assert_int_equal(send(fd, "", 0, 0), 0); /* empty: skipped */
+    assert_int_equal(send(fd, "query", 5, 0), 5);
+    struct platform_event event = next(w);
+    assert_int_equal(event.kind, PLATFORM_LISTENER);
+    assert_int_equal(event.listener.listener, GATEWAY_LISTENER_DNS_UDP4);
+    assert_true(view_equal_text(event.listener.bytes, "query"));
+    struct gateway_listener_datagram answer = {GATEWAY_LISTENER_DNS_UDP4, event.listener.remote,
+                                               view_text("answer")};
+    assert_int_equal(linux_streams_listener_send(w->streams, &answer), ERR_NONE);
+    assert_int_equal(recv(fd, room, sizeof(room), 0), 6);
+    assert_memory_equal(room, "answer", 6);
+    assert_quiet(w);
+    (void)close(fd);
+    answer.listener = GATEWAY_LISTENER_DNS_UDP6;
+    assert_int_equal(linux_streams_listener_send(w->streams, &answer), ERR_STATE);
+}
+
+static void test_an_address_that_is_not_there_yet_can_be_bound(void **state)
+{
+    struct world *w = *state;
+    struct gateway_listen listen = {GATEWAY_LISTENER_DNS_UDP4, true,
+                                    sock_addr_of(ip_v4(100, 70, 1, 2), 0)};
+    enum gateway_listener which;
+    enum err err = ERR_NONE;
+    assert_int_equal(linux_streams_listen(w->streams, &listen, now()), ERR_NONE);
+    assert_int_not_equal(linux_streams_port(w->streams, GATEWAY_LISTENER_DNS_UDP4), 0);
+    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_wants_tick(w->streams));
+}
+
+static void test_a_bind_is_tried_three_times(void **state)
+{
+    struct world *w = *state;
+    uint16_t port = listen_tcp(w);
+    struct gateway_listen same = {GATEWAY_LISTENER_DNS_TCP4, false,
+                                  sock_addr_of(ip_v4(127, 0, 0, 1), port)};
+    enum gateway_listener which;
+    enum err err = ERR_NONE;
+    struct instant at = now();
+    assert_int_equal(linux_streams_listen(w->streams, &same, at), ERR_NONE);
+    assert_true(linux_streams_wants_tick(w->streams));
+    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    linux_streams_tick(w->streams, instant_add(at, DURATION_MS(100)));
+    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    linux_streams_tick(w->streams, instant_add(at, DURATION_MS(200)));
+    assert_true(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_int_equal(which, GATEWAY_LISTENER_DNS_TCP4);
+    assert_int_equal(err, ERR_EXISTS);
+    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_wants_tick(w->streams));
+}
+
+static void test_the_same_address_again_keeps_the_listener(void **state)
+{
+    struct world *w = *state;
+    struct gateway_listen listen = {GATEWAY_LISTENER_HEALTH, false,
+                                    sock_addr_of(ip_v4(127, 0, 0, 1), 0)};
+    uint16_t port = listen_tcp(w);
+    assert_int_equal(linux_streams_listen(w->streams, &listen, now()), ERR_NONE);
+    assert_int_equal(linux_streams_port(w->streams, GATEWAY_LISTENER_HEALTH), port);
+}
+
+/* Runs TLS between stream 1 and a server of the test's own. */
+static struct platform_event run_tls(struct world *w, const struct leaf *leaf, const char *name,
+                                     struct server *server)
+{
+    struct platform_event event;
+    struct sockaddr_storage storage;
+    struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, 1), 0);
+    socklen_t size = linux_addr_to(&local, &storage);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&storage, size), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    size = sizeof(storage);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&storage, &size), 0);
+    open_to(w, 1, linux_addr_from(&storage).port, name);
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    assert_true(fd >= 0);
+    (void)close(listener);
+    server_init(server, &w->authority, leaf, fd);
+    for (int i = 0; i < WAIT_MAX; i++) {
+        (void)server_step(server);
+        if (linux_streams_event(w->streams, &event)) {
+            return event;
+        }
+        wait_once(w, 5);
+    }
+    fail_msg("no event came");
+    return event;
+}
+
+static void test_a_tls_stream_opens_and_carries_bytes(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+    char room[16];
+    const struct leaf leaf = {.dns = "portal.test", .until = "20991231235959"};
+    struct platform_event event = run_tls(w, &leaf, "portal.test", &server);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_OPENED);
+    assert_true(server_step(&server) || server_step(&server));
+    send_all(w, 1, "GET");
+    while (mbedtls_ssl_read(&server.ssl, (uint8_t *)room, 3) != 3) {
+        wait_once(w, 1);
+    }
+    assert_memory_equal(room, "GET", 3);
+    assert_int_equal(mbedtls_ssl_write(&server.ssl, (const uint8_t *)"OK", 2), 2);
+    event = next(w);
+    assert_bytes(&event, 1, "OK");
+    assert_int_equal(mbedtls_ssl_close_notify(&server.ssl), 0);
+    event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.reason, ERR_CLOSED);
+    (void)close(server.fd);
+    server_deinit(&server);
+}
+
+static void test_a_wrong_certificate_closes_with_that_reason(void **state)
+{
+    struct world *w = *state;
+    struct server server;
+    const struct leaf leaf = {.dns = "other.test", .until = "20991231235959"};
+    struct platform_event event = run_tls(w, &leaf, "portal.test", &server);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.reason, ERR_TLS_CERTIFICATE);
+    (void)close(server.fd);
+    server_deinit(&server);
+}
+
+#define STREAM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STREAM_TEST(test_bytes_pass_both_ways),
+        STREAM_TEST(test_a_close_reaches_the_other_side_after_the_bytes),
+        STREAM_TEST(test_a_refused_connection_is_closed_with_that_reason),
+        STREAM_TEST(test_an_open_that_fails_at_once_still_reports),
+        STREAM_TEST(test_a_send_beyond_the_buffer_is_cut_and_continues),
+        STREAM_TEST(test_what_was_taken_is_sent_after_a_close),
+        STREAM_TEST(test_a_closed_stream_does_not_linger_for_ever),
+        STREAM_TEST(test_a_listener_at_capacity_closes_newcomers),
+        STREAM_TEST(test_a_udp_listener_receives_and_answers),
+        STREAM_TEST(test_an_address_that_is_not_there_yet_can_be_bound),
+        STREAM_TEST(test_a_bind_is_tried_three_times),
+        STREAM_TEST(test_the_same_address_again_keeps_the_listener),
+        STREAM_TEST(test_a_tls_stream_opens_and_carries_bytes),
+        STREAM_TEST(test_a_wrong_certificate_closes_with_that_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
