@@ -246,6 +246,7 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
         .exit = driver->exiting,
         .exit_code = driver->exit_code,
     };
+    again = again || instant_reached(now.boot, result.next.at); /* an input made something due */
     result.again = again && !driver->holding && !driver->exiting;
     return result;
 }
