@@ -11,7 +11,7 @@
 struct grant {
     bool live;
     bool ending; /* live ends when the gateway has settled */
-    bool renewed;
+    bool known;  /* to this boot of the gateway, live or not */
     uint32_t client;
     uint32_t resource;
     uint32_t gateway;
@@ -117,7 +117,7 @@ void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
     keep_old(g);
     g->live = true;
     g->ending = false;
-    g->renewed = true;
+    g->known = true;
     g->expires_unix_s = grant->expires_unix_s;
     g->form = *resource;
 }
@@ -136,7 +136,6 @@ void sim_model_revoke(struct sim_model *model, const struct sim_grant *grant)
     struct grant *g = find_named(model, grant);
     if (g != NULL && g->live) {
         g->ending = true;
-        g->renewed = false;
     }
 }
 
@@ -158,7 +157,6 @@ void sim_model_init(struct sim_model *model, uint32_t gateway)
         struct grant *g = &model->grants[i];
         if (g->gateway == gateway && g->live) {
             g->ending = true;
-            g->renewed = false;
         }
     }
 }
@@ -181,6 +179,7 @@ void sim_model_forget(struct sim_model *model, uint32_t gateway)
         struct grant *g = &model->grants[i];
         if (g->gateway == gateway) {
             g->live = false;
+            g->known = false;
             g->ending = false;
             g->has_old = false;
         }
@@ -378,15 +377,21 @@ struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gatew
     return verdict;
 }
 
-bool sim_model_permits(const struct sim_model *model, uint32_t gateway, uint64_t unix_ns,
-                       uint32_t client, uint32_t resource, const struct sim_packet *packet)
+enum sim_standing sim_model_standing(const struct sim_model *model, const struct sim_grant *grant,
+                                     uint64_t until_unix_ns, const struct sim_resource **form)
 {
+    uint32_t client = sim_policy_client(model->policy, &grant->client);
+    uint32_t resource = sim_policy_resource(model->policy, &grant->resource);
     for (uint32_t i = 0; i < model->grants_count; i++) {
         const struct grant *g = &model->grants[i];
-        if (g->client == client && g->resource == resource && g->gateway == gateway) {
-            return g->live && !g->ending && !g->has_old && unexpired(g->expires_unix_s, unix_ns) &&
-                   sim_filters_permit(&g->form, packet);
+        if (g->client != client || g->resource != resource || g->gateway != grant->gateway ||
+            !g->known) {
+            continue;
         }
+        bool settled = g->live && !g->ending && !g->has_old;
+        *form = &g->form;
+        return settled && unexpired(g->expires_unix_s, until_unix_ns) ? SIM_STANDING_GOOD
+                                                                      : SIM_STANDING_ENDED;
     }
-    return false;
+    return SIM_STANDING_NONE;
 }

@@ -55,10 +55,18 @@ void sim_model_forget(struct sim_model *model, uint32_t gateway);
 MUST_USE struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gateway,
                                             uint64_t unix_ns, const struct sim_packet *packet,
                                             uint32_t *client);
-/* True when the gateway certainly lets the client use the resource with this protocol and port. */
-MUST_USE bool sim_model_permits(const struct sim_model *model, uint32_t gateway, uint64_t unix_ns,
-                                uint32_t client, uint32_t resource,
-                                const struct sim_packet *packet);
+/* What the gateway holds for a client and a resource. */
+enum sim_standing {
+    SIM_STANDING_NONE,  /* this boot of the gateway was never told: the client must ask */
+    SIM_STANDING_GOOD,  /* a grant that outlasts `until_unix_ns` */
+    SIM_STANDING_ENDED, /* expired, expiring before that, revoked, or changing right now: the client
+                           has no way to know */
+};
+
+/* `*form`: the resource as the gateway knows it, if the standing is good. */
+MUST_USE enum sim_standing sim_model_standing(const struct sim_model *model,
+                                              const struct sim_grant *grant, uint64_t until_unix_ns,
+                                              const struct sim_resource **form);
 MUST_USE bool sim_filters_permit(const struct sim_resource *resource,
                                  const struct sim_packet *packet);
 /* The glob language of DNS resources (spec/dataplane.md section 4.1), without character classes. */

@@ -102,17 +102,18 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     if (!world->judging) {
         return SIM_EXPECT_ANY;
     }
-    uint64_t unix_ns = world_gateway_now(&world->gateways[target->gateway]).unix_ns;
+    uint64_t until =
+        world_gateway_now(&world->gateways[target->gateway]).unix_ns + WORLD_ANSWER_S * NS_PER_S;
     const struct sim_resource *resource = &world->policy.resources[target->resource];
+    struct sim_grant grant = {world->policy.clients[client].id, resource->id, target->gateway, 0};
+    enum sim_standing standing = sim_model_standing(world->model, &grant, until, &resource);
     bool granted = sim_portal_permitted(world->portal, client, target->resource,
                                         world_now(world, &world->portal_node).unix_ns / NS_PER_S);
-    if (!granted || !sim_filters_permit(resource, packet)) {
-        return SIM_EXPECT_NOTHING;
+    if (standing == SIM_STANDING_ENDED) {
+        return SIM_EXPECT_ANY;
     }
-    if (!sim_model_permits(world->model, target->gateway, unix_ns, client, target->resource,
-                           packet)) {
-        /* The portal would permit it but has not told the gateway: the client never asked. */
-        return SIM_EXPECT_REPLY;
+    if ((standing == SIM_STANDING_NONE && !granted) || !sim_filters_permit(resource, packet)) {
+        return SIM_EXPECT_NOTHING;
     }
     enum sim_host_behaviour behaviour = behaviour_of(world, target);
     bool echoes =

@@ -20,6 +20,7 @@
 #define WORLD_CAPTURE_MAX   64U
 #define WORLD_NAME_PORTAL   "portal.sim"
 #define WORLD_NOBODY        UINT32_MAX
+#define WORLD_ANSWER_S      12U /* for a required answer: the slowest host and a lost handshake */
 
 /* A node that is run by the world: its machine, its outbox, its timer. */
 struct world_node {

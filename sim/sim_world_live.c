@@ -17,8 +17,7 @@
 #define HANDSHAKE_S 20U
 #define LOOKUP_S    20U
 #define SETTLE_S    (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
-#define ROUND_S     2U  /* between two rounds of warm-up traffic */
-#define ANSWER_S    12U /* for a required answer: the slowest host and a lost handshake */
+#define ROUND_S     2U /* between two rounds of warm-up traffic */
 
 static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
 {
@@ -156,7 +155,7 @@ void world_live(struct sim_world *world)
     }
     world->judging = true;
     demand(world);
-    world_run_until(world, world->sched.now_ns + ANSWER_S * NS_PER_S);
+    world_run_until(world, world->sched.now_ns + WORLD_ANSWER_S * NS_PER_S);
     if (world->failure.oracle == NULL) {
         judge(world);
     }
