@@ -154,7 +154,7 @@ uint64_t rig_drops_all(const struct rig *rig)
     for (int reason = DROP_NONE + 1; reason < DROP_COUNT; reason++) {
         sum += counters->drops[reason];
     }
-    return sum;
+    return sum - rig->drops_before;
 }
 
 /* ---- events under way ---- */

@@ -161,6 +161,7 @@ struct rig {
     size_t stream_room;        /* bytes that an accepted stream takes at once */
     struct rig_lookup lookups[RIG_LOOKUPS_MAX];
     size_t lookups_count;
+    uint64_t drops_before; /* all drops at the last rig_forget() */
     bool exited;
     int exit_code;
     unsigned events_seen[EV_COUNT]; /* trace events */
@@ -278,6 +279,7 @@ void rig_list_take_first(struct rig_list *list);
 /* ---- facts ---- */
 
 uint64_t rig_drops(const struct rig *rig, enum drop_reason reason);
+/* All reasons together, since the last rig_forget(). */
 uint64_t rig_drops_all(const struct rig *rig);
 
 /* ---- resources ---- */

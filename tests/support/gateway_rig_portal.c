@@ -327,6 +327,7 @@ void rig_forget(struct rig *rig)
     rig_list_clear(&rig->tun);
     rig_list_clear(&rig->strays);
     rig_list_clear(&rig->wire);
+    rig->drops_before += rig_drops_all(rig);
     for (size_t i = 0; i < RIG_CLIENTS; i++) {
         rig_list_clear(&rig->clients[i].packets);
         rig_list_clear(&rig->clients[i].datagrams);
