@@ -118,7 +118,8 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     enum sim_host_behaviour behaviour = behaviour_of(world, target);
     bool echoes =
         behaviour == SIM_HOST_ECHO || behaviour == SIM_HOST_CHATTY || behaviour == SIM_HOST_SLOW;
-    if (echoes || (behaviour == SIM_HOST_RST && packet->protocol != SIM_PROTO_UDP)) {
+    bool icmp = packet->protocol == SIM_PROTO_ICMP || packet->protocol == SIM_PROTO_ICMPV6;
+    if (echoes || (behaviour == SIM_HOST_RST && icmp)) {
         return SIM_EXPECT_REPLY;
     }
     return SIM_EXPECT_ANY;
