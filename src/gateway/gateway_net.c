@@ -177,6 +177,9 @@ static void handle_initiation(struct gateway *gw, const struct inbound *in)
         gateway_drop(gw, reason, &in->remote);
         return;
     }
+    /* A client initiates on the path that it has just chosen. */
+    ice_agent_prefer(&c->ice, &in->local, &in->remote, gw->now.boot);
+    gateway_connection_events(gw, c);
     gateway_connection_hold(gw, c, VIEW_OF(response));
 }
 

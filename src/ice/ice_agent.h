@@ -129,7 +129,8 @@ struct ice_agent {
     enum ice_state state;
     enum ice_state state_reported;
     uint32_t pair_id_next;
-    uint32_t selected_id; /* 0: no selected pair in the list */
+    uint32_t selected_id;  /* 0: no selected pair in the list */
+    uint32_t preferred_id; /* controlled: what the peer showed to have chosen last; 0: unknown */
     bool has_path;
     bool path_unreported;
     struct ice_path path;
@@ -199,6 +200,14 @@ MUST_USE enum drop_reason ice_agent_handle_message(struct ice_agent *agent,
                                                    const struct sock_addr *from,
                                                    struct view datagram, const struct stun_msg *msg,
                                                    struct instant now);
+
+/* The peer has shown by other means (a WireGuard initiation of its own, whose time stamp is fresh)
+ * that it sends from `from` to `local` now. A controlled agent that has heard the peer on this pair
+ * takes it for the path at once: a client that came back from a crash or another network has chosen
+ * it, although the pair of before has the same or a higher priority and is silent only for a
+ * moment. Without such a pair, or controlling: no effect. Poll events afterwards. */
+void ice_agent_prefer(struct ice_agent *agent, const struct sock_addr *local,
+                      const struct sock_addr *from, struct instant now);
 
 /* Housekeeping: removes dead pairs, evaluates selection and state, makes due checks available to
  * ice_agent_poll_transmit(): at most one per pair and call. */

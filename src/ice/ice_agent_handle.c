@@ -172,6 +172,7 @@ static enum drop_reason handle_request(struct ice_agent *agent, const struct soc
     ASSERT(pair != NULL);
     if (!agent->controlling && msg->use_candidate && pair->nomination == ICE_NOT_NOMINATED) {
         pair->nomination = ICE_NOMINATED; /* selected before our own check is answered */
+        ice_checklist_chosen(agent, pair);
     }
     ice_pair_heard(pair, true, agent->now);
     queue_reply(agent, base, from, msg, false);
@@ -242,4 +243,26 @@ enum drop_reason ice_agent_handle_message(struct ice_agent *agent, const struct 
         agent->checks_due = true;
     }
     return refused;
+}
+
+void ice_agent_prefer(struct ice_agent *agent, const struct sock_addr *local,
+                      const struct sock_addr *from, struct instant now)
+{
+    uint8_t slot;
+    ASSERT(!instant_before(now, agent->now));
+    if (agent->controlling || !find_destination(agent, local, &slot)) {
+        return;
+    }
+    struct ice_pair *pair = ice_checklist_find(agent, &agent->locals[slot].base, from);
+    if (pair == NULL || pair->heard_count == 0) {
+        return;
+    }
+    agent->now = now;
+    if (pair->nomination == ICE_NOT_NOMINATED) {
+        pair->nomination = ICE_NOMINATED;
+    }
+    ice_pair_heard(pair, false, now);
+    agent->preferred_id = pair->id;
+    ice_checklist_settle(agent, now);
+    agent->checks_due = true;
 }

@@ -83,6 +83,9 @@ static void remove_at(struct ice_agent *agent, size_t index)
     if (agent->pairs[index].id == agent->selected_id) {
         agent->selected_id = 0;
     }
+    if (agent->pairs[index].id == agent->preferred_id) {
+        agent->preferred_id = 0;
+    }
     agent->pairs_count--;
     memmove(&agent->pairs[index], &agent->pairs[index + 1],
             (agent->pairs_count - index) * sizeof(agent->pairs[0]));
@@ -191,6 +194,9 @@ static void replace_pair(struct ice_agent *agent, struct ice_pair *old, uint8_t 
     if (agent->selected_id == old->id) {
         agent->selected_id = fresh.id;
     }
+    if (agent->preferred_id == old->id) {
+        agent->preferred_id = fresh.id;
+    }
     *old = fresh;
     (void)move_up(agent, (size_t)(old - agent->pairs));
 }
@@ -295,28 +301,61 @@ static void nominate_best(struct ice_agent *agent)
     }
 }
 
-/* Controlled: among the pairs that the peer nominated, those on which it is still heard rank above
- * silent ones, then the priority decides; the last of equals, but never instead of an equal one
- * that is selected. The only nominated pair stays, silent or not. */
+void ice_checklist_chosen(struct ice_agent *agent, const struct ice_pair *pair)
+{
+    const struct ice_pair *selected = selected_pair(agent);
+    if (selected == NULL || pair->priority >= selected->priority) {
+        agent->preferred_id = pair->id;
+    }
+}
+
+/* How a nominated pair stands among the others: heard before silent, then the one that the peer
+ * chose last, then the priority. */
+struct rank {
+    bool heard;
+    bool preferred;
+    uint64_t priority;
+};
+
+static struct rank rank_of(const struct ice_agent *agent, const struct ice_pair *pair)
+{
+    return (struct rank){.heard = !is_silent(agent, pair, true),
+                         .preferred = pair->id == agent->preferred_id,
+                         .priority = pair->priority};
+}
+
+/* Negative, 0 or positive. */
+static int rank_compare(struct rank a, struct rank b)
+{
+    if (a.heard != b.heard) {
+        return a.heard ? 1 : -1;
+    }
+    if (a.preferred != b.preferred) {
+        return a.preferred ? 1 : -1;
+    }
+    return a.priority == b.priority ? 0 : (a.priority > b.priority ? 1 : -1);
+}
+
+/* Controlled: the nominated pair of the highest rank; the last of equals, but never instead of an
+ * equal one that is selected. The only nominated pair stays, silent or not. */
 static void select_nominated(struct ice_agent *agent)
 {
     const struct ice_pair *best = NULL;
-    bool best_silent = false;
+    struct rank best_rank = {0};
     for (size_t i = 0; i < agent->pairs_count; i++) {
         const struct ice_pair *pair = &agent->pairs[i];
         if (pair->nomination == ICE_NOT_NOMINATED) {
             continue;
         }
-        bool silent = is_silent(agent, pair, true);
-        if (best == NULL || (best_silent && !silent) ||
-            (best_silent == silent && pair->priority >= best->priority)) {
+        struct rank rank = rank_of(agent, pair);
+        if (best == NULL || rank_compare(rank, best_rank) >= 0) {
             best = pair;
-            best_silent = silent;
+            best_rank = rank;
         }
     }
     const struct ice_pair *selected = selected_pair(agent);
-    if (best != NULL && (selected == NULL || selected->priority != best->priority ||
-                         is_silent(agent, selected, true) != best_silent)) {
+    if (best != NULL &&
+        (selected == NULL || rank_compare(best_rank, rank_of(agent, selected)) > 0)) {
         select_pair(agent, best);
     }
 }

@@ -48,4 +48,8 @@ void ice_checklist_remove_remote(struct ice_agent *agent, uint8_t remote);
 /* Removes dead pairs, selects the best nominated pair, evaluates the state. */
 void ice_checklist_settle(struct ice_agent *agent, struct instant now);
 
+/* The peer has nominated `pair` just now: its last choice, unless a message that was overtaken says
+ * so about a pair that is worse than the selected one. */
+void ice_checklist_chosen(struct ice_agent *agent, const struct ice_pair *pair);
+
 #endif /* ICE_CHECKLIST_H */

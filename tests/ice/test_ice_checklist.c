@@ -38,7 +38,7 @@ static void pass(struct world *w, uint64_t ms)
     w->now = instant_add(w->now, DURATION_MS(ms));
 }
 
-static void test_a_higher_nominated_pair_is_selected_a_lower_or_equal_one_is_not(void **state)
+static void test_a_higher_or_equal_nomination_is_followed_a_lower_one_is_not(void **state)
 {
     (void)state;
     static struct world w;
@@ -51,10 +51,51 @@ static void test_a_higher_nominated_pair_is_selected_a_lower_or_equal_one_is_not
     assert_int_equal(w.nodes[1].path.remote.port, 1);
     request(&w, 2, true);
     assert_int_equal(w.nodes[1].path.remote.port, 2);
+    /* The peer came back from another network: an equal pair, nominated for the first time. */
     request(&w, 3, true);
+    assert_int_equal(w.nodes[1].path.remote.port, 3);
+    /* A nomination that was overtaken by a better one. */
     request(&w, 4, true);
+    /* Nominations that are merely repeated, as in every check, change nothing. */
+    request(&w, 2, true);
+    request(&w, 1, true);
+    assert_int_equal(w.nodes[1].path.remote.port, 3);
+    assert_int_equal(w.nodes[1].selections, 3);
+}
+
+static void test_a_pair_that_the_peer_proves_to_use_is_preferred(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct ice_agent *agent = gateway_of(&w);
+    signal_remote(&w, 1, 200);
+    signal_remote(&w, 2, 100);
+    signal_remote(&w, 3, 50);
+    request(&w, 1, true);
+    struct sock_addr from = peer(2);
+    /* Never heard there: anybody could claim it. */
+    ice_agent_prefer(agent, &w.nodes[1].host, &from, w.now);
+    world_drain(&w, 1);
+    assert_int_equal(w.nodes[1].path.remote.port, 1);
+    request(&w, 2, false);
+    assert_int_equal(w.nodes[1].path.remote.port, 1);
+    ice_agent_prefer(agent, &w.nodes[1].host, &from, w.now);
+    world_drain(&w, 1);
     assert_int_equal(w.nodes[1].path.remote.port, 2);
-    assert_int_equal(w.nodes[1].selections, 2);
+    /* It stays against what is only repeated, and gives way to a better nomination. */
+    request(&w, 1, true);
+    request(&w, 3, true);
+    assert_int_equal(w.nodes[1].path.remote.port, 2);
+    signal_remote(&w, 4, 150);
+    request(&w, 4, true);
+    assert_int_equal(w.nodes[1].path.remote.port, 4);
+    /* Unknown places are ignored. */
+    struct sock_addr nobody = peer(99);
+    ice_agent_prefer(agent, &w.nodes[1].host, &nobody, w.now);
+    ice_agent_prefer(agent, &nobody, &from, w.now);
+    world_drain(&w, 1);
+    assert_int_equal(w.nodes[1].path.remote.port, 4);
+    ice_agent_check(agent);
 }
 
 static void test_a_silent_selected_pair_gives_way_to_one_that_is_heard(void **state)
@@ -213,7 +254,8 @@ static void test_the_twin_of_order_is_a_stable_sort(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_higher_nominated_pair_is_selected_a_lower_or_equal_one_is_not),
+        cmocka_unit_test(test_a_higher_or_equal_nomination_is_followed_a_lower_one_is_not),
+        cmocka_unit_test(test_a_pair_that_the_peer_proves_to_use_is_preferred),
         cmocka_unit_test(test_a_silent_selected_pair_gives_way_to_one_that_is_heard),
         cmocka_unit_test(test_idle_peers_with_two_nominated_pairs_do_not_flap),
         cmocka_unit_test(test_the_only_nominated_pair_stays_though_silent),
