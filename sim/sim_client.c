@@ -498,7 +498,7 @@ struct sim_client_status sim_client_status(const struct sim_client *client, stru
         if (link->used && uuid_equal(&link->gateway, gateway)) {
             status.exists = true;
             status.has_path = link->has_path;
-            status.relayed = link->has_path && link->path.relayed;
+            status.relayed = link->has_path && (link->path.relayed || link->path.peer_relayed);
             status.has_session = wg_peer_has_session(&link->peer, now.boot);
             status.idle = link->state == CLIENT_IDLE;
             status.remote = link->path.remote;

@@ -72,7 +72,7 @@ enum sim_client_event_kind {
     SIM_CLIENT_INTENT,          /* create_flow sent for `resource` */
     SIM_CLIENT_FLOW_CREATED,    /* for `resource`, by `gateway` */
     SIM_CLIENT_FLOW_FAILED,     /* for `resource`; text: the reason */
-    SIM_CLIENT_PATH_RELAY,      /* `gateway` is reached through a relay */
+    SIM_CLIENT_PATH_RELAY,      /* `gateway` is reached through a relay of either side */
     SIM_CLIENT_PATH_DIRECT,     /* `gateway` is reached directly */
     SIM_CLIENT_HANDSHAKE,       /* a WireGuard session with `gateway` became usable */
     SIM_CLIENT_DOMAIN_ACTIVE,   /* `text` = name, `resource`, `gateway` */

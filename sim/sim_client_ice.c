@@ -144,6 +144,18 @@ static bool is_path(const struct client_link *link, const struct client_pair *pa
                     : sock_addr_equal(&link->path.local, &own->base));
 }
 
+/* A relayed candidate, or one that a check told of before it was signalled. */
+static bool is_at_relay(const struct sim_client *client, const struct client_candidate *peer)
+{
+    bool at_relay = peer->kind == ICE_RELAY;
+    for (uint32_t i = 0; i < CLIENT_RELAYS_MAX; i++) {
+        const struct client_relay *relay = &client->relays[i];
+        at_relay = at_relay || (relay->used && (ip_equal(&relay->servers[0].ip, &peer->addr.ip) ||
+                                                ip_equal(&relay->servers[1].ip, &peer->addr.ip)));
+    }
+    return at_relay;
+}
+
 /* Nominates the best pair that works, if that is another than the one in use. */
 static void nominate(struct sim_client *client, struct client_link *link)
 {
@@ -165,6 +177,7 @@ static void nominate(struct sim_client *client, struct client_link *link)
     link->path_priority = best->priority;
     const struct client_candidate *own = &link->locals[best->local];
     struct client_path path = {.relayed = own->kind == ICE_RELAY,
+                               .peer_relayed = is_at_relay(client, &link->remotes[best->remote]),
                                .relay = own->relay,
                                .local = own->base,
                                .remote = link->remotes[best->remote].addr};

@@ -151,7 +151,8 @@ struct client_pair {
 };
 
 struct client_path {
-    bool relayed;
+    bool relayed;      /* through a relay of ours */
+    bool peer_relayed; /* to a relayed address of the gateway */
     uint32_t relay;
     struct sock_addr local; /* direct */
     struct sock_addr remote;

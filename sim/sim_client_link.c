@@ -456,8 +456,9 @@ void client_link_selected(struct sim_client *client, struct client_link *link,
         link->active_out_at = client->now.boot;
     }
     client->counters.selections++;
-    client_event(client, path->relayed ? SIM_CLIENT_PATH_RELAY : SIM_CLIENT_PATH_DIRECT,
-                 &link->gateway, NULL, "");
+    bool relay = path->relayed || path->peer_relayed;
+    client_event(client, relay ? SIM_CLIENT_PATH_RELAY : SIM_CLIENT_PATH_DIRECT, &link->gateway,
+                 NULL, "");
     link->handshake_at = client->now.boot;
     wg_peer_initiate(&link->peer, client->now.boot);
     pump(client, link);
