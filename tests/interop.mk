@@ -21,6 +21,6 @@ interop: $(INTEROP_TESTS)
 	  count=$$((count + 1)); printf '[%d/%d] %s\n' $$count $(words $(INTEROP_TESTS)) $${test#$(BUILD)/tests/}; \
 	  start=$$(date +%s); \
 	  if ! $$test >$$test.log 2>&1; then \
-	    cat $$test.log; printf 'FAILED: %s\nrun it alone: make %s && %s\n' $$test $$test $$test; exit 1; fi; \
-	  printf '      %s, %d s\n' "$$(sed -n 's/^\[  PASSED  \] //p' $$test.log)" $$(($$(date +%s) - start)); \
+	    cat $$test.log; printf 'FAILED: %s\nrun it alone: make BUILD=%s %s && %s\n' $$test $(BUILD) $$test $$test; exit 1; fi; \
+	  printf '      %s, %d s\n' "$$(sed -n 's/^\[  PASSED  \] \(.*\)\.$$/\1/p' $$test.log)" $$(($$(date +%s) - start)); \
 	done
