@@ -53,9 +53,9 @@ const struct sim_out *sim_outbox_at(struct sim_outbox *outbox, size_t index)
 {
     ASSERT(index < outbox->count);
     struct entry *entry = &outbox->entries[index];
-    struct view bytes = {outbox->store + entry->bytes_at, entry->bytes_len};
-    if (entry->bytes_len == 0) {
-        bytes = VIEW_EMPTY;
+    struct view bytes = VIEW_EMPTY;
+    if (entry->bytes_len > 0) {
+        bytes = (struct view){outbox->store + entry->bytes_at, entry->bytes_len};
     }
     entry->out.bytes = bytes;
     entry->out.datagram.bytes = bytes;
