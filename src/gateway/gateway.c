@@ -314,7 +314,11 @@ void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken)
 {
     if (stream >= GATEWAY_STREAM_ACCEPTED_BASE) {
         if (gateway_dns_owns(&gw->dns, stream)) {
-            gateway_dns_sent(&gw->dns, stream, taken);
+            enum drop_reason reason =
+                gateway_dns_sent(&gw->dns, stream, taken, &gw->next_id, gw->now.boot);
+            if (reason != DROP_NONE) {
+                gateway_drop(gw, reason, NULL);
+            }
         } else {
             gateway_http_sent(&gw->http, stream, taken);
         }

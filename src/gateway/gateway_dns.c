@@ -26,23 +26,30 @@ bool gateway_dns_owns(const struct gateway_dns *dns, uint32_t stream)
 
 /* ---- answers ---- */
 
-/* Puts an answer on its way: into the connection's buffer, or into the one for UDP. */
-static void deliver(struct gateway_dns *dns, struct gateway_dns_query *q, struct span message)
+/* Puts an answer on its way, under the client's id: into the connection's buffer, or into the one
+ * for UDP. Asserts: it fits where it goes to. */
+static void deliver(struct gateway_dns *dns, struct gateway_dns_query *q, struct view message)
 {
     q->used = false;
     if (q->stream != 0) {
         struct gateway_dns_stream *s = find_stream(dns, q->stream);
         if (s != NULL) {
+            ASSERT(message.len <= GATEWAY_DNS_ANSWER_MAX);
             store_be16(s->answer, (uint16_t)message.len);
             memcpy(s->answer + 2, message.at, message.len);
+            memcpy(s->answer + 2, q->bytes, 2);
             s->answer_len = (uint32_t)message.len + 2;
             s->answer_sent = 0;
             s->asking = false;
         }
         return;
     }
-    size_t len = dns_msg_truncate(message, sizeof(dns->answer));
-    memcpy(dns->answer, message.at, len);
+    uint8_t room[DNS_UDP_SIZE_MAX + 1]; /* of a longer message only header and question are left */
+    size_t len = message.len < sizeof(room) ? message.len : sizeof(room);
+    memcpy(room, message.at, len);
+    memcpy(room, q->bytes, 2);
+    len = dns_msg_truncate((struct span){room, len}, sizeof(dns->answer));
+    memcpy(dns->answer, room, len);
     dns->answer_len = len;
     dns->answer_listener = q->listener;
     dns->answer_remote = q->remote;
@@ -61,7 +68,7 @@ static void deliver_empty(struct gateway_dns *dns, struct gateway_dns_query *q,
     }
     dns_msg_put_empty(&w, &query, rcode);
     ASSERT(writer_finish(&w));
-    deliver(dns, q, (struct span){room, w.used});
+    deliver(dns, q, writer_view(&w));
 }
 
 /* ---- queries ---- */
@@ -83,6 +90,20 @@ struct asked {
     struct sock_addr remote;
 };
 
+static void fill_query(struct gateway_dns_query *q, const struct asked *asked, uint16_t type,
+                       struct instant now)
+{
+    q->used = true;
+    q->due = true;
+    q->listener = asked->listener;
+    q->stream = asked->stream;
+    q->remote = asked->remote;
+    q->deadline = instant_add(now, DURATION_S(GATEWAY_DNS_TIMEOUT_S));
+    q->type = type;
+    q->len = (uint16_t)asked->bytes.len;
+    memcpy(q->bytes, asked->bytes.at, asked->bytes.len);
+}
+
 static enum drop_reason ask(struct gateway_dns *dns, const struct asked *asked, uint32_t *next_id,
                             struct instant now)
 {
@@ -91,23 +112,19 @@ static enum drop_reason ask(struct gateway_dns *dns, const struct asked *asked, 
         dns_msg_parse(asked->bytes, &query) != DROP_NONE || dns_msg_is_response(&query)) {
         return DROP_DNS_MALFORMED;
     }
+    struct gateway_dns_query spare;
     struct gateway_dns_query *q = free_query(dns);
-    if (q == NULL) {
-        return DROP_P2P_BUSY;
-    }
-    q->used = true;
-    q->due = true;
-    q->listener = asked->listener;
-    q->stream = asked->stream;
-    q->remote = asked->remote;
-    q->deadline = instant_add(now, DURATION_S(GATEWAY_DNS_TIMEOUT_S));
-    q->type = query.question.type;
-    q->len = (uint16_t)asked->bytes.len;
-    memcpy(q->bytes, asked->bytes.at, asked->bytes.len);
+    bool is_full = q == NULL;
+    q = is_full ? &spare : q;
+    fill_query(q, asked, query.question.type, now);
     if ((q->type != DNS_TYPE_SRV && q->type != DNS_TYPE_TXT) ||
         query.question.class != DNS_CLASS_IN) {
         deliver_empty(dns, q, DNS_REFUSED);
         return DROP_NONE;
+    }
+    if (is_full) {
+        deliver_empty(dns, q, DNS_SERVFAIL);
+        return DROP_P2P_BUSY;
     }
     q->lookup = (*next_id)++;
     return DROP_NONE;
@@ -192,14 +209,17 @@ enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
     return DROP_NONE;
 }
 
-void gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size_t taken)
+enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size_t taken,
+                                  uint32_t *next_id, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, stream);
-    if (s != NULL) {
-        size_t left = s->answer_len - s->answer_sent;
-        s->blocked = taken < left;
-        s->answer_sent += (uint32_t)(taken < left ? taken : left);
+    if (s == NULL) {
+        return DROP_NONE;
     }
+    size_t left = s->answer_len - s->answer_sent;
+    s->blocked = taken < left;
+    s->answer_sent += (uint32_t)(taken < left ? taken : left);
+    return s->closing ? DROP_NONE : try_ask(dns, s, next_id, now); /* the next one may be here */
 }
 
 bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer)
@@ -210,13 +230,10 @@ bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_loo
             continue;
         }
         struct dns_msg response;
-        uint8_t room[3072]; /* larger answers are rare and get SERVFAIL */
-        bool fits = answer->records.len <= sizeof(room);
+        bool fits = q->stream == 0 || answer->records.len <= GATEWAY_DNS_ANSWER_MAX;
         if (fits && answer->records.len > 0 &&
             dns_msg_parse(answer->records, &response) == DROP_NONE) {
-            memcpy(room, answer->records.at, answer->records.len);
-            memcpy(room, q->bytes, 2); /* the client's id */
-            deliver(dns, q, (struct span){room, answer->records.len});
+            deliver(dns, q, answer->records);
         } else {
             bool empty = answer->result == ERR_NONE && answer->records.len == 0;
             enum dns_rcode rcode = answer->result == ERR_NAME ? DNS_NXDOMAIN

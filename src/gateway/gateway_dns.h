@@ -17,7 +17,7 @@
 #define GATEWAY_DNS_QUERIES_MAX 64U    /* in flight */
 #define GATEWAY_DNS_STREAMS_MAX 8U     /* TCP connections */
 #define GATEWAY_DNS_QUERY_MAX   512U   /* bytes of one query */
-#define GATEWAY_DNS_ANSWER_MAX  16384U /* bytes of one TCP answer */
+#define GATEWAY_DNS_ANSWER_MAX  16384U /* bytes of one TCP answer; a longer one is SERVFAIL */
 #define GATEWAY_DNS_TIMEOUT_S   5U
 #define GATEWAY_DNS_IDLE_S      10U /* of a TCP connection */
 
@@ -71,7 +71,9 @@ MUST_USE enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
                                                     const struct gateway_stream_event *event,
                                                     uint32_t *next_id, struct instant now);
 MUST_USE bool gateway_dns_owns(const struct gateway_dns *dns, uint32_t stream);
-void gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size_t taken);
+/* Reports how much of the last answer was taken; a further query that has come may start now. */
+MUST_USE enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size_t taken,
+                                           uint32_t *next_id, struct instant now);
 /* Takes the answer to a lookup; false when it is none of ours. */
 bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer);
 void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now);

@@ -1,0 +1,375 @@
+/* SRV and TXT queries of clients, over UDP and TCP, through the whole core. */
+#include <stdio.h>
+#include <string.h>
+
+#include "dns/dns_msg.h"
+#include "gateway/gateway_dns.h"
+#include "tests/support/gateway_rig.h"
+#include "tests/support/support.h"
+
+static struct sock_addr asker(uint16_t port)
+{
+    return sock_addr_of(ip_v4(100, 64, 1, 1), port);
+}
+
+static size_t put_query(uint8_t *out, size_t size, uint16_t id, const char *name, uint16_t type)
+{
+    struct dns_question question = {.type = type, .class = DNS_CLASS_IN};
+    struct writer w = writer_of((struct span){out, size});
+    assert_true(dns_name_parse(view_text(name), &question.name));
+    dns_msg_put_query(&w, id, &question);
+    assert_true(writer_finish(&w));
+    return w.used;
+}
+
+/* A resolver's answer with `count` TXT records of 100 bytes, under an id of its own. */
+static size_t put_answer(uint8_t *out, size_t size, const char *name, uint16_t type, unsigned count)
+{
+    uint8_t query[512];
+    uint8_t text[100];
+    struct dns_msg msg;
+    size_t len = put_query(query, sizeof(query), 0x7777, name, type);
+    assert_int_equal(dns_msg_parse((struct view){query, len}, &msg), DROP_NONE);
+    struct writer w = writer_of((struct span){out, size});
+    struct dns_build build = dns_build_response(&w, &msg, DNS_NOERROR);
+    memset(text, 't', sizeof(text));
+    for (unsigned i = 0; i < count; i++) {
+        dns_build_text(&build, VIEW_OF(text), 60);
+    }
+    assert_true(dns_build_finish(&build));
+    return w.used;
+}
+
+static void ask_udp(struct rig *rig, uint16_t id, const char *name, uint16_t type)
+{
+    uint8_t query[512];
+    size_t len = put_query(query, sizeof(query), id, name, type);
+    rig_listener(rig, GATEWAY_LISTENER_DNS_UDP4, asker(id), (struct view){query, len});
+}
+
+static struct dns_msg last_datagram(const struct rig *rig, size_t count)
+{
+    struct dns_msg msg;
+    assert_int_equal(rig->datagrams.count, count);
+    const struct rig_item *item = &rig->datagrams.items[count - 1];
+    assert_int_equal(item->ecn, GATEWAY_LISTENER_DNS_UDP4);
+    assert_int_equal(dns_msg_parse((struct view){item->at, item->len}, &msg), DROP_NONE);
+    assert_true(dns_msg_is_response(&msg));
+    assert_int_equal(item->remote.port, msg.id);
+    return msg;
+}
+
+static struct rig *joined(void)
+{
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    return rig;
+}
+
+static void a_query_is_looked_up_and_answered_under_its_own_id(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t answer[4096];
+    ask_udp(rig, 1, "_sip._udp.corp.test", DNS_TYPE_SRV);
+    ask_udp(rig, 2, "corp.test", DNS_TYPE_TXT);
+    size_t srv = rig_lookup(rig, GATEWAY_LOOKUP_SRV, "_sip._udp.corp.test");
+    size_t txt = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "corp.test");
+    assert_true(srv < RIG_LOOKUPS_MAX && txt < RIG_LOOKUPS_MAX);
+    size_t len = put_answer(answer, sizeof(answer), "corp.test", DNS_TYPE_TXT, 3);
+    rig_answer_records(rig, txt, ERR_NONE, (struct view){answer, len});
+    struct dns_msg msg = last_datagram(rig, 1);
+    assert_int_equal(msg.id, 2);
+    assert_int_equal(msg.answers_count, 3);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_NOERROR);
+    rig_answer_records(rig, srv, ERR_NAME, VIEW_EMPTY);
+    msg = last_datagram(rig, 2);
+    assert_int_equal(msg.id, 1);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_NXDOMAIN);
+    rig_free(rig);
+}
+
+static void results_without_records_become_rcodes(void **state)
+{
+    (void)state;
+    static const struct {
+        enum err result;
+        enum dns_rcode rcode;
+    } cases[] = {{ERR_NONE, DNS_NOERROR},
+                 {ERR_NAME, DNS_NXDOMAIN},
+                 {ERR_TIMEOUT, DNS_SERVFAIL},
+                 {ERR_IO, DNS_SERVFAIL}};
+    struct rig *rig = joined();
+    for (uint16_t i = 0; i < 4; i++) {
+        ask_udp(rig, (uint16_t)(i + 1), "corp.test", DNS_TYPE_TXT);
+        size_t lookup = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "corp.test");
+        rig_answer_records(rig, lookup, cases[i].result, VIEW_EMPTY);
+        struct dns_msg msg = last_datagram(rig, (size_t)i + 1);
+        assert_int_equal(dns_msg_rcode(&msg), cases[i].rcode);
+    }
+    ask_udp(rig, 9, "corp.test", DNS_TYPE_TXT);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "corp.test"), ERR_NONE,
+                       view_text("no DNS message"));
+    struct dns_msg msg = last_datagram(rig, 5);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_SERVFAIL);
+    rig_free(rig);
+}
+
+static void other_types_are_refused_without_a_lookup(void **state)
+{
+    (void)state;
+    static const uint16_t types[] = {DNS_TYPE_A, DNS_TYPE_AAAA, DNS_TYPE_MX, 255};
+    struct rig *rig = joined();
+    for (uint16_t i = 0; i < 4; i++) {
+        ask_udp(rig, (uint16_t)(i + 1), "corp.test", types[i]);
+        struct dns_msg msg = last_datagram(rig, (size_t)i + 1);
+        assert_int_equal(dns_msg_rcode(&msg), DNS_REFUSED);
+    }
+    assert_int_equal(rig->lookups_count, 0);
+    rig_free(rig);
+}
+
+static void a_long_answer_is_cut_for_udp(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    static uint8_t answer[16384];
+    for (unsigned count = 12; count < 130; count += 60) {
+        ask_udp(rig, (uint16_t)count, "corp.test", DNS_TYPE_TXT);
+        size_t len = put_answer(answer, sizeof(answer), "corp.test", DNS_TYPE_TXT, count);
+        assert_true(len > DNS_UDP_SIZE_MAX);
+        rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "corp.test"), ERR_NONE,
+                           (struct view){answer, len});
+        struct dns_msg msg = last_datagram(rig, rig->datagrams.count);
+        assert_int_equal(msg.id, count);
+        assert_int_equal(msg.answers_count, 0);
+        assert_true((msg.flags & DNS_FLAG_TRUNCATED) != 0);
+    }
+    rig_free(rig);
+}
+
+static void a_query_without_answer_is_servfail_after_five_seconds(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    ask_udp(rig, 1, "slow.test", DNS_TYPE_TXT);
+    ask_udp(rig, 2, "slow.test", DNS_TYPE_TXT);
+    rig_pass(rig, DURATION_MS(4900));
+    assert_int_equal(rig->datagrams.count, 0);
+    rig_pass(rig, DURATION_MS(200));
+    struct dns_msg msg = last_datagram(rig, 2);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_SERVFAIL);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "slow.test"), ERR_NONE, VIEW_EMPTY);
+    assert_int_equal(rig->datagrams.count, 2);
+    assert_int_equal(rig_drops(rig, DROP_DNS_LATE), 1);
+    rig_free(rig);
+}
+
+static void a_full_table_answers_servfail(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    for (uint16_t i = 1; i <= GATEWAY_DNS_QUERIES_MAX; i++) {
+        ask_udp(rig, i, "corp.test", DNS_TYPE_TXT);
+    }
+    assert_int_equal(rig->datagrams.count, 0);
+    ask_udp(rig, 1000, "corp.test", DNS_TYPE_TXT);
+    struct dns_msg msg = last_datagram(rig, 1);
+    assert_int_equal(msg.id, 1000);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_SERVFAIL);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 1);
+    rig_free(rig);
+}
+
+static void garbage_is_counted_and_not_answered(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t query[600];
+    size_t len = put_query(query, sizeof(query), 1, "corp.test", DNS_TYPE_TXT);
+    for (size_t cut = 0; cut < len; cut++) {
+        rig_listener(rig, GATEWAY_LISTENER_DNS_UDP4, asker(1), (struct view){query, cut});
+    }
+    assert_int_equal(rig_drops(rig, DROP_DNS_MALFORMED), len);
+    query[2] |= 0x80; /* a response */
+    rig_listener(rig, GATEWAY_LISTENER_DNS_UDP4, asker(1), (struct view){query, len});
+    memset(query + len, 0, sizeof(query) - len);
+    query[2] &= 0x7f;
+    rig_listener(rig, GATEWAY_LISTENER_DNS_UDP4, asker(1), VIEW_OF(query)); /* too long */
+    assert_int_equal(rig_drops(rig, DROP_DNS_MALFORMED), len + 2);
+    assert_int_equal(rig->datagrams.count, 0);
+    assert_int_equal(rig->lookups_count, 0);
+    rig_free(rig);
+}
+
+/* ---- TCP ---- */
+
+static size_t put_framed(uint8_t *out, size_t size, uint16_t id, const char *name)
+{
+    size_t len = put_query(out + 2, size - 2, id, name, DNS_TYPE_TXT);
+    store_be16(out, (uint16_t)len);
+    return len + 2;
+}
+
+/* All bytes sent to a stream so far. */
+static size_t collect(const struct rig *rig, uint16_t stream, uint8_t *out, size_t size,
+                      bool *closed)
+{
+    size_t used = 0;
+    *closed = false;
+    for (size_t i = 0; i < rig->sent.count; i++) {
+        const struct rig_item *item = &rig->sent.items[i];
+        if (item->local.port == stream) {
+            assert_true(used + item->len <= size);
+            memcpy(out + used, item->at, item->len);
+            used += item->len;
+            *closed = *closed || item->ecn == 1;
+        }
+    }
+    return used;
+}
+
+static void a_tcp_query_may_come_byte_by_byte_and_its_answer_leave_in_pieces(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    static uint8_t answer[GATEWAY_DNS_ANSWER_MAX];
+    static uint8_t got[GATEWAY_DNS_ANSWER_MAX + 2];
+    uint8_t query[600];
+    bool closed;
+    size_t len = put_framed(query, sizeof(query), 5, "big.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    for (size_t i = 0; i < len; i++) {
+        rig_stream_bytes(rig, 1, (struct view){query + i, 1});
+    }
+    size_t lookup = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "big.test");
+    assert_true(lookup < RIG_LOOKUPS_MAX);
+    size_t size = put_answer(answer, sizeof(answer), "big.test", DNS_TYPE_TXT, 140);
+    assert_true(size > 10000);
+    rig->stream_room = 700;
+    rig_answer_records(rig, lookup, ERR_NONE, (struct view){answer, size});
+    assert_int_equal(collect(rig, 1, got, sizeof(got), &closed), 700); /* then it is blocked */
+    for (size_t i = 0; i < 30; i++) {
+        rig_stream_writable(rig, 1);
+    }
+    assert_int_equal(collect(rig, 1, got, sizeof(got), &closed), size + 2);
+    assert_false(closed);
+    assert_int_equal(load_be16(got), size);
+    struct dns_msg msg;
+    assert_int_equal(dns_msg_parse((struct view){got + 2, size}, &msg), DROP_NONE);
+    assert_int_equal(msg.id, 5);
+    assert_int_equal(msg.answers_count, 140);
+    assert_memory_equal(got + 4, answer + 2, size - 2);
+    rig_free(rig);
+}
+
+static void queries_of_one_connection_are_answered_one_after_the_other(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t bytes[1000];
+    uint8_t got[2000];
+    bool closed;
+    size_t len = put_framed(bytes, sizeof(bytes), 1, "a.test");
+    len += put_framed(bytes + len, sizeof(bytes) - len, 2, "b.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP6);
+    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    assert_int_equal(rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test"), RIG_LOOKUPS_MAX);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test"), ERR_NAME, VIEW_EMPTY);
+    size_t second = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test");
+    assert_true(second < RIG_LOOKUPS_MAX);
+    rig_answer_records(rig, second, ERR_NAME, VIEW_EMPTY);
+    size_t size = collect(rig, 1, got, sizeof(got), &closed);
+    size_t first = 2 + (size_t)load_be16(got);
+    assert_int_equal(load_be16(got + 2), 1);
+    assert_int_equal(load_be16(got + first + 2), 2);
+    assert_int_equal(size, first + 2 + load_be16(got + first));
+    rig_free(rig);
+}
+
+static void an_idle_connection_is_closed_after_ten_seconds(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t got[64];
+    bool closed;
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_pass(rig, DURATION_MS(9900));
+    assert_int_equal(collect(rig, 1, got, sizeof(got), &closed), 0);
+    assert_false(closed);
+    rig_pass(rig, DURATION_MS(200));
+    (void)collect(rig, 1, got, sizeof(got), &closed);
+    assert_true(closed);
+    rig_free(rig);
+}
+
+static void oversized_and_broken_tcp_queries_close_the_connection(void **state)
+{
+    (void)state;
+    static const uint8_t texts[][8] = {{0xff, 0xff, 1}, {0, 5, 1, 2, 3, 4, 5}};
+    struct rig *rig = joined();
+    uint8_t got[64];
+    bool closed;
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_accept(rig, i + 1, GATEWAY_LISTENER_DNS_TCP4);
+        rig_stream_bytes(rig, i + 1, VIEW_OF(texts[i]));
+        (void)collect(rig, (uint16_t)(i + 1), got, sizeof(got), &closed);
+        assert_true(closed);
+        assert_int_equal(rig_drops(rig, DROP_DNS_MALFORMED), i + 1);
+    }
+    rig_free(rig);
+}
+
+static void more_connections_than_the_table_holds_are_closed(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t got[64];
+    bool closed;
+    for (uint32_t i = 1; i <= GATEWAY_DNS_STREAMS_MAX + 1; i++) {
+        rig_accept(rig, i, GATEWAY_LISTENER_DNS_TCP4);
+        (void)collect(rig, (uint16_t)i, got, sizeof(got), &closed);
+        assert_int_equal(closed, i > GATEWAY_DNS_STREAMS_MAX);
+    }
+    rig_stream_closed(rig, 1);
+    rig_accept(rig, 100, GATEWAY_LISTENER_DNS_TCP4);
+    (void)collect(rig, 100, got, sizeof(got), &closed);
+    assert_false(closed);
+    rig_free(rig);
+}
+
+static void an_answer_for_a_connection_that_is_gone_is_forgotten(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t bytes[600];
+    size_t len = put_framed(bytes, sizeof(bytes), 1, "a.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    rig_stream_closed(rig, 1);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test"), ERR_NAME, VIEW_EMPTY);
+    assert_int_equal(rig->sent.count, 0);
+    rig_pass(rig, DURATION_S(20));
+    assert_int_equal(rig->sent.count, 0);
+    rig_free(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_query_is_looked_up_and_answered_under_its_own_id),
+        cmocka_unit_test(results_without_records_become_rcodes),
+        cmocka_unit_test(other_types_are_refused_without_a_lookup),
+        cmocka_unit_test(a_long_answer_is_cut_for_udp),
+        cmocka_unit_test(a_query_without_answer_is_servfail_after_five_seconds),
+        cmocka_unit_test(a_full_table_answers_servfail),
+        cmocka_unit_test(garbage_is_counted_and_not_answered),
+        cmocka_unit_test(a_tcp_query_may_come_byte_by_byte_and_its_answer_leave_in_pieces),
+        cmocka_unit_test(queries_of_one_connection_are_answered_one_after_the_other),
+        cmocka_unit_test(an_idle_connection_is_closed_after_ten_seconds),
+        cmocka_unit_test(oversized_and_broken_tcp_queries_close_the_connection),
+        cmocka_unit_test(more_connections_than_the_table_holds_are_closed),
+        cmocka_unit_test(an_answer_for_a_connection_that_is_gone_is_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
