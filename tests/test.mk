@@ -20,7 +20,7 @@ test:
 	@tests/tools/summary.sh $(RESULTS)
 
 .PHONY: build-tests
-build-tests: all $(UNIT_TESTS) $(REPLAY_BINARIES)
+build-tests: all $(UNIT_TESTS) $(REPLAY_BINARIES) $(INTEROP_TESTS)
 
 ## make unit: the unit tests alone
 unit: $(UNIT_TESTS)
@@ -37,6 +37,11 @@ CORPUS_STEPS := $(patsubst $(BUILD)/fuzz/replay_%,step-corpus-%,$(REPLAY_BINARIE
 corpus: $(CORPUS_STEPS)
 $(CORPUS_STEPS): step-corpus-%: $(BUILD)/fuzz/replay_%
 	@$(STEP) corpus/$* $< fuzz/corpus/$*
+
+INTEROP_STEPS := $(patsubst $(BUILD)/tests/%,step-peer-%,$(INTEROP_TESTS))
+interop-steps: $(INTEROP_STEPS)
+$(INTEROP_STEPS): step-peer-%: $(BUILD)/tests/%
+	@$(STEP) $* $<
 
 sim-fixed: $(BUILD)/fzsim
 	@$(STEP) simulator/saved tests/tools/saved.sh $(BUILD)/fzsim
