@@ -78,8 +78,14 @@ struct cw {
     uint32_t pipes_count;
     bool block_direct; /* between client and gateway */
     bool cut_gateway;  /* the gateway's network is unplugged */
+    bool cut_relay;
+    uint32_t loss_percent;
+    struct rng dice;
+    uint64_t datagrams;
     bool verbose;
     bool silent_hosts;
+    bool may_exit;
+    bool exited;
     uint8_t inbox[CW_INBOX_MAX][CW_PACKET_MAX]; /* packets for the client's applications */
     size_t inbox_len[CW_INBOX_MAX];
     uint32_t inbox_count;
@@ -151,11 +157,14 @@ static inline void cw_send(struct cw *w, enum cw_who from, const struct sim_data
     }
     bool direct =
         (from == CW_CLIENT && to == CW_GATEWAY) || (from == CW_GATEWAY && to == CW_CLIENT);
-    bool cut = w->cut_gateway && (from == CW_GATEWAY || to == CW_GATEWAY);
+    bool cut = (w->cut_gateway && (from == CW_GATEWAY || to == CW_GATEWAY)) ||
+               (w->cut_relay && (from == CW_RELAY || to == CW_RELAY)) ||
+               (w->loss_percent > 0 && rng_below(&w->dice, 100) < w->loss_percent);
     if (to == CW_COUNT || to == CW_PORTAL || (direct && w->block_direct) || cut ||
         source.ip.family == IP_NONE) {
         return;
     }
+    w->datagrams++;
     w->direct_datagrams += direct ? 1 : 0;
     w->relayed_datagrams += from == CW_RELAY && datagram->bytes.at[0] >= 0x40 ? 1 : 0;
     cw_push(w,
@@ -279,6 +288,16 @@ static inline void cw_host(struct cw *w, struct view bytes)
     if (w->silent_hosts) {
         return;
     }
+    if (packet.protocol == SIM_PROTO_UDP && packet.destination_port == 53535) {
+        bool v4 = packet.source.family == IP_V4;
+        struct gateway_listener_datagram datagram = {
+            .listener = v4 ? GATEWAY_LISTENER_DNS_UDP4 : GATEWAY_LISTENER_DNS_UDP6,
+            .remote = sock_addr_of(packet.source, packet.source_port),
+            .bytes = packet.payload};
+        gateway_handle_listener(w->gateway, w->now, &datagram);
+        cw_gateway_drain(w);
+        return;
+    }
     struct sim_packet reply = packet;
     reply.source = packet.destination;
     reply.destination = packet.source;
@@ -314,8 +333,28 @@ static inline void cw_gateway_train(struct cw *w, const struct gateway_train *tr
     }
 }
 
+/* An answer of the gateway's own DNS server goes back into the TUN. */
+static inline void cw_listener_send(struct cw *w, const struct gateway_listener_datagram *datagram,
+                                    uint8_t *room, size_t *len)
+{
+    bool v4 = datagram->listener == GATEWAY_LISTENER_DNS_UDP4;
+    struct sim_packet packet = {.source = v4 ? w->policy.gateways[0].tunnel_v4
+                                             : w->policy.gateways[0].tunnel_v6,
+                                .destination = datagram->remote.ip,
+                                .protocol = SIM_PROTO_UDP,
+                                .source_port = 53535,
+                                .destination_port = datagram->remote.port,
+                                .payload = datagram->bytes};
+    struct writer out = writer_of((struct span){room, 1500});
+    sim_packet_put(&out, &packet);
+    assert_true(writer_finish(&out));
+    *len = out.used;
+}
+
 static inline void cw_gateway_drain(struct cw *w)
 {
+    uint8_t answer_room[64 + 1500];
+    size_t answer_len = 0;
     struct gateway_output out;
     uint8_t *inside[64];
     size_t inside_len[64];
@@ -362,17 +401,28 @@ static inline void cw_gateway_drain(struct cw *w)
                     VIEW_EMPTY);
             break;
         case GATEWAY_OUT_EXIT:
+            if (w->may_exit) {
+                w->exited = true;
+                break;
+            }
             fail_msg("the gateway exits: %.*s", (int)out.u.exit.reason.len,
                      (const char *)out.u.exit.reason.at);
             break;
+        case GATEWAY_OUT_LISTENER_SEND:
+            cw_listener_send(w, &out.u.datagram, answer_room + 64, &answer_len);
+            break;
         case GATEWAY_OUT_TUN_CONFIGURE:
         case GATEWAY_OUT_LISTEN:
-        case GATEWAY_OUT_LISTENER_SEND:
         default:
             break;
         }
     }
     gateway_check(w->gateway);
+    if (answer_len > 0) {
+        struct gateway_tun_packet tun = {.bytes = {answer_room + 64, answer_len}};
+        gateway_handle_tun(w->gateway, w->now, &tun, 1);
+        cw_gateway_drain(w);
+    }
     for (uint32_t i = 0; i < inside_count; i++) {
         cw_host(w, (struct view){inside[i], inside_len[i]});
         free(inside[i]);
@@ -650,6 +700,8 @@ static inline struct cw *cw_new(const struct cw_options *options)
     assert_non_null(w);
     w->now = (struct clock_pair){{1000 * NS_PER_S}, CW_UNIX_START * NS_PER_S};
     w->out = sim_outbox_new();
+    static const uint8_t DICE[32] = {9};
+    rng_init(&w->dice, DICE);
     w->verbose = getenv("CW_VERBOSE") != NULL;
     w->block_direct = options->block_direct;
     w->real_v4 = cw_ip("10.9.0.7");
