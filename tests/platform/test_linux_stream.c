@@ -64,7 +64,7 @@ static void wait_once(struct world *w, int ms)
 /* The next event; fails the test when none comes. */
 static struct platform_event next(struct world *w)
 {
-    struct platform_event event;
+    struct platform_event event = {0};
     for (int i = 0; i < WAIT_MAX; i++) {
         if (linux_streams_event(w->streams, &event)) {
             return event;
@@ -77,7 +77,7 @@ static struct platform_event next(struct world *w)
 
 static void assert_quiet(struct world *w)
 {
-    struct platform_event event;
+    struct platform_event event = {0};
     for (int i = 0; i < 5; i++) {
         wait_once(w, 2);
         assert_false(linux_streams_event(w->streams, &event));
@@ -386,7 +386,7 @@ static void test_the_same_address_again_keeps_the_listener(void **state)
 static struct platform_event run_tls(struct world *w, const struct leaf *leaf, const char *name,
                                      struct server *server)
 {
-    struct platform_event event;
+    struct platform_event event = {0};
     struct sockaddr_storage storage;
     struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, 1), 0);
     socklen_t size = linux_addr_to(&local, &storage);

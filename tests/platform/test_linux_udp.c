@@ -1,0 +1,246 @@
+/* Needs CAP_NET_ADMIN for the mark on the sockets; says so and skips otherwise. */
+#include "platform/linux/linux_udp.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/support.h"
+
+#define SEGMENT 1000U
+
+struct pair {
+    struct linux_udp a;
+    struct linux_udp b;
+};
+
+static const struct instant now = {NS_PER_S};
+
+static void open_pair(struct pair *p, bool no_gso, bool no_gro)
+{
+    struct linux_udp_options options = {.port = 0,
+                                        .receive_buffer = 1U << 20,
+                                        .send_buffer = 1U << 20,
+                                        .no_gso = no_gso,
+                                        .no_gro = no_gro};
+    enum err err = linux_udp_open(&p->a, &options);
+    if (err == ERR_PERMISSION) {
+        print_message("skipped: the capability NET_ADMIN is missing\n");
+        skip();
+    }
+    assert_int_equal(err, ERR_NONE);
+    assert_int_equal(linux_udp_open(&p->b, &options), ERR_NONE);
+}
+
+static void close_pair(struct pair *p)
+{
+    linux_udp_close(&p->a);
+    linux_udp_close(&p->b);
+}
+
+static struct gateway_train train_to(const struct linux_udp *to, enum ip_family family,
+                                     struct view bytes, uint16_t segment)
+{
+    struct ip_addr v6 = {IP_V6, {[15] = 1}};
+    struct ip_addr ip = family == IP_V4 ? ip_v4(127, 0, 0, 1) : v6;
+    return (struct gateway_train){.remote = sock_addr_of(ip, to->port[family == IP_V4 ? 0 : 1]),
+                                  .bytes = bytes,
+                                  .segment_size = segment};
+}
+
+/* Receives until `len` bytes are there; checks that every segment has its place. */
+static size_t receive_all(struct linux_udp *udp, struct view expected, uint16_t segment,
+                          struct gateway_datagram *last)
+{
+    size_t got = 0;
+    size_t datagrams = 0;
+    for (int round = 0; round < 100 && got < expected.len; round++) {
+        struct gateway_datagram out[LINUX_UDP_BATCH];
+        struct pollfd fds[] = {{.fd = udp->fd[0], .events = POLLIN},
+                               {.fd = udp->fd[1], .events = POLLIN}};
+        size_t count = 0;
+        (void)poll(fds, 2, 100);
+        if (linux_udp_receive(udp, out, LINUX_UDP_BATCH, &count) != ERR_NONE) {
+            continue;
+        }
+        for (size_t i = 0; i < count; i++) {
+            struct view bytes = view_of_span(out[i].bytes);
+            assert_true(got + bytes.len <= expected.len);
+            assert_true(out[i].segment_size == 0 ? bytes.len <= segment
+                                                 : out[i].segment_size == segment);
+            assert_true(view_equal(bytes, view_sub(expected, got, bytes.len)));
+            got += bytes.len;
+            *last = out[i];
+            datagrams++;
+        }
+    }
+    assert_int_equal(got, expected.len);
+    return datagrams;
+}
+
+static void fill(uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        bytes[i] = (uint8_t)(i * 2654435761U >> 9);
+    }
+}
+
+static void check_train(enum ip_family family, bool no_gso, bool no_gro)
+{
+    struct pair p;
+    uint8_t bytes[20 * SEGMENT + 123];
+    struct gateway_datagram last;
+    fill(bytes, sizeof(bytes));
+    open_pair(&p, no_gso, no_gro);
+    if (p.a.fd[family == IP_V4 ? 0 : 1] < 0) {
+        print_message("skipped: no IPv%d here\n", (int)family);
+        close_pair(&p);
+        skip();
+    }
+    struct gateway_train train = train_to(&p.b, family, VIEW_OF(bytes), SEGMENT);
+    train.ecn = 2;
+    assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    size_t datagrams = receive_all(&p.b, VIEW_OF(bytes), SEGMENT, &last);
+    if (no_gro) {
+        assert_int_equal(datagrams, 21);
+    }
+    assert_int_equal(last.ecn, 2);
+    assert_int_equal(last.remote.port, p.a.port[family == IP_V4 ? 0 : 1]);
+    assert_int_equal(last.local.port, p.b.port[family == IP_V4 ? 0 : 1]);
+    assert_true(ip_is_loopback(&last.local.ip));
+    assert_int_equal(last.local.ip.family, family);
+    close_pair(&p);
+}
+
+static void test_a_train_arrives_whole_over_ipv4(void **state)
+{
+    (void)state;
+    check_train(IP_V4, false, false);
+}
+
+static void test_a_train_arrives_whole_over_ipv6(void **state)
+{
+    (void)state;
+    check_train(IP_V6, false, false);
+}
+
+static void test_a_train_arrives_whole_without_offloads(void **state)
+{
+    (void)state;
+    check_train(IP_V4, true, true);
+    check_train(IP_V6, true, true);
+}
+
+static void test_segmentation_alone_yields_single_datagrams(void **state)
+{
+    (void)state;
+    check_train(IP_V4, false, true);
+}
+
+static void test_receiving_merges_what_was_sent_as_one_train(void **state)
+{
+    (void)state;
+    struct pair p;
+    uint8_t bytes[4 * SEGMENT];
+    struct gateway_datagram last;
+    fill(bytes, sizeof(bytes));
+    open_pair(&p, false, false);
+    if (!p.a.gso) {
+        print_message("skipped: no UDP_SEGMENT here\n");
+        close_pair(&p);
+        skip();
+    }
+    struct gateway_train train = train_to(&p.b, IP_V4, VIEW_OF(bytes), SEGMENT);
+    assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    assert_true(p.a.gso);
+    assert_int_equal(receive_all(&p.b, VIEW_OF(bytes), SEGMENT, &last), 1);
+    assert_int_equal(last.segment_size, SEGMENT);
+    close_pair(&p);
+}
+
+static void test_the_source_address_can_be_chosen(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gateway_datagram last;
+    open_pair(&p, false, false);
+    struct gateway_train train = train_to(&p.b, IP_V4, view_text("hello"), 0);
+    train.local = sock_addr_of(ip_v4(127, 0, 0, 9), 0);
+    assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    assert_int_equal(receive_all(&p.b, view_text("hello"), 5, &last), 1);
+    struct ip_addr expected = ip_v4(127, 0, 0, 9);
+    assert_true(ip_equal(&last.remote.ip, &expected));
+    close_pair(&p);
+}
+
+static void test_headroom_in_front_of_a_datagram_may_be_written(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gateway_datagram out[LINUX_UDP_BATCH];
+    size_t count = 0;
+    open_pair(&p, false, true);
+    for (int i = 0; i < 3; i++) {
+        struct gateway_train train = train_to(&p.b, IP_V4, view_text("abc"), 0);
+        assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    }
+    struct pollfd fd = {.fd = p.b.fd[0], .events = POLLIN};
+    (void)poll(&fd, 1, 1000);
+    assert_int_equal(linux_udp_receive(&p.b, out, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        memset(out[i].bytes.at - GATEWAY_UDP_HEADROOM, 0xff, GATEWAY_UDP_HEADROOM);
+    }
+    for (size_t i = 0; i < count; i++) {
+        assert_memory_equal(out[i].bytes.at, "abc", 3);
+    }
+    assert_int_equal(linux_udp_receive(&p.b, out, LINUX_UDP_BATCH, &count), ERR_WOULD_BLOCK);
+    close_pair(&p);
+}
+
+static void test_a_preferred_port_that_is_taken_is_replaced(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct linux_udp c;
+    open_pair(&p, false, false);
+    struct linux_udp_options options = {
+        .port = p.a.port[0], .receive_buffer = 1U << 16, .send_buffer = 1U << 16};
+    assert_int_equal(linux_udp_open(&c, &options), ERR_NONE);
+    assert_int_not_equal(c.port[0], p.a.port[0]);
+    assert_int_not_equal(c.port[0], 0);
+    linux_udp_close(&c);
+    close_pair(&p);
+}
+
+static void test_an_unreachable_destination_loses_that_train_only(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gateway_datagram last;
+    open_pair(&p, false, false);
+    struct gateway_train train = train_to(&p.b, IP_V4, view_text("lost"), 0);
+    train.local = sock_addr_of(ip_v4(192, 0, 2, 1), 0); /* no address of ours */
+    enum err err = linux_udp_send(&p.a, &train, now);
+    assert_true(err != ERR_NONE && err != ERR_WOULD_BLOCK);
+    train = train_to(&p.b, IP_V4, view_text("kept"), 0);
+    assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    assert_int_equal(receive_all(&p.b, view_text("kept"), 4, &last), 1);
+    close_pair(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_train_arrives_whole_over_ipv4),
+        cmocka_unit_test(test_a_train_arrives_whole_over_ipv6),
+        cmocka_unit_test(test_a_train_arrives_whole_without_offloads),
+        cmocka_unit_test(test_segmentation_alone_yields_single_datagrams),
+        cmocka_unit_test(test_receiving_merges_what_was_sent_as_one_train),
+        cmocka_unit_test(test_the_source_address_can_be_chosen),
+        cmocka_unit_test(test_headroom_in_front_of_a_datagram_may_be_written),
+        cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
+        cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
