@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "platform/linux/linux_addr.h"
 #include "platform/linux/linux_udp.h"
 #include "sim/dev/dev_args.h"
@@ -32,6 +33,8 @@ struct dev_client_options {
     const char *events;
     const char *address4;
     const char *address6;
+    const char *port;
+    uint16_t port_number;
     bool no_direct;
 };
 
@@ -216,6 +219,7 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
         {"--events", &o->events, NULL, NULL, "FILE", "what happens, as JSON lines"},
         {"--address4", &o->address4, NULL, NULL, "IP", "of the host; else found"},
         {"--address6", &o->address6, NULL, NULL, "IP", "of the host; else found"},
+        {"--port", &o->port, NULL, NULL, "N", "of the UDP sockets (52625)"},
         {"--no-direct", NULL, NULL, &o->no_direct, NULL, "use relays alone"},
         {NULL, NULL, NULL, NULL, NULL, NULL},
     };
@@ -230,6 +234,9 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
     }
     if (strcmp(o->personality, "base") != 0 && strcmp(o->personality, "head") != 0) {
         return dev_args_bad("client", "no personality", o->personality);
+    }
+    if (o->port != NULL && !text_parse_u16(view_text(o->port), &o->port_number)) {
+        return dev_args_bad("client", "no port", o->port);
     }
     return true;
 }
@@ -275,6 +282,7 @@ static bool make_client(struct dev_client *self)
         .transport = SIM_CLIENT_WEBSOCKET,
         .portal_v4 = self->connect.v4,
         .portal_v6 = self->connect.v6,
+        .port = o->port_number,
         .relay_only = o->no_direct,
     };
     dev_entropy(config.seed);
