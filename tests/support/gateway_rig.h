@@ -51,8 +51,9 @@ struct rig_relay {
     bool forgets; /* its allocation is gone; cleared by the next ALLOCATE */
     struct sock_addr server;
     struct sock_addr relayed;
-    char username[32];
-    char password[32];
+    struct sock_addr relayed6; /* family IP_NONE: allocates IPv4 only */
+    char username[128];
+    char password[128];
     bool is_allocated;
     unsigned nonce_number;
     unsigned allocates; /* successes */

@@ -109,6 +109,10 @@ static void serve_allocate(struct rig *rig, struct rig_relay *r, const struct st
     memset(r->is_bound, 0, sizeof(r->is_bound));
     start(&out, msg, STUN_SUCCESS);
     stun_put_xor_address(&out.s, STUN_ATTR_XOR_RELAYED_ADDRESS, &r->relayed);
+    if (r->relayed6.ip.family == IP_V6 && msg->additional_family == IP_V6) {
+        r->relayed6.port++;
+        stun_put_xor_address(&out.s, STUN_ATTR_XOR_RELAYED_ADDRESS, &r->relayed6);
+    }
     stun_put_xor_address(&out.s, STUN_ATTR_XOR_MAPPED_ADDRESS, &mapped);
     stun_put_lifetime(&out.s, LIFETIME_S);
     finish(rig, r, &out, true);
