@@ -222,11 +222,27 @@ static void reseed(struct driver *driver, struct clock_pair now)
     driver->reseed_at = instant_add(now.boot, DURATION_S(RESEED_INTERVAL_S));
 }
 
+/* Tells the gateway what the TUN device takes, when that has changed; a recorded input. */
+static void follow_offload(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    uint32_t offload = p->tun_offload == NULL ? 0 : p->tun_offload(p->self);
+    if (offload == driver->tun_offload) {
+        return;
+    }
+    uint8_t body[1] = {(uint8_t)offload};
+    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_OFFLOAD, VIEW_OF(body));
+    gateway_set_tun_offload(driver->gateway, (offload & PLATFORM_TUN_TCP) != 0,
+                            (offload & PLATFORM_TUN_UDP) != 0);
+    driver->tun_offload = offload;
+}
+
 struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
 {
     bool again = false;
     drain(driver, now);
     reseed(driver, now);
+    follow_offload(driver, now);
     if ((ready & PLATFORM_READY_UDP) != 0 && feed_udp(driver, now)) {
         again = true;
     }

@@ -40,6 +40,7 @@ struct driver {
     struct gateway_output held; /* the output that would have blocked */
     bool holding;
     bool shutdown_seen;
+    uint32_t tun_offload; /* what the gateway was told, a set of enum platform_tun_offload */
     bool exiting;
     int exit_code;
     struct instant reseed_at;

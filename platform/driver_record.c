@@ -339,6 +339,13 @@ static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair no
         }
         gateway_handle_reseed(replay->gateway, r->rest.at);
         return true;
+    case DRIVER_INPUT_OFFLOAD:
+        if (r->rest.len != 1) {
+            return false;
+        }
+        gateway_set_tun_offload(replay->gateway, (r->rest.at[0] & PLATFORM_TUN_TCP) != 0,
+                                (r->rest.at[0] & PLATFORM_TUN_UDP) != 0);
+        return true;
     default:
         return false;
     }

@@ -21,6 +21,7 @@ enum driver_input {
     DRIVER_INPUT_TIMEOUT,
     DRIVER_INPUT_SHUTDOWN,
     DRIVER_INPUT_RESEED,
+    DRIVER_INPUT_OFFLOAD,
 };
 
 /* Writes the header of a recording. */

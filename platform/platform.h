@@ -33,6 +33,12 @@ enum platform_ready {
     PLATFORM_READY_ALL = 7,
 };
 
+/* Kinds of super-packets of a TUN device. */
+enum platform_tun_offload {
+    PLATFORM_TUN_TCP = 1,
+    PLATFORM_TUN_UDP = 2,
+};
+
 struct platform {
     void *self;
 
@@ -53,6 +59,9 @@ struct platform {
     enum err (*tun_read)(void *self, struct gateway_tun_packet *out, size_t max, size_t *count);
     /* Writes one packet or super-packet. ERR_WOULD_BLOCK: again when writable. */
     enum err (*tun_write)(void *self, const struct gateway_tun_group *group);
+    /* Which super-packets tun_write takes now, a set of enum platform_tun_offload; may change at
+     * any time. NULL: none. */
+    uint32_t (*tun_offload)(void *self);
 
     /* Starts connecting; the outcome is a stream event. Copies what it keeps. */
     void (*stream_open)(void *self, const struct gateway_stream_open *open);

@@ -6,6 +6,7 @@
 #include "sim/sim_offload.h"
 #include "sim/sim_packet.h"
 
+#define OFFLOAD_DRAW    0x40000000U /* apart from the boots of the same stream */
 #define UDP_QUEUE_MAX   4096U /* datagrams waiting; more are lost as in a full socket buffer */
 #define TUN_QUEUE_MAX   1000U /* txqueuelen */
 #define UDP_SLOTS       64U
@@ -82,7 +83,9 @@ static bool queue_push(struct queue *queue, const struct queued *like, struct vi
     }
     if (queue->count == queue->capacity) {
         size_t live = queue->count - queue->head;
-        memmove(queue->items, queue->items + queue->head, live * sizeof(queue->items[0]));
+        if (live > 0) {
+            memmove(queue->items, queue->items + queue->head, live * sizeof(queue->items[0]));
+        }
         queue->head = 0;
         queue->count = live;
         if (live * 2 >= queue->capacity) {
@@ -386,6 +389,14 @@ static enum err table_tun_write(void *self, const struct gateway_tun_group *grou
     return ERR_NONE;
 }
 
+/* Every process finds a TUN device of its own abilities: both kinds, one, or none. */
+static uint32_t table_tun_offload(void *self)
+{
+    const struct sim_platform *p = self;
+    uint64_t stream = sim_stream_of(SIM_FAMILY_PLATFORM, p->config.gateway, OFFLOAD_DRAW + p->boot);
+    return (uint32_t)sim_draw(p->config.rng, stream, 0) & (PLATFORM_TUN_TCP | PLATFORM_TUN_UDP);
+}
+
 /* ---- the table: streams, listeners, lookups ---- */
 
 static void table_stream_open(void *self, const struct gateway_stream_open *open)
@@ -531,6 +542,7 @@ struct sim_platform *sim_platform_new(const struct sim_platform_config *config)
         .tun_configure = table_tun_configure,
         .tun_read = table_tun_read,
         .tun_write = table_tun_write,
+        .tun_offload = table_tun_offload,
         .stream_open = table_stream_open,
         .stream_send = table_stream_send,
         .stream_close = table_stream_close,

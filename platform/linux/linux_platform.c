@@ -104,6 +104,20 @@ static enum err tun_write(void *self, const struct gateway_tun_group *group)
     return linux_tun_write(&platform->tun, group);
 }
 
+static uint32_t tun_offload(void *self)
+{
+    const struct linux_platform *platform = self;
+    switch (platform->tun.offload) {
+    case LINUX_TUN_OFFLOAD_USO:
+        return PLATFORM_TUN_TCP | PLATFORM_TUN_UDP;
+    case LINUX_TUN_OFFLOAD_TSO:
+        return PLATFORM_TUN_TCP;
+    case LINUX_TUN_OFFLOAD_NONE:
+        break;
+    }
+    return 0;
+}
+
 static void stream_open(void *self, const struct gateway_stream_open *open)
 {
     struct linux_platform *platform = self;
@@ -169,6 +183,7 @@ static struct platform table_of(struct linux_platform *platform)
         .tun_configure = tun_configure,
         .tun_read = tun_read,
         .tun_write = tun_write,
+        .tun_offload = tun_offload,
         .stream_open = stream_open,
         .stream_send = stream_send,
         .stream_close = stream_close,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "gateway/gateway.h"
 #include "platform/linux/linux_addr.h"
 
 /* Newer than the headers of Debian 12. */
@@ -94,7 +95,8 @@ enum err linux_tun_open(struct linux_tun *tun, const char *name, enum linux_tun_
     enum err err = set_up(tun, best);
     if (err == ERR_NONE) {
         tun->buffers = malloc((size_t)LINUX_TUN_BATCH * SLOT_SIZE);
-        err = tun->buffers == NULL ? ERR_MEMORY : ERR_NONE;
+        tun->cut_room = malloc(GATEWAY_TUN_CUT_ROOM);
+        err = tun->buffers == NULL || tun->cut_room == NULL ? ERR_MEMORY : ERR_NONE;
     }
     if (err != ERR_NONE) {
         linux_tun_close(tun);
@@ -109,7 +111,9 @@ void linux_tun_close(struct linux_tun *tun)
         tun->fd = -1;
     }
     free(tun->buffers);
+    free(tun->cut_room);
     tun->buffers = NULL;
+    tun->cut_room = NULL;
 }
 
 /* ---- reading ---- */
@@ -203,7 +207,8 @@ static void put_gso(struct virtio_net_hdr *header, const struct gateway_offload 
     header->gso_size = offload->gso_size;
 }
 
-enum err linux_tun_write(struct linux_tun *tun, const struct gateway_tun_group *group)
+/* Writes as it is; the result is an errno. */
+static int write_group(const struct linux_tun *tun, const struct gateway_tun_group *group)
 {
     struct virtio_net_hdr header;
     struct iovec vectors[GATEWAY_TUN_SLICES_MAX + 1];
@@ -218,8 +223,67 @@ enum err linux_tun_write(struct linux_tun *tun, const struct gateway_tun_group *
         memcpy(&vectors[i + 1].iov_base, &group->slices[i].at, sizeof(vectors[i + 1].iov_base));
         vectors[i + 1].iov_len = group->slices[i].len;
     }
-    if (writev(tun->fd, vectors, (int)group->slices_count + 1) >= 0) {
-        return ERR_NONE;
+    return writev(tun->fd, vectors, (int)group->slices_count + 1) >= 0 ? 0 : errno;
+}
+
+/* A refused super-packet on its way as single packets. */
+struct cut {
+    struct linux_tun *tun;
+    uint32_t next;
+    int error;
+};
+
+/* Goes on where an earlier attempt would have blocked. */
+static void write_cut(void *self, struct view packet)
+{
+    struct cut *cut = self;
+    if (cut->next++ < cut->tun->cut_sent || cut->error == EAGAIN) {
+        return;
     }
-    return linux_err(errno);
+    struct gateway_tun_group single = {.slices = {packet}, .slices_count = 1};
+    int error = write_group(cut->tun, &single);
+    if (error == EAGAIN) {
+        cut->error = error;
+        return;
+    }
+    cut->error = error == 0 ? cut->error : error;
+    cut->tun->cut_sent++;
+}
+
+static enum err write_singly(struct linux_tun *tun, const struct gateway_tun_group *group)
+{
+    struct cut cut = {tun, 0, 0};
+    gateway_tun_cut(group, (struct span){tun->cut_room, GATEWAY_TUN_CUT_ROOM}, write_cut, &cut);
+    if (cut.error == EAGAIN) {
+        return ERR_WOULD_BLOCK;
+    }
+    tun->cut_sent = 0;
+    return cut.error == 0 ? ERR_NONE : linux_err(cut.error);
+}
+
+/* The kernel said EINVAL: some do for writes that should be fine. */
+static void note_refusal(struct linux_tun *tun)
+{
+    tun->failures++;
+    if (tun->failures >= FAILURES_MAX && tun->offload != LINUX_TUN_OFFLOAD_NONE) {
+        tun->offload++;
+        tun->failures = 0;
+    }
+}
+
+enum err linux_tun_write(struct linux_tun *tun, const struct gateway_tun_group *group)
+{
+    bool is_super = group->offload.gso != GATEWAY_GSO_NONE;
+    if (tun->cut_sent > 0) {
+        return write_singly(tun, group);
+    }
+    int error = write_group(tun, group);
+    if (is_super && error == EINVAL) {
+        note_refusal(tun);
+        return write_singly(tun, group);
+    }
+    if (is_super && error == 0) {
+        tun->failures = 0;
+    }
+    return error == 0 ? ERR_NONE : linux_err(error);
 }

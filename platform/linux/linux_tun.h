@@ -24,9 +24,11 @@ enum linux_tun_offload {
 struct linux_tun {
     int fd;
     char name[16];
-    enum linux_tun_offload offload; /* what the kernel granted */
-    unsigned failures;              /* EINVAL on super-packets in a row */
+    enum linux_tun_offload offload; /* what the kernel granted; falls when it refuses writes */
+    unsigned failures;              /* super-packets refused with EINVAL in a row */
+    uint32_t cut_sent;              /* packets of a refused one that are written already */
     uint8_t *buffers;
+    uint8_t *cut_room;
 };
 
 /* Opens the device. `best` is the highest rung to try. ERR_PERMISSION: no CAP_NET_ADMIN;
@@ -35,7 +37,8 @@ struct linux_tun {
 MUST_USE enum err linux_tun_open(struct linux_tun *tun, const char *name,
                                  enum linux_tun_offload best);
 void linux_tun_close(struct linux_tun *tun);
-/* As struct platform's tun_read and tun_write. */
+/* As struct platform's tun_read and tun_write. A super-packet that the kernel refuses (EINVAL) is
+ * written as single packets; after three in a row the device's offload falls by one rung. */
 MUST_USE enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, size_t max,
                                  size_t *count);
 MUST_USE enum err linux_tun_write(struct linux_tun *tun, const struct gateway_tun_group *group);

@@ -57,6 +57,8 @@ struct layout {
     struct gateway_tun_record *tun_out;
     struct gateway_open_slot *open_slots;
     uint8_t *aead_memory;
+    struct gateway_waiting *waiting;
+    struct gateway_group *groups;
 };
 
 static struct map_slot *take_slots(struct arena *arena, uint32_t capacity)
@@ -85,6 +87,8 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     l.tun_out = arena_take(arena, GATEWAY_TUN_OUT_MAX, sizeof(*l.tun_out));
     l.open_slots = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.open_slots));
     l.aead_memory = arena_take(arena, aead_ipsec_size(), 1);
+    l.waiting = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.waiting));
+    l.groups = arena_take(arena, GATEWAY_GROUPS_MAX, sizeof(*l.groups));
     return l;
 }
 
@@ -107,6 +111,8 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     gw->tun_out = l->tun_out;
     gw->open_slots = l->open_slots;
     gw->aead_memory = (struct span){l->aead_memory, aead_ipsec_size()};
+    gw->waiting = l->waiting;
+    gw->groups = l->groups;
 }
 
 size_t gateway_size(const struct gateway_limits *limits)
@@ -234,6 +240,7 @@ void gateway_begin(struct gateway *gw, struct clock_pair now)
     ASSERT(gw->trains_next == gw->trains_count); /* the driver drains before it feeds */
     ASSERT(gw->tun_next == gw->tun_count);
     ASSERT(gw->seal_count == 0);
+    ASSERT(gw->groups_count == 0);
     gw->now.unix_ns = now.unix_ns;
     gw->now.boot = instant_max(gw->now.boot, now.boot);
     policy_set_now(gw->policy, gw->now);
@@ -524,12 +531,15 @@ static bool poll_tun(struct gateway *gw, struct gateway_output *out)
     if (gw->tun_next == gw->tun_count) {
         return false;
     }
-    const struct gateway_tun_record *record = &gw->tun_out[gw->tun_next++];
-    gw->tun_group.slices[0] = record->bytes;
-    gw->tun_group.slices_count = 1;
+    const struct gateway_tun_record *record = &gw->tun_out[gw->tun_next];
+    for (uint32_t i = 0; i < record->slices; i++) {
+        gw->tun_group.slices[i] = record[i].bytes;
+    }
+    gw->tun_next += record->slices;
+    gw->tun_group.slices_count = record->slices;
     gw->tun_group.offload = record->offload;
-    gw->counters.tun_out_packets++;
-    gw->counters.tun_out_bytes += record->bytes.len;
+    gw->counters.tun_out_packets += record->slices;
+    gw->counters.tun_out_bytes += record->inner_bytes;
     out->kind = GATEWAY_OUT_TUN;
     out->u.tun = &gw->tun_group;
     return true;

@@ -81,6 +81,19 @@ const char *gateway_aead_name(const struct gateway *gw);
  * Asserts: bytes <= GATEWAY_DATAGRAM_MAX. */
 MUST_USE bool gateway_aead_trial(struct gateway *gw, uint32_t batches, size_t bytes);
 
+/* Says which super-packets the TUN device takes: packets of one flow leave as one then. Neither
+ * after gateway_init(). Packets, order within a flow and counters are the same either way; a
+ * recorded input all the same, because outputs are grouped differently. */
+void gateway_set_tun_offload(struct gateway *gw, bool tcp, bool udp);
+
+#define GATEWAY_TUN_CUT_ROOM (GATEWAY_SUPERPACKET_MAX + GATEWAY_DATAGRAM_MAX)
+
+/* Cuts a super-packet of GATEWAY_OUT_TUN back into packets, for a device that refused it. `emit`
+ * gets them in order, each valid during its call. Touches no gateway. `room` is scratch memory.
+ * Asserts: room.len >= GATEWAY_TUN_CUT_ROOM. */
+void gateway_tun_cut(const struct gateway_tun_group *group, struct span room,
+                     void (*emit)(void *self, struct view packet), void *self);
+
 /* Inputs. Each may leave outputs for gateway_poll(). Refused input is counted, traced and dropped;
  * one bad item of a batch never affects another. */
 void gateway_handle_udp(struct gateway *gw, struct clock_pair now,

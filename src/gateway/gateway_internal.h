@@ -7,6 +7,7 @@
  *   gateway_signal.c     candidates on their way to the portal
  *   gateway_control.c    what the portal's messages do
  *   gateway_net.c        UDP -> tunnel -> TUN
+ *   gateway_deliver.c    the last part of it: policy and coalescing
  *   gateway_tun.c        TUN -> tunnel -> UDP
  *   gateway_aead.c       the choice of the AEAD implementation
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
@@ -51,6 +52,7 @@
 #define GATEWAY_TUN_BATCH_MAX    64U   /* packets of one gateway_handle_tun() */
 #define GATEWAY_TRAINS_MAX       (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
 #define GATEWAY_TUN_OUT_MAX      4096U  /* packets of one gateway_handle_udp() */
+#define GATEWAY_GROUPS_MAX       64U    /* open at once, spec/performance.md section 4.3 */
 #define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
 #define GATEWAY_TRAIN_BYTES      65000U /* under 65 535 with all headers */
 /* ChannelData and WireGuard headers, tag, and the headers that cutting repeats. */
@@ -77,6 +79,7 @@ struct gateway_relay {
     bool closing; /* its allocation is being given back */
     bool dirty;
     uint32_t dirty_next;
+    struct instant revive_at; /* a failed relay that is still listed is not started again before */
     struct uuid id;
     struct turn_client turn;
 };
@@ -177,9 +180,30 @@ struct gateway_train_record {
     bool closed; /* nothing may join any more */
 };
 
+/* One packet, or the first slice of a super-packet, whose other slices are the records behind it,
+ * of which only `bytes` counts. */
 struct gateway_tun_record {
     struct view bytes;
     struct gateway_offload offload;
+    uint32_t slices;    /* as many as there are packets in it */
+    size_t inner_bytes; /* of the packets as they came through the tunnel, translated */
+};
+
+/* A decrypted packet that waits for the end of its batch. */
+struct gateway_waiting {
+    struct packet packet;
+    size_t payload_offset;
+    uint32_t connection;
+    uint32_t next; /* in its group; GATEWAY_NONE */
+    uint8_t ecn;   /* of the outer datagram */
+};
+
+/* Packets for the TUN device that may leave as one. */
+struct gateway_group {
+    struct packet_group group;
+    uint32_t connection;
+    uint32_t first; /* waiting packets */
+    uint32_t last;
 };
 
 struct gateway_open_slot {
@@ -250,6 +274,13 @@ struct gateway {
     uint32_t tun_count;
     uint32_t tun_next;
     struct gateway_tun_group tun_group; /* the one handed out last */
+    bool tun_offload_tcp;               /* what super-packets the TUN device takes */
+    bool tun_offload_udp;
+    struct gateway_waiting *waiting;
+    uint32_t waiting_count;
+    struct gateway_group *groups; /* in the order of their first packets */
+    uint32_t groups_count;
+    uint32_t group_keys[GATEWAY_GROUPS_MAX];
     struct aead_item seal_items[GATEWAY_AEAD_BATCH];
     uint32_t seal_count;
     struct gateway_open_slot *open_slots;
@@ -403,6 +434,17 @@ void gateway_seal_packet(struct gateway *gw, struct gateway_connection *c, struc
 void gateway_send_raw(struct gateway *gw, const struct gateway_train *to, uint32_t relay,
                       struct view message);
 void gateway_tun_emit(struct gateway *gw, struct view bytes);
+
+/* ---- gateway_deliver.c ---- */
+
+/* Takes a decrypted packet on its way to the TUN device. It waits, where the device takes
+ * super-packets, until gateway_deliver_flush(); the bytes must stay until then, the connection too.
+ */
+void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct packet *packet,
+                     uint8_t ecn);
+/* Judges all that wait and makes outputs of what may pass. Before anything that changes policy or
+ * connections. */
+void gateway_deliver_flush(struct gateway *gw);
 
 /* ---- gateway_resolve.c ---- */
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "packet/packet_rewrite.h"
 #include "stun/channel_data.h"
 #include "stun/stun_msg.h"
 
@@ -23,26 +22,6 @@ static struct view inbound_view(const struct inbound *in)
 
 /* ---- decrypted packets ---- */
 
-static void to_tun(struct gateway *gw, struct gateway_connection *c, struct packet *packet,
-                   uint8_t ecn)
-{
-    uint8_t answer[POLICY_REPLY_SIZE_MAX];
-    struct policy_result result = {.buffer = {answer, sizeof(answer)}};
-    switch (policy_outbound(gw->policy, c->policy_client, packet, gw->now, &result)) {
-    case POLICY_FORWARD:
-        packet_apply_outer_ecn(packet, &result.info, ecn);
-        gateway_tun_emit(gw, packet_view(packet));
-        return;
-    case POLICY_REPLY:
-        gw->counters.icmp_generated++;
-        gateway_seal_packet(gw, c, result.reply);
-        break;
-    case POLICY_DROP:
-        break;
-    }
-    gateway_drop(gw, result.reason, NULL);
-}
-
 static bool is_multicast(struct view packet)
 {
     if (packet.len >= PACKET_IPV6_HEADER_SIZE && packet.at[0] >> 4 == 6) {
@@ -60,11 +39,12 @@ static void handle_inner(struct gateway *gw, struct gateway_connection *c, struc
     if (is_multicast(bytes)) {
         gateway_drop(gw, DROP_IP_MULTICAST, NULL);
     } else if (p2p_is_control(bytes)) {
+        gateway_deliver_flush(gw); /* what it changes holds for the packets behind it */
         gateway_resolve_control(gw, c, bytes);
     } else {
         struct span room = {plaintext.at - PACKET_GROWTH_MAX, plaintext.len + PACKET_GROWTH_MAX};
         struct packet packet = packet_of(room, PACKET_GROWTH_MAX, plaintext.len);
-        to_tun(gw, c, &packet, ecn);
+        gateway_deliver(gw, c, &packet, ecn);
     }
 }
 
@@ -114,6 +94,7 @@ static void flush_opens(struct gateway *gw)
         gw->open_slots[i].open.item.ok = gw->open_items[i].ok;
         finish_open(gw, &gw->open_slots[i]);
     }
+    gateway_deliver_flush(gw);
     gateway_seal_flush(gw);
 }
 

@@ -166,7 +166,8 @@ void gateway_tun_emit(struct gateway *gw, struct view bytes)
         gateway_drop(gw, DROP_WG_QUEUE, NULL);
         return;
     }
-    gw->tun_out[gw->tun_count++] = (struct gateway_tun_record){bytes, {GATEWAY_GSO_NONE, 0, false}};
+    gw->tun_out[gw->tun_count++] =
+        (struct gateway_tun_record){.bytes = bytes, .slices = 1, .inner_bytes = bytes.len};
 }
 
 /* ---- TUN -> network ---- */

@@ -269,6 +269,18 @@ bool packet_group_append(struct packet_group *group, const struct packet *packet
     return true;
 }
 
+void packet_group_rewrite(struct packet_group *group, const struct packet *packet,
+                          const struct packet_info *info)
+{
+    size_t before = group->first.len - group->info.payload_offset;
+    ASSERT(packet->len - info->payload_offset == before);
+    group->total_size = group->total_size - group->first.len + packet->len;
+    ASSERT(group->total_size <= PACKET_SIZE_MAX);
+    group->first = *packet;
+    group->info = *info;
+    group->is_closed = true;
+}
+
 /* Writes the lengths and the pseudo-header sum of the super-packet. */
 static void patch_super(const struct packet_group *group)
 {

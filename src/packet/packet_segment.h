@@ -100,6 +100,11 @@ MUST_USE bool packet_group_is_flow(const struct packet_group *group,
 MUST_USE bool packet_group_append(struct packet_group *group, const struct packet *packet,
                                   const struct packet_info *info);
 
+/* Replaces the group's headers by those of `packet`: its first packet, which was translated since.
+ * Nothing may join any more. Asserts: the payload's length is the same. */
+void packet_group_rewrite(struct packet_group *group, const struct packet *packet,
+                          const struct packet_info *info);
+
 /* Completes the group: a group of more than one gets its lengths, flags and partial checksum
  * written into the first packet's headers. The super-packet is the whole first packet followed by
  * the payloads of the others. Returns the metadata to write it with. Call once. */
