@@ -12,6 +12,7 @@ struct grant {
     bool live;
     bool ending; /* live ends when the gateway has settled */
     bool known;  /* to this boot of the gateway, live or not */
+    bool stale;  /* known to an earlier boot */
     uint32_t client;
     uint32_t resource;
     uint32_t gateway;
@@ -179,6 +180,7 @@ void sim_model_forget(struct sim_model *model, uint32_t gateway)
         struct grant *g = &model->grants[i];
         if (g->gateway == gateway) {
             g->live = false;
+            g->stale = g->stale || g->known;
             g->known = false;
             g->ending = false;
             g->has_old = false;
@@ -384,9 +386,11 @@ enum sim_standing sim_model_standing(const struct sim_model *model, const struct
     uint32_t resource = sim_policy_resource(model->policy, &grant->resource);
     for (uint32_t i = 0; i < model->grants_count; i++) {
         const struct grant *g = &model->grants[i];
-        if (g->client != client || g->resource != resource || g->gateway != grant->gateway ||
-            !g->known) {
+        if (g->client != client || g->resource != resource || g->gateway != grant->gateway) {
             continue;
+        }
+        if (!g->known) {
+            return g->stale ? SIM_STANDING_STALE : SIM_STANDING_NONE;
         }
         bool settled = g->live && !g->ending && !g->has_old;
         *form = &g->form;

@@ -59,6 +59,8 @@ MUST_USE struct sim_verdict sim_model_judge(const struct sim_model *model, uint3
 enum sim_standing {
     SIM_STANDING_NONE,  /* this boot of the gateway was never told: the client must ask */
     SIM_STANDING_GOOD,  /* a grant that outlasts `until_unix_ns` */
+    SIM_STANDING_STALE, /* an earlier boot was told, this one was not: a client that kept its
+                           connection across the restart does not ask again */
     SIM_STANDING_ENDED, /* expired, expiring before that, revoked, or changing right now: the client
                            has no way to know */
 };

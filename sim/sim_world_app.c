@@ -109,7 +109,7 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     enum sim_standing standing = sim_model_standing(world->model, &grant, until, &resource);
     bool granted = sim_portal_permitted(world->portal, client, target->resource,
                                         world_now(world, &world->portal_node).unix_ns / NS_PER_S);
-    if (standing == SIM_STANDING_ENDED) {
+    if (standing == SIM_STANDING_ENDED || standing == SIM_STANDING_STALE) {
         return SIM_EXPECT_ANY;
     }
     if ((standing == SIM_STANDING_NONE && !granted) || !sim_filters_permit(resource, packet)) {
