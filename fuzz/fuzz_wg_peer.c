@@ -165,7 +165,7 @@ static void run_event(struct world *w, const uint8_t event[3])
         wg_peer_initiate(peer, w->now);
         break;
     default:
-        wg_peer_set_pending_psk(peer, &psk);
+        wg_peer_set_pending_psk(peer, &psk, w->now);
         break;
     }
     drain(w, 0);

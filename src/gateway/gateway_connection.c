@@ -377,7 +377,7 @@ static enum err create(struct gateway *gw, const struct gateway_offer *offer, ui
  * may be gone without our noticing. Tell everything again and look whether the relay knows us. */
 static void refresh(struct gateway *gw, struct gateway_connection *c, const struct wg_psk *psk)
 {
-    wg_peer_set_pending_psk(&c->wg, psk);
+    wg_peer_set_pending_psk(&c->wg, psk, gw->now.boot);
     gateway_connection_active(gw, c);
     if (!gateway_relay_is_used(gw, c->relay)) {
         (void)gateway_connection_migrate(gw, c);

@@ -35,17 +35,50 @@ void wg_peer_wipe(struct wg_peer *peer)
     key32_wipe(&peer->static_static);
     wg_psk_wipe(&peer->psk);
     wg_psk_wipe(&peer->psk_pending);
+    wg_psk_wipe(&peer->psk_latest);
     secret_wipe(peer->cookie, sizeof(peer->cookie));
 }
 
-void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk)
+static void forget_pending(struct wg_peer *peer)
 {
-    peer->has_psk_pending = !wg_psk_equal(psk, &peer->psk);
-    peer->pending_next = peer->confirmed;
-    if (peer->has_psk_pending) {
+    peer->has_psk_pending = false;
+    peer->has_psk_latest = false;
+    peer->pending_is_stale = false;
+    wg_psk_wipe(&peer->psk_pending);
+    wg_psk_wipe(&peer->psk_latest);
+}
+
+/* The PSK in use was one of the pending ones: only what was told after it still waits. */
+static void commit_pending(struct wg_peer *peer)
+{
+    bool is_first = peer->has_psk_pending && wg_psk_equal(&peer->psk, &peer->psk_pending);
+    bool is_last = peer->has_psk_latest && wg_psk_equal(&peer->psk, &peer->psk_latest);
+    if (is_last || (is_first && !peer->has_psk_latest)) {
+        forget_pending(peer);
+    } else if (is_first) {
+        struct wg_psk latest = peer->psk_latest;
+        forget_pending(peer);
+        peer->psk_pending = latest;
+        peer->has_psk_pending = true;
+        wg_psk_wipe(&latest);
+    }
+}
+
+void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk, struct instant now)
+{
+    bool is_burst = peer->has_psk_pending && !peer->pending_is_stale &&
+                    instant_before(now, instant_add(peer->pending_at, DURATION_S(WG_BURST_S)));
+    peer->trials = 0;
+    if (wg_psk_equal(psk, &peer->psk)) {
+        forget_pending(peer);
+    } else if (!is_burst) {
+        forget_pending(peer);
         peer->psk_pending = *psk;
-    } else {
-        wg_psk_wipe(&peer->psk_pending);
+        peer->has_psk_pending = true;
+        peer->pending_at = now;
+    } else if (!wg_psk_equal(psk, &peer->psk_pending)) {
+        peer->psk_latest = *psk;
+        peer->has_psk_latest = true;
     }
 }
 
@@ -87,11 +120,8 @@ static void confirm(struct wg_peer *peer, struct wg_session *session)
         peer->confirmed = true;
         peer->remote_id = session->remote_index >> WG_SLOT_BITS;
         peer->psk = session->psk;
-        if (peer->has_psk_pending && wg_psk_equal(&peer->psk, &peer->psk_pending)) {
-            peer->has_psk_pending = false;
-            wg_psk_wipe(&peer->psk_pending);
-        }
-        peer->pending_next = true;
+        commit_pending(peer);
+        peer->trials = 0;
         wg_timers_session_confirmed(peer);
     }
     wg_psk_wipe(&session->psk);
@@ -117,6 +147,9 @@ enum drop_reason wg_peer_open_finish(struct wg_peer *peer, struct wg_open *open,
     } else {
         (void)wg_session_promote(peer, session);
     }
+    peer->pending_is_stale =
+        peer->has_psk_pending &&
+        (peer->pending_is_stale || session->remote_index >> WG_SLOT_BITS == peer->remote_id);
     wg_timers_received(peer, now);
     open->plaintext = (struct span){open->item.data, open->item.len};
     open->is_keepalive = open->item.len == 0;

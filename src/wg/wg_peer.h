@@ -26,6 +26,7 @@
 #define WG_RENEW_RECEIVED_S    165U
 #define WG_SEND_MAX_S          180U /* age at which a session stops sending */
 #define WG_RECEIVE_MAX_S       240U /* age at which receive keys are wiped */
+#define WG_BURST_S             5U   /* less than any client needs to give a new tunnel up */
 #define WG_EXPIRY_S            540U /* without a new session the tunnel is over */
 #define WG_ATTEMPT_S_HEAD      20U
 #define WG_ATTEMPT_S_BASE      90U
@@ -100,9 +101,13 @@ struct wg_peer {
     struct wg_mac_keys remote_macs;
     struct key32 static_static; /* DH of both static keys */
     struct wg_psk psk;
-    struct wg_psk psk_pending;
+    struct wg_psk psk_pending; /* first of a burst of authorizations */
+    struct wg_psk psk_latest;  /* last of it, if there are several */
     bool has_psk_pending;
-    bool pending_next; /* the next answer to `trial_id` uses the pending PSK */
+    bool has_psk_latest;
+    bool pending_is_stale; /* the client used its tunnel since the pending PSK was told */
+    struct instant pending_at;
+    uint8_t trials;    /* turns that `trial_id` has had */
     uint32_t trial_id; /* upper 24 bits of the last unconfirmed sender */
     uint32_t id;
     uint8_t slot_last; /* low byte of the last local index */
@@ -151,11 +156,14 @@ MUST_USE enum err wg_peer_init(struct wg_peer *peer, struct wg_node *node,
 /* Wipes all keys; the peer is expired afterwards. */
 void wg_peer_wipe(struct wg_peer *peer);
 
-/* Remembers the newest PSK that the portal told for a live tunnel. It is tried to answer
- * initiations of a sender whose index has other upper 24 bits than that of the last confirmed
- * session, in turn with the old one should the sender not confirm; the first data packet on such a
- * session commits it. Equal to the PSK in use: forgets a pending one. */
-void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk);
+/* Remembers a PSK that the portal told for a live tunnel. It is tried to answer initiations of a
+ * sender whose index has other upper 24 bits than that of the last confirmed session; the first
+ * data packet on such a session commits it. A client that starts anew asks for several resources at
+ * once, each time with another PSK of a 1.4 portal, and makes its tunnel with the first (1.4) or
+ * the last: the first and the last one told within WG_BURST_S since the client last used its tunnel
+ * are remembered, and tried in turn with the old one until the sender confirms. Equal to the PSK in
+ * use: forgets them. */
+void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk, struct instant now);
 
 /* Accepts an initiation that wg_node_receive_initiation() accepted, and writes the response to
  * send. `initiation` is wiped. The new session sends only after the first packet received on it.

@@ -18,8 +18,9 @@ static void stamp(struct wg_peer *peer, struct span message, uint32_t sender_ind
 }
 
 /* Chooses the PSK to answer an initiation with (design section 8.4). A sender that is known uses
- * what its last session used; a new one is answered with the pending PSK and the old one in turn,
- * because only its first data packet tells which one it has. */
+ * what its last session used; a new one is answered with the pending PSKs and the old one in turn,
+ * because only its first data packet tells which one it has. Before the first session the old one
+ * comes first. */
 static struct wg_psk choose_psk(struct wg_peer *peer, uint32_t sender_index)
 {
     uint32_t sender_id = sender_index >> WG_SLOT_BITS;
@@ -28,11 +29,15 @@ static struct wg_psk choose_psk(struct wg_peer *peer, uint32_t sender_index)
     }
     if (sender_id != peer->trial_id) {
         peer->trial_id = sender_id;
-        peer->pending_next = peer->confirmed;
+        peer->trials = 0;
     }
-    bool use_pending = peer->pending_next;
-    peer->pending_next = !use_pending;
-    return use_pending ? peer->psk_pending : peer->psk;
+    uint32_t choices = peer->has_psk_latest ? 3 : 2;
+    uint32_t turn = (peer->trials + (peer->confirmed ? 1U : 0U)) % choices;
+    peer->trials = (uint8_t)((peer->trials + 1U) % choices);
+    if (turn == 0) {
+        return peer->psk;
+    }
+    return turn == 1 ? peer->psk_pending : peer->psk_latest;
 }
 
 static bool write_response(struct wg_initiation *initiation, struct wg_session *session,

@@ -315,7 +315,7 @@ static void test_a_client_with_a_new_tunnel_is_answered_with_the_pending_psk(voi
     static struct pair pair;
     pair_init(&pair);
     pair_handshake(&pair, &pair.client, &pair.gateway);
-    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk);
+    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk, pair.now);
     recreate_client(&pair, 0x00beef, &new_psk);
     pair_handshake(&pair, &pair.client, &pair.gateway);
     assert_true(wg_psk_equal(&pair.gateway.peer.psk, &new_psk));
@@ -330,7 +330,7 @@ static void test_a_client_that_ignored_the_new_psk_goes_on_with_the_old_one(void
     static struct pair pair;
     pair_init(&pair);
     pair_handshake(&pair, &pair.client, &pair.gateway);
-    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk);
+    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk, pair.now);
     for (int i = 0; i < 3; i++) {
         pair_handshake(&pair, &pair.client, &pair.gateway);
         pair_exchange(&pair, &pair.gateway, &pair.client);
@@ -347,7 +347,7 @@ static void test_an_unconfirmed_answer_commits_nothing_and_the_old_psk_gets_its_
     uint8_t response[WG_RESPONSE_SIZE];
     pair_init(&pair);
     pair_handshake(&pair, &pair.client, &pair.gateway);
-    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk);
+    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk, pair.now);
     recreate_client(&pair, 0x00beef, &old_psk);
     pair_initiation(&pair, &pair.client, initiation);
     assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
@@ -362,15 +362,74 @@ static void test_an_unconfirmed_answer_commits_nothing_and_the_old_psk_gets_its_
     assert_true(wg_psk_equal(&pair.gateway.peer.psk, &old_psk));
 }
 
+/* The client initiates; returns what it says to the answer. */
+static enum drop_reason try_handshake(struct pair *pair)
+{
+    uint8_t initiation[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair->client.peer.initiation_due = true;
+    assert_int_equal(pair_poll(pair, &pair->client, initiation), WG_INITIATION_SIZE);
+    assert_int_equal(pair_give_initiation(pair, &pair->gateway, initiation, response), DROP_NONE);
+    return pair_give_response(pair, &pair->client, response);
+}
+
+static void test_of_several_psks_told_at_once_the_first_and_the_last_are_tried(void **state)
+{
+    (void)state;
+    static const struct wg_psk middle_psk = {{0x77}};
+    static const struct wg_psk last_psk = {{0x88}};
+    static struct pair pair;
+    pair_init(&pair);
+    pair_handshake(&pair, &pair.client, &pair.gateway);
+    struct wg_peer *peer = &pair.gateway.peer;
+    wg_peer_set_pending_psk(peer, &middle_psk, pair.now);
+    pair_exchange(&pair, &pair.client, &pair.gateway); /* the client did not take it */
+    assert_true(peer->pending_is_stale);
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    wg_peer_set_pending_psk(peer, &middle_psk, pair.now);
+    wg_peer_set_pending_psk(peer, &last_psk, pair.now);
+    recreate_client(&pair, 0x00beef, &new_psk);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    assert_true(wg_psk_equal(&peer->psk, &new_psk));
+    assert_true(peer->has_psk_pending && !peer->has_psk_latest);
+    /* The last one was told after it and still has its turn; so has the one in use. */
+    recreate_client(&pair, 0x00bee1, &last_psk);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    assert_false(peer->has_psk_pending);
+    pair.now = instant_add(pair.now, DURATION_S(WG_BURST_S));
+    /* Whatever the order, three tries find each of three. */
+    wg_peer_set_pending_psk(peer, &old_psk, pair.now);
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    const struct wg_psk *psks[] = {&last_psk, &new_psk, &old_psk};
+    for (uint32_t i = 0; i < 3; i++) {
+        recreate_client(&pair, 0x00bf00 + i, psks[i]);
+        uint32_t tries = 1;
+        while (try_handshake(&pair) != DROP_NONE) {
+            tries++;
+            pair.now = instant_add(pair.now, DURATION_S(5));
+        }
+        assert_true(tries <= 3);
+    }
+    /* Much later the client has made another tunnel: the newest counts first. */
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    pair.now = instant_add(pair.now, DURATION_S(WG_BURST_S));
+    wg_peer_set_pending_psk(peer, &middle_psk, pair.now);
+    recreate_client(&pair, 0x00bf09, &middle_psk);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+    wg_peer_check(peer);
+}
+
 static void test_before_the_first_session_the_first_psk_is_tried_first(void **state)
 {
     (void)state;
     static struct pair pair;
     pair_init(&pair);
-    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk);
+    wg_peer_set_pending_psk(&pair.gateway.peer, &new_psk, pair.now);
     pair_handshake(&pair, &pair.client, &pair.gateway);
     assert_true(wg_psk_equal(&pair.gateway.peer.psk, &old_psk));
-    wg_peer_set_pending_psk(&pair.gateway.peer, &old_psk);
+    wg_peer_set_pending_psk(&pair.gateway.peer, &old_psk, pair.now);
     assert_false(pair.gateway.peer.has_psk_pending);
 }
 
@@ -416,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_a_plaintext_that_is_no_packet_is_refused_but_confirms),
         cmocka_unit_test(test_counters_of_a_batch_follow_each_other_and_end_at_the_limit),
         cmocka_unit_test(test_a_client_with_a_new_tunnel_is_answered_with_the_pending_psk),
+        cmocka_unit_test(test_of_several_psks_told_at_once_the_first_and_the_last_are_tried),
         cmocka_unit_test(test_a_client_that_ignored_the_new_psk_goes_on_with_the_old_one),
         cmocka_unit_test(test_an_unconfirmed_answer_commits_nothing_and_the_old_psk_gets_its_turn),
         cmocka_unit_test(test_before_the_first_session_the_first_psk_is_tried_first),
