@@ -173,15 +173,27 @@ struct replay {
     struct gateway *gateway;
     void (*sink)(void *self, const struct gateway_output *output);
     void *self;
-    struct span room; /* the caller's, DRIVER_REPLAY_ROOM bytes */
+    struct span room;    /* the caller's, DRIVER_REPLAY_ROOM bytes */
+    struct instant last; /* time of the record before */
+    bool awaiting_sent;  /* the last output was a STREAM_SEND; its answer is due */
+    uint32_t sent_stream;
+    size_t sent_max;
 };
 
-static struct sock_addr get_addr(struct reader *r)
+/* A family that we never write marks the reader as failed. */
+static struct ip_addr get_ip(struct reader *r)
 {
     struct ip_addr ip;
     memset(&ip, 0, sizeof(ip));
     ip.family = reader_u8(r);
     reader_copy(r, ip.bytes, sizeof(ip.bytes));
+    r->failed = r->failed || (ip.family != IP_NONE && ip.family != IP_V4 && ip.family != IP_V6);
+    return ip;
+}
+
+static struct sock_addr get_addr(struct reader *r)
+{
+    struct ip_addr ip = get_ip(r);
     uint16_t port = reader_le16(r);
     return sock_addr_of(ip, port);
 }
@@ -217,7 +229,7 @@ static bool replay_udp(struct replay *replay, struct clock_pair now, struct read
         d->remote = get_addr(r);
         d->segment_size = reader_le16(r);
         d->ecn = reader_u8(r);
-        if (!get_room(replay, &used, r, &d->bytes)) {
+        if (!reader_ok(r) || !get_room(replay, &used, r, &d->bytes)) {
             return false;
         }
     }
@@ -293,19 +305,21 @@ static bool replay_lookup(struct replay *replay, struct clock_pair now, struct r
     }
     answer.result = (enum err)result;
     for (uint32_t i = 0; i < answer.addresses_count; i++) {
-        answer.addresses[i].family = reader_u8(r);
-        reader_copy(r, answer.addresses[i].bytes, 16);
+        answer.addresses[i] = get_ip(r);
+    }
+    if (!reader_ok(r)) {
+        return false;
     }
     answer.records = r->rest;
     gateway_handle_lookup(replay->gateway, now, &answer);
-    return reader_ok(r);
+    return true;
 }
 
 static bool replay_sent(struct replay *replay, struct reader *r)
 {
     uint32_t stream = reader_le32(r);
     uint64_t taken = reader_le64(r);
-    if (!reader_finish(r)) {
+    if (!reader_finish(r) || stream != replay->sent_stream || taken > replay->sent_max) {
         return false;
     }
     gateway_stream_sent(replay->gateway, stream, (size_t)taken);
@@ -352,39 +366,52 @@ static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair no
 }
 
 /* A SENT record answers the STREAM_SEND output before it: polling stops there until it is fed. */
-static void replay_drain(struct replay *replay, bool *awaiting_sent)
+static void replay_drain(struct replay *replay)
 {
     struct gateway_output output;
-    while (!*awaiting_sent && gateway_poll(replay->gateway, &output)) {
+    while (!replay->awaiting_sent && gateway_poll(replay->gateway, &output)) {
         replay->sink(replay->self, &output);
-        *awaiting_sent = output.kind == GATEWAY_OUT_STREAM_SEND;
+        if (output.kind == GATEWAY_OUT_STREAM_SEND) {
+            replay->awaiting_sent = true;
+            replay->sent_stream = output.u.send.stream;
+            replay->sent_max = output.u.send.bytes.len;
+        }
     }
+}
+
+/* Feeds the next record; false: it is cut, or nothing that a driver wrote. */
+static bool replay_next(struct replay *replay, struct reader *r)
+{
+    struct clock_pair now;
+    uint8_t kind = reader_u8(r);
+    now.boot.ns = reader_le64(r);
+    now.unix_ns = reader_le64(r);
+    uint32_t len = reader_le32(r);
+    struct reader body = reader_of(reader_take(r, len));
+    if (!reader_ok(r) || replay->awaiting_sent != (kind == DRIVER_INPUT_SENT) ||
+        instant_before(now.boot, replay->last)) {
+        return false;
+    }
+    replay->last = now.boot;
+    replay->awaiting_sent = false;
+    return replay_one(replay, kind, now, &body);
 }
 
 enum err driver_replay(struct gateway *gateway, struct view recording, struct span room,
                        void (*sink)(void *self, const struct gateway_output *output), void *self)
 {
-    struct replay replay = {gateway, sink, self, room};
+    struct replay replay = {.gateway = gateway, .sink = sink, .self = self, .room = room};
     ASSERT(room.len >= DRIVER_REPLAY_ROOM);
     struct reader r = reader_of(recording);
-    bool awaiting_sent = false;
     if (!view_equal_text(reader_take(&r, sizeof(header) - 1), header)) {
         return ERR_SYNTAX;
     }
-    replay_drain(&replay, &awaiting_sent);
+    replay_drain(&replay);
     while (r.rest.len > 0) {
-        uint8_t kind = reader_u8(&r);
-        struct clock_pair now;
-        now.boot.ns = reader_le64(&r);
-        now.unix_ns = reader_le64(&r);
-        uint32_t len = reader_le32(&r);
-        struct reader body = reader_of(reader_take(&r, len));
-        if (!reader_ok(&r) || awaiting_sent != (kind == DRIVER_INPUT_SENT) ||
-            !replay_one(&replay, kind, now, &body)) {
+        if (!replay_next(&replay, &r)) {
             return ERR_SYNTAX;
         }
-        awaiting_sent = false;
-        replay_drain(&replay, &awaiting_sent);
+        replay_drain(&replay);
     }
     return ERR_NONE;
 }
