@@ -338,3 +338,23 @@ refused() {
     _from=$(now_ms)
     ! in_ns client curl -sS -m 4 -o /dev/null "$@" 2>>"$WORK/curl.log" && [ $(($(now_ms) - _from)) -lt 3000 ]
 }
+
+# ---- tests ----
+
+# check WHAT COMMAND...: says what was checked; fails the test when the command does.
+check() {
+    _what=$1
+    shift
+    "$@" || fail "$_what${GENERATION:+ (portal $GENERATION, client $PERSONALITY)}"
+    echo "ok: $_what"
+}
+
+# No peer broke a protocol as far as the portal and the client can tell.
+no_violations() {
+    ! grep -h '"event":"violation"' "$WORK/portal.jsonl" && ! grep -h violation "$WORK/client.log"
+}
+
+# The gateway lives, and nothing in its log says that it should not.
+gateway_is_well() {
+    kill -0 "$(pid_of gateway)" && ! grep -i 'invariant\|sanitizer\|runtime error' "$WORK/gateway.log"
+}
