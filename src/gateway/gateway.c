@@ -59,6 +59,7 @@ struct layout {
     uint8_t *aead_memory;
     struct gateway_waiting *waiting;
     struct gateway_group *groups;
+    struct gateway_inbound *inbound;
 };
 
 static struct map_slot *take_slots(struct arena *arena, uint32_t capacity)
@@ -89,6 +90,7 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     l.aead_memory = arena_take(arena, aead_ipsec_size(), 1);
     l.waiting = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.waiting));
     l.groups = arena_take(arena, GATEWAY_GROUPS_MAX, sizeof(*l.groups));
+    l.inbound = arena_take(arena, GATEWAY_TUN_BATCH_MAX, sizeof(*l.inbound));
     return l;
 }
 
@@ -113,6 +115,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     gw->aead_memory = (struct span){l->aead_memory, aead_ipsec_size()};
     gw->waiting = l->waiting;
     gw->groups = l->groups;
+    gw->inbound = l->inbound;
 }
 
 size_t gateway_size(const struct gateway_limits *limits)

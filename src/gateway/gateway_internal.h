@@ -198,6 +198,13 @@ struct gateway_waiting {
     uint8_t ecn;   /* of the outer datagram */
 };
 
+/* A packet from the TUN device that was permitted and waits to be sealed. */
+struct gateway_inbound {
+    struct packet_segments segments;
+    uint32_t next; /* of the same connection; GATEWAY_NONE */
+    bool is_first; /* of its connection */
+};
+
 /* Packets for the TUN device that may leave as one. */
 struct gateway_group {
     struct packet_group group;
@@ -281,6 +288,9 @@ struct gateway {
     struct gateway_group *groups; /* in the order of their first packets */
     uint32_t groups_count;
     uint32_t group_keys[GATEWAY_GROUPS_MAX];
+    struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
+    uint32_t inbound_count;
+    uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];
     struct aead_item seal_items[GATEWAY_AEAD_BATCH];
     uint32_t seal_count;
     struct gateway_open_slot *open_slots;

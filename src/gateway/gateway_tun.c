@@ -172,25 +172,6 @@ void gateway_tun_emit(struct gateway *gw, struct view bytes)
 
 /* ---- TUN -> network ---- */
 
-/* Cuts what the policy let through into packets of the tunnel's size and seals them. */
-static enum drop_reason seal_segments(struct gateway *gw, struct gateway_connection *c,
-                                      const struct packet_segments *segments, uint8_t ecn)
-{
-    struct gateway_sealer sealer;
-    enum drop_reason reason = gateway_seal_begin(gw, c, segments->count, ecn, &sealer);
-    if (reason != DROP_NONE) {
-        return reason;
-    }
-    for (uint32_t i = 0; i < segments->count; i++) {
-        size_t size = packet_segment_size(segments, i);
-        uint8_t *room = gateway_seal_room(gw, &sealer, size);
-        (void)packet_segment_write(segments, i, (struct span){room, size});
-        gateway_seal_commit(gw, &sealer, room, size);
-    }
-    gateway_seal_end(gw, &sealer);
-    return DROP_NONE;
-}
-
 /* An answer of the policy to the sender in the resource network. */
 static void reply_to_tun(struct gateway *gw, struct view reply)
 {
@@ -202,12 +183,13 @@ static void reply_to_tun(struct gateway *gw, struct view reply)
     gateway_tun_emit(gw, (struct view){at, reply.len});
 }
 
+/* Notes what the policy let through, behind what goes to the same connection already. */
 static enum drop_reason forward(struct gateway *gw, struct packet *packet,
                                 const struct gateway_offload *offload, uint32_t client,
                                 const struct policy_result *result)
 {
     struct gateway_connection *c = gateway_connection_of(gw, client);
-    struct packet_segments segments;
+    struct gateway_inbound *in = &gw->inbound[gw->inbound_count];
     struct packet_offload cut = {PACKET_GSO_NONE, offload->gso_size, packet->checksum_partial};
     if (c == NULL) {
         return DROP_NO_PATH;
@@ -215,19 +197,29 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     if (offload->gso != GATEWAY_GSO_NONE) {
         cut.gso = packet_gso_of(&result->info);
     }
-    enum drop_reason reason = packet_segments_init(&segments, packet, &result->info, &cut);
+    enum drop_reason reason = packet_segments_init(&in->segments, packet, &result->info, &cut);
     if (reason != DROP_NONE) {
         return reason;
     }
-    for (uint32_t i = 0; i < segments.count; i++) {
-        if (packet_segment_size(&segments, i) > GATEWAY_INNER_MTU) {
-            return DROP_IP_TOO_BIG;
+    if (packet_segment_size(&in->segments, 0) > GATEWAY_INNER_MTU) {
+        return DROP_IP_TOO_BIG; /* no other segment is longer */
+    }
+    uint32_t index = gw->inbound_count++;
+    uint32_t connection = (uint32_t)(c - gw->connections);
+    gw->inbound_connections[index] = connection;
+    in->next = GATEWAY_NONE;
+    in->is_first = true;
+    for (uint32_t i = index; i > 0; i--) {
+        if (gw->inbound_connections[i - 1] == connection) {
+            gw->inbound[i - 1].next = index;
+            in->is_first = false;
+            break;
         }
     }
-    return seal_segments(gw, c, &segments, result->info.ecn);
+    return DROP_NONE;
 }
 
-static void handle_packet(struct gateway *gw, const struct gateway_tun_packet *in)
+static void judge(struct gateway *gw, const struct gateway_tun_packet *in)
 {
     uint8_t answer[POLICY_REPLY_SIZE_MAX];
     uint32_t client;
@@ -256,13 +248,56 @@ static void handle_packet(struct gateway *gw, const struct gateway_tun_packet *i
     }
 }
 
+/* Cuts a packet to the tunnel's size and seals the parts. */
+static void seal_segments(struct gateway *gw, struct gateway_sealer *sealer,
+                          const struct packet_segments *segments)
+{
+    sealer->head.ecn = segments->info.ecn;
+    for (uint32_t i = 0; i < segments->count; i++) {
+        size_t size = packet_segment_size(segments, i);
+        uint8_t *room = gateway_seal_room(gw, sealer, size);
+        (void)packet_segment_write(segments, i, (struct span){room, size});
+        gateway_seal_commit(gw, sealer, room, size);
+    }
+}
+
+/* Seals everything that the batch holds for one connection, in order, starting with `first`. */
+static void seal_connection(struct gateway *gw, uint32_t first)
+{
+    struct gateway_connection *c = &gw->connections[gw->inbound_connections[first]];
+    struct gateway_sealer sealer;
+    uint32_t count = 0;
+    for (uint32_t i = first; i != GATEWAY_NONE; i = gw->inbound[i].next) {
+        count += gw->inbound[i].segments.count;
+    }
+    enum drop_reason reason = gateway_seal_begin(gw, c, count, 0, &sealer);
+    for (uint32_t i = first; i != GATEWAY_NONE; i = gw->inbound[i].next) {
+        if (reason != DROP_NONE) {
+            gateway_drop(gw, reason, NULL);
+        } else {
+            seal_segments(gw, &sealer, &gw->inbound[i].segments);
+        }
+    }
+    if (reason == DROP_NONE) {
+        gateway_seal_end(gw, &sealer);
+    }
+}
+
+/* All are judged before any is sealed, so that packets of one client stand together in the transmit
+ * memory and make long trains, however the clients alternate. Nothing is reordered within one. */
 void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
                         const struct gateway_tun_packet *packets, size_t count)
 {
     ASSERT(count <= GATEWAY_TUN_BATCH_MAX);
     gateway_begin(gw, now);
+    gw->inbound_count = 0;
     for (size_t i = 0; i < count; i++) {
-        handle_packet(gw, &packets[i]);
+        judge(gw, &packets[i]);
+    }
+    for (uint32_t i = 0; i < gw->inbound_count; i++) {
+        if (gw->inbound[i].is_first) {
+            seal_connection(gw, i);
+        }
     }
     gateway_seal_flush(gw);
 }

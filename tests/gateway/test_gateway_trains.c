@@ -1,0 +1,148 @@
+/* Trains towards clients that take turns in one batch of the TUN device. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/gateway_internal.h"
+#include "packet/packet_build.h"
+#include "tests/support/gateway_rig.h"
+#include "tests/support/support.h"
+
+#define CLIENTS   3U
+#define SLOT_SIZE (GATEWAY_TUN_HEADROOM + 1500U)
+
+static const struct ip_addr server = {IP_V4, {10, 3, 0, 9}};
+
+static struct rig *connected(void)
+{
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        rig->clients[i].is_direct = true;
+        rig_connect(rig, i, RIG_CIDR4);
+        rig_list_clear(&rig->clients[i].packets);
+    }
+    rig->keeps_wire = true;
+    return rig;
+}
+
+struct source {
+    uint8_t slots[GATEWAY_TUN_BATCH_MAX][SLOT_SIZE];
+    struct gateway_tun_packet packets[GATEWAY_TUN_BATCH_MAX];
+    size_t count;
+};
+
+/* Adds a packet to client `client`, `size` bytes of payload that tell its number. */
+static void add(struct source *source, const struct rig *rig, size_t client, size_t size)
+{
+    uint8_t *at = source->slots[source->count] + GATEWAY_TUN_HEADROOM;
+    size_t len =
+        rig_put_udp(at, &server, &rig->clients[client].ipv4, 4000, size, (uint8_t)source->count);
+    source->packets[source->count++] = (struct gateway_tun_packet){.bytes = {at, len}};
+}
+
+static void feed(struct rig *rig, struct source *source)
+{
+    gateway_handle_tun(rig->gw, rig->now, source->packets, source->count);
+    rig_settle(rig);
+}
+
+/* The packets of each client, in order, are those that were read for it. */
+static void check_received(const struct rig *rig, struct source *read, const uint32_t *clients)
+{
+    size_t seen[CLIENTS] = {0};
+    for (size_t i = 0; i < read->count; i++) {
+        const struct rig_list *got = &rig->clients[clients[i]].packets;
+        size_t at = seen[clients[i]]++;
+        assert_true(at < got->count);
+        assert_int_equal(got->items[at].len, read->packets[i].bytes.len);
+        assert_memory_equal(got->items[at].at, read->packets[i].bytes.at, got->items[at].len);
+    }
+    for (size_t c = 0; c < CLIENTS; c++) {
+        assert_int_equal(rig->clients[c].packets.count, seen[c]);
+    }
+}
+
+static void clients_that_alternate_get_one_train_each(void **state)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    uint32_t clients[GATEWAY_TUN_BATCH_MAX];
+    (void)state;
+    assert_non_null(source);
+    struct rig *rig = connected();
+    for (uint32_t i = 0; i < 48; i++) {
+        clients[i] = i % CLIENTS;
+        add(source, rig, clients[i], 500);
+    }
+    feed(rig, source);
+    assert_int_equal(rig->wire.count, CLIENTS);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        assert_int_equal(rig->wire.items[i].len, 16 * (528 + WG_DATA_OVERHEAD));
+        assert_int_equal(rig->wire.items[i].segment_size, 528 + WG_DATA_OVERHEAD);
+    }
+    check_received(rig, source, clients);
+    rig_free(rig);
+    free(source);
+}
+
+static void order_within_a_client_survives_any_interleaving(void **state)
+{
+    static const uint8_t seed[RNG_SEED_SIZE] = {5};
+    struct source *source = calloc(1, sizeof(*source));
+    uint32_t clients[GATEWAY_TUN_BATCH_MAX];
+    struct rng rng;
+    (void)state;
+    assert_non_null(source);
+    rng_init(&rng, seed);
+    struct rig *rig = connected();
+    for (unsigned round = 0; round < 100; round++) {
+        source->count = 0;
+        uint32_t count = 1 + rng_below(&rng, GATEWAY_TUN_BATCH_MAX);
+        for (uint32_t i = 0; i < count; i++) {
+            clients[i] = rng_below(&rng, CLIENTS);
+            add(source, rig, clients[i], 100 + 200 * rng_below(&rng, 3));
+        }
+        for (size_t c = 0; c < CLIENTS; c++) {
+            rig_list_clear(&rig->clients[c].packets);
+        }
+        feed(rig, source);
+        check_received(rig, source, clients);
+    }
+    rig_free(rig);
+    free(source);
+}
+
+/* A client without a path loses its own packets, each counted, and nobody else's. */
+static void a_client_without_a_path_costs_the_others_nothing(void **state)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    (void)state;
+    assert_non_null(source);
+    struct rig *rig = connected();
+    for (uint32_t i = 0; i < rig->limits.clients; i++) {
+        struct gateway_connection *c = &rig->gw->connections[i];
+        if (c->used && memcmp(&c->client, &rig->clients[1].id, sizeof(c->client)) == 0) {
+            c->has_path = false;
+        }
+    }
+    for (uint32_t i = 0; i < 30; i++) {
+        add(source, rig, i % CLIENTS, 500);
+    }
+    uint64_t before = rig_drops(rig, DROP_NO_PATH);
+    feed(rig, source);
+    assert_int_equal(rig_drops(rig, DROP_NO_PATH) - before, 10);
+    assert_int_equal(rig->clients[0].packets.count, 10);
+    assert_int_equal(rig->clients[1].packets.count, 0);
+    assert_int_equal(rig->clients[2].packets.count, 10);
+    rig_free(rig);
+    free(source);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clients_that_alternate_get_one_train_each),
+        cmocka_unit_test(order_within_a_client_survives_any_interleaving),
+        cmocka_unit_test(a_client_without_a_path_costs_the_others_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
