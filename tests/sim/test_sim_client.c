@@ -714,8 +714,7 @@ static void hostile(struct cw *w)
         "{\"event\":\"flow_created\",\"payload\":{\"resource_id\":1}}\n",
         "{\"event\":\"ice_candidates\",\"payload\":{\"gateway_id\":\"x\",\"candidates\":{}}}\n",
         "not json\n",
-        "{\"event\":\"relays_presence\",\"payload\":{\"connected\":[{}],\"disconnected_ids\":[7]}}"
-        "\n",
+        "{\"event\":\"relays_presence\",\"payload\":{\"connected\":[{}]}}\n",
         "{\"event\":\"resource_created_or_updated\",\"payload\":null}\n",
         "{\"event\":\"phx_reply\",\"ref\":99,\"payload\":{}}\n",
         "[]\n\n\n"};
