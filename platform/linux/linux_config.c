@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "platform/linux/linux_aead.h"
 #include "platform/linux/linux_config_value.h"
 
 /* What an option's value is; each kind has one setter. */
@@ -17,6 +18,7 @@ enum kind {
     KIND_OFFLOAD,
     KIND_VERSION_TEXT,
     KIND_URL,
+    KIND_AEAD,
 };
 
 struct option {
@@ -56,6 +58,8 @@ static const struct option options[] = {
      "preferred UDP port, 0 for any [52625]"},
     {0, "tun-offload", NULL, KIND_OFFLOAD, FIELD(offload), "uso|tso|none",
      "best offload of the TUN device to try [uso]"},
+    {0, "aead", NULL, KIND_AEAD, FIELD(aead), "auto|libsodium|sse|avx2|avx512",
+     "implementation of ChaCha20-Poly1305 [auto: the fastest here]"},
     {0, "no-gso", NULL, KIND_FLAG, FIELD(no_gso), NULL, "never send with UDP_SEGMENT"},
     {0, "no-gro", NULL, KIND_FLAG, FIELD(no_gro), NULL, "never receive with UDP_GRO"},
     {0, "udp-recv-buffer", "FIREZONE_UDP_RECV_BUFFER_SIZE", KIND_U32, FIELD(udp_receive_buffer),
@@ -164,6 +168,9 @@ static bool set_value(struct linux_config *config, const struct option *option, 
     case KIND_VERSION_TEXT:
         memcpy(field, &value, sizeof(value));
         return linux_config_is_version(view_text(value));
+    case KIND_AEAD:
+        memcpy(field, &value, sizeof(value));
+        return linux_aead_parse(value, &(enum linux_aead){LINUX_AEAD_AUTO});
     case KIND_FLAG:
         fine = pick(value, "true", "false", &flag);
         memcpy(field, &flag, sizeof(flag));
@@ -368,6 +375,7 @@ static void set_defaults(struct linux_config *config)
     config->udp_send_buffer = 4U * 1024U * 1024U;
     config->client_version = "1.5.2";
     config->tun_name = "tun-firezone";
+    config->aead = "auto";
     config->limits = gateway_limits_default();
 }
 

@@ -14,12 +14,14 @@
 
 #include "platform/driver.h"
 #include "platform/driver_run.h"
+#include "platform/linux/linux_aead.h"
 #include "platform/linux/linux_config.h"
 #include "platform/linux/linux_identity.h"
 #include "platform/linux/linux_log.h"
 #include "platform/linux/linux_loop.h"
 #include "platform/linux/linux_platform.h"
 #include "platform/linux/linux_record.h"
+#include "platform/linux/linux_sandbox.h"
 
 #define HELP_MAX       16384U
 #define EXIT_USAGE     2
@@ -255,6 +257,14 @@ static int build_gateway(struct app *app)
     return err == ERR_NONE ? 0 : fail("the configuration is not acceptable", err);
 }
 
+static int choose_aead(struct app *app)
+{
+    enum linux_aead wanted = LINUX_AEAD_AUTO;
+    ASSERT(linux_aead_parse(app->config.aead, &wanted)); /* the configuration was checked */
+    enum err err = linux_aead_choose(app->gateway, wanted);
+    return err == ERR_NONE ? 0 : fail("--aead cannot be used on this machine", err);
+}
+
 static void start_driver(struct app *app)
 {
     struct driver_recorder recorder = {NULL, NULL};
@@ -265,6 +275,30 @@ static void start_driver(struct app *app)
     sodium_memzero(app->run.seed, sizeof(app->run.seed));
     driver_init(&app->driver, app->gateway, &app->platform.table, recorder,
                 linux_log_trace(&app->log));
+}
+
+/* Sanitizers map and trace in ways that the filter does not know. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(memory_sanitizer))
+#else
+#define SANITIZED false
+#endif
+
+/* Gives up what is not needed from here on. That it cannot is a warning: it still serves. */
+static void confine(struct app *app)
+{
+    const struct linux_config *config = &app->config;
+    uint16_t port = config->health.port;
+    struct linux_sandbox_options options = {.bind_low_port = port > 0 && port < 1024};
+    if (config->no_sandbox || SANITIZED) {
+        return;
+    }
+    if (linux_sandbox_enter(&options) != ERR_NONE) {
+        linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,
+                       "the process cannot be confined on this system");
+    }
 }
 
 static int start(struct app *app)
@@ -281,6 +315,7 @@ static int start(struct app *app)
         raise_setting("/proc/sys/net/core/wmem_max", BUFFER_MAX_OUT);
     }
     code = code != 0 ? code : build_gateway(app);
+    code = code != 0 ? code : choose_aead(app);
     code = code != 0 ? code : open_platform(app);
     return code;
 }
@@ -296,6 +331,7 @@ static int run(struct app *app)
     if (code == 0) {
         linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns,
                        "firezone-gateway " LINUX_CONFIG_OWN_VERSION " started");
+        confine(app);
         start_driver(app);
         code = linux_loop_run(&app->driver, &app->platform, app->record);
         linux_platform_close(&app->platform);

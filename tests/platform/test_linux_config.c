@@ -43,6 +43,7 @@ static void test_defaults_are_those_of_the_reference(void **state)
     assert_int_equal(p.config.listen_port, 52625);
     assert_string_equal(p.config.client_version, "1.5.2");
     assert_string_equal(p.config.tun_name, "tun-firezone");
+    assert_string_equal(p.config.aead, "auto");
     assert_int_equal(p.config.limits.clients, gateway_limits_default().clients);
     assert_false(p.config.no_check);
     assert_string_equal(p.message, "");
@@ -158,6 +159,7 @@ static void test_usage_errors(void **state)
         {"--max-clients", "4294967296"},
         {"--nat64", "maybe"},
         {"--tun-offload", "gso"},
+        {"--aead", "fast"},
         {"--client-version", "1.5"},
         {"--client-version", "1.5.2-dev"},
         {"--tun-name", ""},

@@ -1,0 +1,149 @@
+/* Each test confines a child process and looks at what it still can do. */
+#include "platform/linux/linux_sandbox.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "platform/linux/linux_platform.h"
+#include "tests/support/support.h"
+
+#define OK          0
+#define UNSUPPORTED 77
+
+static bool is_instrumented(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#elif defined(__has_feature)
+    return __has_feature(address_sanitizer) || __has_feature(memory_sanitizer);
+#else
+    return false;
+#endif
+}
+
+/* Runs `body` in a confined child; its result is the line of what failed, or OK. */
+static void run_confined(int (*body)(void))
+{
+    if (is_instrumented()) {
+        print_message("skipped: a sanitizer needs more than the filter permits\n");
+        skip();
+    }
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct linux_sandbox_options options = {.bind_low_port = false};
+        enum err err = linux_sandbox_enter(&options);
+        _exit(err == ERR_UNSUPPORTED ? UNSUPPORTED : err != ERR_NONE ? __LINE__ % 200 : body());
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == UNSUPPORTED) {
+        print_message("skipped: no seccomp filters here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), OK);
+}
+
+/* Ends the child with a number that finds the line. */
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            return __LINE__ % 200 + 1;                                                             \
+        }                                                                                          \
+    } while (0)
+
+static int try_forbidden(void)
+{
+    char *const arguments[] = {NULL};
+    errno = 0;
+    CHECK(execve("/bin/true", arguments, arguments) == -1 && errno == EPERM);
+    CHECK(open("/tmp/fz-sandbox-forbidden", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) == -1);
+    CHECK(errno == EPERM);
+    CHECK(open("/dev/null", O_RDWR | O_CLOEXEC) == -1 && errno == EPERM);
+    CHECK(unlink("/tmp/fz-sandbox-forbidden") == -1 && errno == EPERM);
+    CHECK(socket(AF_PACKET, SOCK_RAW, 0) == -1 && errno == EPERM);
+    CHECK(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+          MAP_FAILED);
+    CHECK(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == -1 && errno == EPERM);
+    CHECK(setuid(0) == -1 && errno == EPERM);
+    CHECK(kill(getppid(), 0) == -1 && errno == EPERM);
+    CHECK(fork() == -1 && errno == EPERM);
+    return OK;
+}
+
+static int try_needed(void)
+{
+    uint8_t seed[32];
+    linux_entropy(seed);
+    CHECK(linux_clock_now().boot.ns > 0);
+    int fd = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 || errno == ENOENT);
+    static const int families[] = {AF_INET, AF_INET6, AF_UNIX, AF_NETLINK};
+    for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
+        int s = socket(families[i], families[i] == AF_NETLINK ? SOCK_RAW : SOCK_DGRAM, 0);
+        CHECK(s >= 0 || errno == EAFNOSUPPORT);
+        CHECK(s < 0 || close(s) == 0);
+    }
+    void *much = malloc(64U << 20);
+    CHECK(much != NULL);
+    memset(much, 1, 64U << 20);
+    free(much);
+    CHECK(getpid() > 0);
+    return OK;
+}
+
+static int try_capabilities(void)
+{
+    static const char *const sets[] = {"CapPrm:\t", "CapEff:\t", "CapAmb:\t"};
+    char status[4096];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    ssize_t got = read(fd, status, sizeof(status) - 1);
+    CHECK(got > 0);
+    status[got] = '\0';
+    for (size_t i = 0; i < ARRAY_COUNT(sets); i++) {
+        const char *at = strstr(status, sets[i]);
+        CHECK(at != NULL);
+        unsigned long long left = strtoull(at + strlen(sets[i]), NULL, 16);
+        CHECK((left & ~(1ULL << CAP_NET_ADMIN)) == 0);
+    }
+    return OK;
+}
+
+static void test_what_is_not_needed_is_refused(void **state)
+{
+    (void)state;
+    run_confined(try_forbidden);
+}
+
+static void test_what_is_needed_goes_on(void **state)
+{
+    (void)state;
+    run_confined(try_needed);
+}
+
+static void test_capabilities_are_gone(void **state)
+{
+    (void)state;
+    run_confined(try_capabilities);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_not_needed_is_refused),
+        cmocka_unit_test(test_what_is_needed_goes_on),
+        cmocka_unit_test(test_capabilities_are_gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
