@@ -131,7 +131,7 @@ $(foreach f,$(TEST_FOLDERS),$(if $(call unit_tests,$(f)),$(eval $(call test_rule
 
 # Fuzzing: fuzz/fuzz_<x>.c has LLVMFuzzerTestOneInput; `replay_<x>` runs its corpus without libFuzzer.
 FUZZ_TARGETS := $(filter-out fuzz_support,$(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c)))
-FUZZ_LIBS := $(DRIVER_LIBS)
+FUZZ_LIBS := $(DRIVER_LIBS) $(TEST_SUPPORT)
 FUZZ_BINARIES := $(patsubst %,$(BUILD)/fuzz/%,$(FUZZ_TARGETS))
 REPLAY_BINARIES := $(patsubst fuzz_%,$(BUILD)/fuzz/replay_%,$(FUZZ_TARGETS))
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/fuzz_support.o $(FUZZ_LIBS)

@@ -144,7 +144,11 @@ static void serve_bind(struct rig *rig, struct rig_relay *r, const struct stun_m
         refuse(rig, r, msg, 437);
         return;
     }
-    ASSERT(msg->has_channel && msg->channel >= CHANNEL_NUMBER_MIN && channel < RIG_CHANNELS);
+    ASSERT(msg->has_channel && msg->channel >= CHANNEL_NUMBER_MIN);
+    if (channel >= RIG_CHANNELS) {
+        refuse(rig, r, msg, 508);
+        return;
+    }
     r->binds++;
     r->is_bound[channel] = true;
     r->peers[channel] = msg->peer;
@@ -221,7 +225,9 @@ void rig_relay_peer(struct rig *rig, size_t relay, struct sock_addr peer, struct
         }
         ASSERT(data.len + CHANNEL_DATA_HEADER_SIZE <= sizeof(bytes));
         channel_data_put_header(bytes, (uint16_t)(CHANNEL_NUMBER_MIN + i), data.len);
-        memcpy(bytes + CHANNEL_DATA_HEADER_SIZE, data.at, data.len);
+        if (data.len > 0) {
+            memcpy(bytes + CHANNEL_DATA_HEADER_SIZE, data.at, data.len);
+        }
         r->data_out++;
         rig_udp(rig, gateway_host(), r->server,
                 (struct view){bytes, data.len + CHANNEL_DATA_HEADER_SIZE});
