@@ -12,9 +12,14 @@
 
 /* ---- capabilities ---- */
 
+static int keep(unsigned capability)
+{
+    return capng_update(CAPNG_ADD, CAPNG_EFFECTIVE, capability) |
+           capng_update(CAPNG_ADD, CAPNG_PERMITTED, capability);
+}
+
 static enum err drop_capabilities(const struct linux_sandbox_options *options)
 {
-    const capng_type_t mine = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
     if (capng_get_caps_process() != 0) {
         return ERR_PERMISSION;
     }
@@ -25,10 +30,10 @@ static enum err drop_capabilities(const struct linux_sandbox_options *options)
     capng_clear(CAPNG_SELECT_ALL);
     int failed = 0;
     if (admin) {
-        failed |= capng_update(CAPNG_ADD, mine, CAP_NET_ADMIN);
+        failed |= keep(CAP_NET_ADMIN);
     }
     if (low) {
-        failed |= capng_update(CAPNG_ADD, mine, CAP_NET_BIND_SERVICE);
+        failed |= keep(CAP_NET_BIND_SERVICE);
     }
     if (failed != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return ERR_PERMISSION;
@@ -130,26 +135,28 @@ static int allow_plain(scmp_filter_ctx filter)
     return failed;
 }
 
+/* Permits a call when its argument, less the bits outside `mask`, equals `value`. */
+static int allow_when(scmp_filter_ctx filter, int call, unsigned argument, uint64_t mask,
+                      uint64_t value)
+{
+    const struct scmp_arg_cmp condition = {argument, SCMP_CMP_MASKED_EQ, mask, value};
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &condition);
+}
+
 static int allow_with_arguments(scmp_filter_ctx filter)
 {
     const uint64_t writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
     int failed = 0;
     for (size_t i = 0; i < ARRAY_COUNT(socket_families); i++) {
-        failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                                   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)socket_families[i]));
+        failed |= allow_when(filter, SCMP_SYS(socket), 0, UINT32_MAX, (uint64_t)socket_families[i]);
     }
     for (size_t i = 0; i < ARRAY_COUNT(ioctls); i++) {
-        failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                   SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+        failed |= allow_when(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctls[i]);
     }
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-                               SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(open), 1,
-                               SCMP_A1(SCMP_CMP_MASKED_EQ, writing, 0));
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-                               SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-                               SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    failed |= allow_when(filter, SCMP_SYS(openat), 2, writing, 0);
+    failed |= allow_when(filter, SCMP_SYS(open), 1, writing, 0);
+    failed |= allow_when(filter, SCMP_SYS(mmap), 2, PROT_EXEC, 0);
+    failed |= allow_when(filter, SCMP_SYS(mprotect), 2, PROT_EXEC, 0);
     return failed;
 }
 
