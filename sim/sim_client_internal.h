@@ -1,8 +1,8 @@
 /* sim_client_internal: what the files of the client share; nobody else includes it.
  *
  * Files: sim_client.c (node, time), _portal.c (control stream), _message.c (its messages),
- * _relay.c (TURN), _ice.c (checks), _link.c (one gateway: path, tunnel), _flow.c (packets and
- * authorizations), _dns.c (names).
+ * _relay.c, _turn.c, _channel.c (relays), _candidate.c, _ice.c (candidates, checks), _link.c,
+ * _wireguard.c (one gateway: path, tunnel), _flow.c (packets and authorizations), _dns.c (names).
  */
 #ifndef SIM_CLIENT_INTERNAL_H
 #define SIM_CLIENT_INTERNAL_H
@@ -408,7 +408,10 @@ void client_link_selected(struct sim_client *client, struct client_link *link,
 /* Encrypts one packet or lets it wait for a session. */
 void client_link_send(struct sim_client *client, struct client_link *link, struct view packet);
 void client_link_goodbye(struct sim_client *client, struct client_link *link);
-MUST_USE bool client_link_wireguard(struct sim_client *client, const struct sim_datagram *datagram);
+/* Sends what the tunnel itself wants to send. */
+void client_link_pump(struct sim_client *client, struct client_link *link);
+/* Sends what waited for a session. */
+void client_link_flush(struct sim_client *client, struct client_link *link);
 void client_links_timeout(struct sim_client *client);
 struct wake client_links_wake(const struct sim_client *client);
 void client_link_wake_up(struct sim_client *client, struct client_link *link);
@@ -416,6 +419,10 @@ void client_links_relay_gone(struct sim_client *client, uint32_t relay);
 void client_links_relay_ready(struct sim_client *client, uint32_t relay, enum ip_family family);
 void client_links_reflexive(struct sim_client *client, uint32_t relay, enum ip_family family);
 void client_link_transmit(struct sim_client *client, struct client_link *link, struct view bytes);
+
+/* sim_client_wireguard.c */
+/* False when the datagram is no WireGuard message for us. */
+MUST_USE bool client_link_wireguard(struct sim_client *client, const struct sim_datagram *datagram);
 
 /* sim_client_flow.c */
 void client_flow_outbound(struct sim_client *client, struct view packet);
