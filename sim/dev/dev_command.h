@@ -9,5 +9,6 @@ int dev_portal(const char *const *argv);
 int dev_relay(const char *const *argv);
 int dev_client(const char *const *argv);
 int dev_link(const char *const *argv);
+int dev_noise(const char *const *argv);
 
 #endif /* DEV_COMMAND_H */

@@ -25,6 +25,7 @@ static const struct command commands[] = {
     {"relay", dev_relay, "a TURN relay on real UDP ports"},
     {"client", dev_client, "a client with a TUN device and a DNS stub"},
     {"link", dev_link, "delay, loss and a rate between two interfaces"},
+    {"noise", dev_noise, "hostile UDP packets from any source address"},
 };
 
 static int usage(FILE *out, int exit_code)
