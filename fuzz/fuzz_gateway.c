@@ -429,6 +429,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f.rig->portal.relays = options >> 2 & 3;
     f.rig->batch = (options & 16) != 0 ? 64 : 1;
     f.rig->clients[0].is_direct = (options & 32) != 0;
+    gateway_set_tun_offload(f.rig->gw, (options & 64) != 0, (options & 128) != 0);
     rig_settle(f.rig);
     for (size_t i = 0; i < STEPS_MAX && f.r.rest.len >= 2 && !f.rig->exited; i++) {
         step(&f);

@@ -259,13 +259,21 @@ static void a_quiet_connection_idles_after_twenty_seconds_and_wakes_on_traffic(v
     rig_free(rig);
 }
 
-static void an_idle_connection_lives_for_an_hour(void **state)
+static void a_silent_connection_is_renewed_for_an_hour(void **state)
 {
     (void)state;
     struct rig *rig = connected();
-    rig_pass(rig, DURATION_S(500));
+    rig_pass(rig, DURATION_S(3600));
+    /* The client renews by itself (its agent and its tunnel are alive): nothing is ever over. */
     assert_int_equal(connections(rig), 1);
-    assert_true(rig_reaches_tun(rig, 0, server4, 80) || rig->clients[0].is_used);
+    assert_int_equal(rig->events_seen[EV_CONNECTION_FAILED], 0);
+    bool reached = false;
+    for (int i = 0; i < 15 && !reached; i++) { /* near its renewal a session does not send */
+        reached = rig_reaches_tun(rig, 0, server4, 80);
+        rig_pass(rig, DURATION_S(1));
+    }
+    assert_true(reached);
+    assert_true(rig_reaches_client(rig, 0, server4, 80));
     rig_free(rig);
 }
 
@@ -349,6 +357,86 @@ static void a_connection_without_relay_gets_the_first_that_joins(void **state)
     const char *text = NULL;
     assert_true(rig_said(rig, "broadcast_ice_candidates", &text) > 1);
     assert_non_null(strstr(text, "203.0.113.11 50001 typ relay"));
+    rig_free(rig);
+}
+
+/* Authorizes client number `n` under the name of the rig's first client. */
+static void push_numbered(struct rig *rig, unsigned n)
+{
+    struct rig_client *c = &rig->clients[0];
+    (void)snprintf(c->id_text, sizeof(c->id_text), "dddddddd-0000-4000-8000-%012u", n);
+    (void)snprintf(c->gateway_ufrag, sizeof(c->gateway_ufrag), "g%u", n);
+    rng_bytes(&rig->rng, c->node.own.public_key.bytes, KEY_SIZE);
+    c->ipv4 = ip_v4(100, 64, (uint8_t)(2 + n / 256), (uint8_t)n);
+    c->ipv6.bytes[12] = (uint8_t)(n / 256);
+    c->ipv6.bytes[11] = (uint8_t)(n % 256);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+}
+
+static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
+{
+    (void)state;
+    const unsigned count = 600; /* more than two slices of work, more than the portal's queue */
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 1024;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    for (unsigned n = 0; n < count; n++) {
+        push_numbered(rig, n);
+    }
+    assert_int_equal(connections(rig), count);
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), count);
+    rig_forget(rig);
+    rig_push_presence(rig, 2, 1);
+    rig_pass(rig, DURATION_MS(500));
+    size_t told = 0;
+    for (uint32_t i = 0; i < limits.clients; i++) {
+        const struct gateway_connection *c = &rig->gw->connections[i];
+        told += c->used && c->relay == gateway_relay_choose(rig->gw) ? 1 : 0;
+    }
+    assert_int_equal(told, count);
+    assert_int_equal(rig_said(rig, "broadcast_invalidated_ice_candidates", NULL), count);
+    assert_true(rig_said(rig, "broadcast_ice_candidates", NULL) >= count);
+    assert_int_equal(rig->gw->jobs_count, 0);
+    rig_free(rig);
+}
+
+static void revoking_a_resource_of_everybody_ends_everybody(void **state)
+{
+    (void)state;
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 300;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    for (unsigned n = 0; n < 300; n++) {
+        push_numbered(rig, n);
+    }
+    assert_int_equal(connections(rig), 300);
+    rig_push(rig, "resource_updated", "{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"cidr\"}");
+    assert_int_equal(connections(rig), 0);
+    assert_int_equal(gateway_counters(rig->gw)->clients, 0);
+    assert_int_equal(rig->events_seen[EV_REVOKED], 300);
+    push_numbered(rig, 1000);
+    assert_int_equal(connections(rig), 1);
+    rig_free(rig);
+}
+
+static void superfluous_timeouts_and_entropy_are_harmless(void **state)
+{
+    (void)state;
+    static const uint8_t seed[RNG_SEED_SIZE] = {1};
+    struct rig *rig = connected();
+    rig_forget(rig);
+    for (int i = 0; i < 100; i++) {
+        gateway_handle_timeout(rig->gw, rig->now);
+        gateway_handle_reseed(rig->gw, seed);
+        rig_settle(rig);
+    }
+    assert_int_equal(rig->portal.texts.count, 0);
+    assert_int_equal(rig_drops_all(rig), 0);
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_pass(rig, DURATION_S(400)); /* handshakes go on with the new randomness */
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
     rig_free(rig);
 }
 
@@ -655,11 +743,14 @@ int main(void)
         cmocka_unit_test(another_psk_keeps_a_live_tunnel),
         cmocka_unit_test(a_client_that_lost_its_half_returns_with_the_newest_psk),
         cmocka_unit_test(a_quiet_connection_idles_after_twenty_seconds_and_wakes_on_traffic),
-        cmocka_unit_test(an_idle_connection_lives_for_an_hour),
+        cmocka_unit_test(a_silent_connection_is_renewed_for_an_hour),
         cmocka_unit_test(losing_the_relay_moves_the_connection_to_another),
         cmocka_unit_test(a_relay_that_falls_silent_is_left_for_another),
         cmocka_unit_test(a_connection_without_relay_gets_the_one_that_comes_back),
         cmocka_unit_test(a_connection_without_relay_gets_the_first_that_joins),
+        cmocka_unit_test(the_loss_of_a_relay_reaches_hundreds_of_connections),
+        cmocka_unit_test(revoking_a_resource_of_everybody_ends_everybody),
+        cmocka_unit_test(superfluous_timeouts_and_entropy_are_harmless),
         cmocka_unit_test(shutting_down_says_goodbye_gives_relays_back_and_ends),
         cmocka_unit_test(shutting_down_ends_within_a_second_when_nobody_answers),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),
