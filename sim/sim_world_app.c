@@ -112,6 +112,9 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     if (standing == SIM_STANDING_ENDED || standing == SIM_STANDING_STALE) {
         return SIM_EXPECT_ANY;
     }
+    if (standing == SIM_STANDING_GOOD && !granted) {
+        return SIM_EXPECT_ANY; /* the portal forgot to tell the gateway; the client does know */
+    }
     if ((standing == SIM_STANDING_NONE && !granted) || !sim_filters_permit(resource, packet)) {
         return SIM_EXPECT_NOTHING;
     }

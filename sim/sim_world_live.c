@@ -113,6 +113,20 @@ static void demand(struct sim_world *world)
     }
 }
 
+static void fail_probe(struct sim_world *world, const struct sim_probe *probe)
+{
+    uint8_t to[IP_TEXT_SIZE_MAX + 1] = {0};
+    struct writer w = writer_of((struct span){to, IP_TEXT_SIZE_MAX});
+    ip_put(&w, &probe->packet.destination);
+    world_fail(world, "L-01",
+               "client %u: probe %llu to resource %u at gateway %u (%s, protocol %u, port %u) %s",
+               probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
+               probe->gateway, (const char *)to, probe->packet.protocol,
+               probe->packet.destination_port,
+               probe->seen_inside > 0 ? "was delivered but its answer is missing"
+                                      : "never reached the resource network");
+}
+
 static void judge(struct sim_world *world)
 {
     for (size_t i = 0; i < sim_probes_count(world->probes); i++) {
@@ -121,13 +135,7 @@ static void judge(struct sim_world *world)
         bool unanswered =
             probe->expect == SIM_EXPECT_ERROR && probe->errors == 0 && probe->replies == 0;
         if (missing || unanswered) {
-            world_fail(world, "L-01",
-                       "client %u: probe %llu to resource %u at gateway %u (protocol %u, port %u) "
-                       "%s",
-                       probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
-                       probe->gateway, probe->packet.protocol, probe->packet.destination_port,
-                       probe->seen_inside > 0 ? "was delivered but its answer is missing"
-                                              : "never reached the resource network");
+            fail_probe(world, probe);
             return;
         }
     }
