@@ -1,0 +1,130 @@
+#include "tests/bench/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/time.h"
+
+#define ROUNDS_MIN 5U
+
+static volatile uint64_t kept;
+
+void bench_keep(uint64_t value)
+{
+    kept = value;
+}
+
+uint64_t bench_now_ns(void)
+{
+    struct timespec t;
+    int failed = clock_gettime(CLOCK_MONOTONIC, &t);
+    ASSERT(failed == 0);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+struct samples {
+    uint64_t tenths[BENCH_ROUNDS_MAX]; /* of a nanosecond, per operation */
+    uint32_t count;
+};
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sample(const struct bench_case *c, struct samples *out)
+{
+    if (c->prepare != NULL) {
+        c->prepare(c->self);
+    }
+    uint64_t start = bench_now_ns();
+    c->run(c->self);
+    uint64_t took = bench_now_ns() - start;
+    out->tenths[out->count++] = took * 10U / c->operations;
+}
+
+/* "model name" of the first processor. */
+static void read_cpu(char *out, size_t size)
+{
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    (void)snprintf(out, size, "unknown");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+            colon[strcspn(colon, "\n\"\\")] = '\0';
+            (void)snprintf(out, size, "%s", colon + 2);
+            break;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+static void print_json(const struct bench_report *report, const struct bench_case *c,
+                       const struct samples *s)
+{
+    struct utsname kernel;
+    char cpu[128];
+    FILE *file = report->json_path == NULL ? NULL : fopen(report->json_path, "a");
+    if (file == NULL || uname(&kernel) != 0) {
+        return;
+    }
+    read_cpu(cpu, sizeof(cpu));
+    uint64_t median = s->tenths[s->count / 2];
+    uint64_t max = s->tenths[s->count - 1];
+    (void)fprintf(file,
+                  "{\"id\":\"%s\",\"params\":\"%s\",\"median\":%llu.%llu,\"min\":%llu.%llu,"
+                  "\"max\":%llu.%llu,\"n\":%u,\"unit\":\"ns/%s\",\"commit\":\"%s\",\"cpu\":\"%s\","
+                  "\"kernel\":\"%s\"}\n",
+                  c->id, c->params, (unsigned long long)median / 10,
+                  (unsigned long long)median % 10, (unsigned long long)s->tenths[0] / 10,
+                  (unsigned long long)s->tenths[0] % 10, (unsigned long long)max / 10,
+                  (unsigned long long)max % 10, s->count, c->unit, report->commit, cpu,
+                  kernel.release);
+    (void)fclose(file);
+}
+
+static void print_row(const struct bench_case *c, const struct samples *s)
+{
+    uint64_t median = s->tenths[s->count / 2];
+    printf("%-14s %-46s %8llu.%llu  %8llu.%llu  ns/%s\n", c->id, c->params,
+           (unsigned long long)median / 10, (unsigned long long)median % 10,
+           (unsigned long long)s->tenths[0] / 10, (unsigned long long)s->tenths[0] % 10, c->unit);
+}
+
+void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count)
+{
+    struct samples *samples = calloc(count, sizeof(*samples));
+    struct samples warm = {{0}, 0};
+    ASSERT(samples != NULL && count <= BENCH_CASES_MAX);
+    uint64_t end = bench_now_ns() + (uint64_t)report->budget_ms * NS_PER_MS;
+    for (uint32_t round = 0; round <= BENCH_ROUNDS_MAX; round++) {
+        if (round > ROUNDS_MIN && bench_now_ns() > end) {
+            break;
+        }
+        for (size_t i = 0; i < count; i++) {
+            bool wanted = report->only == NULL || strstr(cases[i].id, report->only) != NULL;
+            warm.count = 0;
+            if (wanted) {
+                sample(&cases[i], round == 0 ? &warm : &samples[i]);
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (samples[i].count > 0) {
+            qsort(samples[i].tenths, samples[i].count, sizeof(uint64_t), compare);
+            print_row(&cases[i], &samples[i]);
+            print_json(report, &cases[i], &samples[i]);
+        }
+    }
+    (void)fflush(stdout);
+    free(samples);
+}

@@ -1,0 +1,45 @@
+/* bench: measures alternatives against each other, in rounds, on the monotonic clock.
+ *
+ * Alternatives of one group run in turn within each round, so that a slow moment of the machine
+ * hits all of them; the median of the rounds counts. Only ratios inside one run mean anything
+ * (spec/performance.md section 1). Results are one JSON object a line and a table.
+ * Times are integers in tenths of a nanosecond.
+ */
+#ifndef TESTS_BENCH_H
+#define TESTS_BENCH_H
+
+#include "base/bytes.h"
+
+#define BENCH_ROUNDS_MAX 64U
+#define BENCH_CASES_MAX  64U
+
+struct bench_case {
+    const char *id;
+    char params[96];
+    const char *unit;            /* what one operation is */
+    void (*prepare)(void *self); /* before each sample, not timed; may be NULL */
+    void (*run)(void *self);     /* one sample */
+    void *self;
+    uint32_t operations; /* in one sample */
+};
+
+/* Where JSON lines go (NULL: nowhere) and what they say about this run. */
+struct bench_report {
+    const char *json_path;
+    const char *commit;
+    const char *only;   /* part of an id; NULL: all */
+    uint32_t budget_ms; /* of one group */
+};
+
+/* Runs the cases in turn until the group's budget is used up, 5 rounds at least. */
+void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count);
+uint64_t bench_now_ns(void);
+/* Keeps the compiler from throwing work away. */
+void bench_keep(uint64_t value);
+
+/* The groups; each prints its table. */
+void bench_micro(const struct bench_report *report);
+void bench_tables(const struct bench_report *report);
+void bench_core(const struct bench_report *report);
+
+#endif /* TESTS_BENCH_H */
