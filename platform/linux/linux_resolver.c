@@ -313,6 +313,34 @@ static void start(struct linux_resolver *resolver, struct request *request,
     }
 }
 
+/* RFC 6761 section 6.3: "localhost" and names below it are loopback and nobody is asked. The
+ * library knows that too, but loses memory with each such lookup. */
+static bool is_localhost(struct view name)
+{
+    static const char word[] = "localhost";
+    const size_t len = sizeof(word) - 1;
+    return name.len >= len &&
+           view_equal_nocase(view_sub(name, name.len - len, len), view_text(word)) &&
+           (name.len == len || name.at[name.len - len - 1] == '.');
+}
+
+static void answer_localhost(struct gateway_lookup_answer *answer, enum gateway_lookup_type type)
+{
+    static const uint8_t loopback6[16] = {[15] = 1};
+    switch (type) {
+    case GATEWAY_LOOKUP_A:
+        answer->addresses[answer->addresses_count++] = ip_v4(127, 0, 0, 1);
+        break;
+    case GATEWAY_LOOKUP_AAAA:
+        answer->addresses[answer->addresses_count++] = ip_from_bytes(IP_V6, loopback6);
+        break;
+    case GATEWAY_LOOKUP_SRV:
+    case GATEWAY_LOOKUP_TXT:
+        answer->result = ERR_NAME;
+        break;
+    }
+}
+
 void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway_lookup *lookup,
                            struct instant now)
 {
@@ -322,6 +350,11 @@ void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway
     request->resolver = resolver;
     request->answer.lookup = lookup->lookup;
     request->deadline = instant_add(now, DURATION_S(LINUX_RESOLVER_LIMIT_S));
+    if (is_localhost(lookup->name)) {
+        answer_localhost(&request->answer, lookup->type);
+        finish(request);
+        return;
+    }
     refresh_channel(resolver, now);
     bool fits = lookup->name.len > 0 && lookup->name.len <= LINUX_RESOLVER_NAME_MAX &&
                 memchr(lookup->name.at, 0, lookup->name.len) == NULL;

@@ -15,7 +15,6 @@
 #define LINUX_RESOLVER_LIMIT_S  10U   /* spec/portal.md section 8.4 */
 #define LINUX_RESOLVER_TRY_MS   1500U /* first wait for a server; doubles */
 #define LINUX_RESOLVER_TRIES    3U    /* per server */
-#define LINUX_RESOLVER_TTL_HOST 0U    /* seconds; the hosts file has no TTL and may change */
 #define LINUX_RESOLVER_NAME_MAX 255U  /* characters */
 
 struct linux_resolver;

@@ -316,14 +316,29 @@ static void test_a_literal_needs_no_server(void **state)
     assert_null(linux_resolver_answer(w->resolver));
 }
 
-static void test_the_hosts_file_comes_first(void **state)
+static void test_localhost_is_loopback_and_nobody_is_asked(void **state)
 {
     struct world *w = *state;
-    ask(w, 1, GATEWAY_LOOKUP_A, "localhost");
-    const struct gateway_lookup_answer *answer = wait_answer(w);
-    assert_int_equal(answer->addresses_count, 1);
-    assert_int_equal(answer->addresses[0].bytes[0], 127);
+    static const char *const names[] = {"localhost", "LocalHost", "a.localhost"};
+    for (uint32_t i = 0; i < ARRAY_COUNT(names); i++) {
+        ask(w, i, GATEWAY_LOOKUP_A, names[i]);
+        const struct gateway_lookup_answer *answer = linux_resolver_answer(w->resolver);
+        assert_non_null(answer);
+        assert_int_equal(answer->addresses_count, 1);
+        assert_true(ip_is_loopback(&answer->addresses[0]));
+        assert_int_equal(answer->ttl_s, 0);
+        ask(w, i, GATEWAY_LOOKUP_AAAA, names[i]);
+        answer = linux_resolver_answer(w->resolver);
+        assert_non_null(answer);
+        assert_true(ip_is_loopback(&answer->addresses[0]));
+        assert_int_equal(answer->addresses[0].family, IP_V6);
+    }
+    ask(w, 9, GATEWAY_LOOKUP_TXT, "localhost");
+    assert_int_equal(linux_resolver_answer(w->resolver)->result, ERR_NAME);
     assert_int_equal(w->queries, 0);
+    ask(w, 10, GATEWAY_LOOKUP_A, "notlocalhost");
+    assert_int_equal(wait_answer(w)->result, ERR_NAME);
+    assert_true(w->queries > 0);
 }
 
 static void test_silence_ends_after_ten_seconds(void **state)
@@ -385,7 +400,7 @@ int main(void)
         RESOLVER_TEST(test_records_come_as_the_raw_message),
         RESOLVER_TEST(test_a_long_answer_comes_over_tcp_and_is_bounded),
         RESOLVER_TEST(test_a_literal_needs_no_server),
-        RESOLVER_TEST(test_the_hosts_file_comes_first),
+        RESOLVER_TEST(test_localhost_is_loopback_and_nobody_is_asked),
         RESOLVER_TEST(test_silence_ends_after_ten_seconds),
         RESOLVER_TEST(test_many_lookups_in_flight_each_get_their_answer),
         RESOLVER_TEST(test_ending_with_lookups_in_flight_frees_them),
