@@ -26,18 +26,23 @@ void linux_listener_close(struct linux_listener *listener)
 
 /* ---- binding ---- */
 
-/* Options that may be missing; binding says what matters. */
-static void set_options(int fd, bool v6)
+/* Switches an option on that may be missing; binding says what matters. */
+static void try_option(int fd, int level, int name)
 {
     int on = 1;
-    int ignored = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (v6) {
-        ignored = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-        ignored = setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on));
-    } else {
-        ignored = setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
-    }
+    int ignored = setsockopt(fd, level, name, &on, sizeof(on));
     (void)ignored;
+}
+
+static void set_options(int fd, bool v6)
+{
+    try_option(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (v6) {
+        try_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+        try_option(fd, IPPROTO_IPV6, IPV6_FREEBIND);
+    } else {
+        try_option(fd, IPPROTO_IP, IP_FREEBIND);
+    }
 }
 
 static enum err try_bind(const struct linux_streams *streams, struct linux_listener *l,
@@ -153,7 +158,6 @@ static size_t count_accepted(const struct linux_streams *streams, uint32_t liste
 static bool adopt(struct linux_streams *streams, uint32_t index, int fd,
                   const struct sockaddr_storage *remote)
 {
-    int on = 1;
     struct linux_stream *s = count_accepted(streams, index) < LINUX_STREAMS_ACCEPTED_MAX
                                  ? linux_stream_take(streams)
                                  : NULL;
@@ -161,8 +165,7 @@ static bool adopt(struct linux_streams *streams, uint32_t index, int fd,
         (void)close(fd);
         return false;
     }
-    int ignored = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)ignored;
+    try_option(fd, IPPROTO_TCP, TCP_NODELAY);
     s->fd = fd;
     s->phase = LINUX_STREAM_OPEN;
     s->id = ACCEPTED_ID(streams->next_accepted);

@@ -233,10 +233,10 @@ enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, 
         return ERR_NONE; /* buffers of skipped datagrams may lie in between: one family a call */
     }
     enum err second = receive_family(udp, udp->next ^ 1U, out, max, count);
-    if (*count > 0 || first == ERR_NONE || second == ERR_NONE) {
-        return ERR_NONE;
-    }
-    return ERR_WOULD_BLOCK; /* an error queued on a socket is taken by the read that reports it */
+    /* An error that was queued on a socket is taken by the read that reports it, and datagrams may
+     * wait behind it: only two empty sockets mean that nothing is there. */
+    return first == ERR_WOULD_BLOCK && second == ERR_WOULD_BLOCK && *count == 0 ? ERR_WOULD_BLOCK
+                                                                                : ERR_NONE;
 }
 
 /* ---- sending ---- */
