@@ -520,12 +520,12 @@ const uint8_t *sim_client_public_key(const struct sim_client *client)
 size_t sim_client_routes(const struct sim_client *client, struct ip_prefix *out, size_t max,
                          bool *internet)
 {
-    static const char *const FIXED[] = {"100.96.0.0/11", "fd00:2021:1111:8000::/107",
+    static const char *const fixed[] = {"100.96.0.0/11", "fd00:2021:1111:8000::/107",
                                         "100.64.0.0/11", "fd00:2021:1111::/107"};
     size_t count = 0;
     *internet = false;
-    for (size_t i = 0; i < ARRAY_COUNT(FIXED) && count < max; i++) {
-        bool good = ip_prefix_parse(view_text(FIXED[i]), &out[count]);
+    for (size_t i = 0; i < ARRAY_COUNT(fixed) && count < max; i++) {
+        bool good = ip_prefix_parse(view_text(fixed[i]), &out[count]);
         ASSERT(good);
         count++;
     }

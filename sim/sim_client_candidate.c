@@ -9,9 +9,9 @@
 static uint32_t preference_of(const struct client_link *link, enum ice_kind kind,
                               const struct sock_addr *addr, bool cross_family)
 {
-    static const uint32_t FIRST[] = {
+    static const uint32_t first[] = {
         [ICE_HOST] = 65535, [ICE_PRFLX] = 49151, [ICE_SRFLX] = 32767, [ICE_RELAY] = 16383};
-    uint32_t value = FIRST[kind] - (addr->ip.family == IP_V4 ? 1U : 0U);
+    uint32_t value = first[kind] - (addr->ip.family == IP_V4 ? 1U : 0U);
     for (uint32_t i = 0; i < link->locals_count; i++) {
         if (link->locals[i].kind == kind && link->locals[i].addr.ip.family == addr->ip.family) {
             value -= 2;
@@ -22,9 +22,9 @@ static uint32_t preference_of(const struct client_link *link, enum ice_kind kind
 
 uint32_t client_priority_of(enum ice_kind kind, uint32_t preference)
 {
-    static const uint32_t TYPE[] = {
+    static const uint32_t type[] = {
         [ICE_HOST] = 126, [ICE_PRFLX] = 110, [ICE_SRFLX] = 100, [ICE_RELAY] = 2};
-    return TYPE[kind] * UINT32_C(16777216) + preference * 256U + 255U;
+    return type[kind] * UINT32_C(16777216) + preference * 256U + 255U;
 }
 
 /* The client controls: G is the local candidate. */

@@ -188,29 +188,30 @@ void client_name_status(struct sim_client *client, const struct client_link *fro
 
 /* ---- lookups of applications ---- */
 
-void sim_client_resolve(struct sim_client *client, struct clock_pair now, const char *text,
+void sim_client_resolve(struct sim_client *client, struct clock_pair now, const char *name,
                         uint16_t type, struct sim_outbox *out)
 {
     struct dns_name asked;
-    struct sim_note note = {.kind = SIM_NOTE_RESOLVED, .text = view_text(text)};
+    struct sim_note note = {.kind = SIM_NOTE_RESOLVED, .text = view_text(name)};
     client->now = now;
     client->out = out;
     note.grant.client = client->config.id;
     note.grant.gateway = UINT32_MAX;
-    struct client_name *name = NULL;
-    if (client->started && !client->ended && dns_name_parse(view_text(text), &asked)) {
-        name = client_name_resolve(client, &asked);
+    struct client_name *entry = NULL;
+    if (client->started && !client->ended && dns_name_parse(view_text(name), &asked)) {
+        entry = client_name_resolve(client, &asked);
     }
-    for (uint32_t i = 0; name != NULL && i < 2 * CLIENT_PROXIES; i++) {
+    for (uint32_t i = 0; entry != NULL && i < 2 * CLIENT_PROXIES; i++) {
         bool v4 = i < CLIENT_PROXIES;
         if (type == SIM_CLIENT_ANY || type == (v4 ? DNS_TYPE_A : DNS_TYPE_AAAA)) {
-            note.addresses[note.addresses_count] = v4 ? name->v4[i] : name->v6[i - CLIENT_PROXIES];
+            note.addresses[note.addresses_count] =
+                v4 ? entry->v4[i] : entry->v6[i - CLIENT_PROXIES];
             note.addresses_count++;
         }
     }
-    if (name != NULL) {
-        note.grant.resource = name->resource;
-        client_name_queried(client, name);
+    if (entry != NULL) {
+        note.grant.resource = entry->resource;
+        client_name_queried(client, entry);
     }
     sim_put_note(out, &note);
     client_links_timeout(client);
@@ -220,10 +221,10 @@ void sim_client_resolve(struct sim_client *client, struct clock_pair now, const 
 
 static bool is_sentinel(const struct ip_addr *ip)
 {
-    static const uint8_t V6[15] = {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11, 0x80, 0x00,
+    static const uint8_t v6[15] = {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11, 0x80, 0x00,
                                    0x01, 0x00, 0x01, 0x00, 0x01, 0x11, 0x00};
     return ip->family == IP_V4 ? ip->bytes[0] == 100 && ip->bytes[1] == 100 && ip->bytes[2] == 111
-                               : memcmp(ip->bytes, V6, sizeof V6) == 0;
+                               : memcmp(ip->bytes, v6, sizeof v6) == 0;
 }
 
 static void answer(struct sim_client *client, const struct packet_info *info, struct view message)

@@ -197,10 +197,10 @@ static struct client_resource *longest_match(struct sim_client *client, const st
 
 static bool is_tunnel_range(const struct ip_addr *ip)
 {
-    static const char *const RANGES[] = {"100.64.0.0/10", "fd00:2021:1111::/48"};
-    for (size_t i = 0; i < ARRAY_COUNT(RANGES); i++) {
+    static const char *const ranges[] = {"100.64.0.0/10", "fd00:2021:1111::/48"};
+    for (size_t i = 0; i < ARRAY_COUNT(ranges); i++) {
         struct ip_prefix prefix;
-        bool good = ip_prefix_parse(view_text(RANGES[i]), &prefix);
+        bool good = ip_prefix_parse(view_text(ranges[i]), &prefix);
         ASSERT(good);
         if (ip_prefix_contains(&prefix, ip)) {
             return true;

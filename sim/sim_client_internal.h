@@ -370,9 +370,9 @@ struct client_inner {
 };
 MUST_USE bool client_relay_handle(struct sim_client *client, const struct sim_datagram *datagram,
                                   struct client_inner *inner);
-void client_relay_bind(struct sim_client *client, uint32_t relay, const struct sock_addr *peer);
+void client_relay_bind(struct sim_client *client, uint32_t index, const struct sock_addr *peer);
 /* Sends `bytes` to `peer` through the relay; false when there is no channel. */
-bool client_relay_send(struct sim_client *client, uint32_t relay, const struct sock_addr *peer,
+bool client_relay_send(struct sim_client *client, uint32_t index, const struct sock_addr *peer,
                        struct view bytes);
 void client_relays_timeout(struct sim_client *client);
 struct wake client_relays_wake(const struct sim_client *client);
@@ -399,7 +399,7 @@ MUST_USE bool client_ice_is_possible(const struct sim_client *client,
 
 /* sim_client_link.c */
 struct client_link *client_link_find(struct sim_client *client, const struct uuid *gateway);
-struct client_link *client_link_upsert(struct sim_client *client, const struct json_value *flow);
+struct client_link *client_link_upsert(struct sim_client *client, const struct json_value *payload);
 void client_link_fail(struct sim_client *client, struct client_link *link, const char *why);
 /* As fail, without the words: the link is gone, flows and names of the gateway forgotten. */
 void client_link_close(struct sim_client *client, struct client_link *link, const char *why);
@@ -425,15 +425,15 @@ void client_link_transmit(struct sim_client *client, struct client_link *link, s
 MUST_USE bool client_link_wireguard(struct sim_client *client, const struct sim_datagram *datagram);
 
 /* sim_client_flow.c */
-void client_flow_outbound(struct sim_client *client, struct view packet);
-void client_flow_inbound(struct sim_client *client, struct client_link *link, struct view packet);
+void client_flow_outbound(struct sim_client *client, struct view bytes);
+void client_flow_inbound(struct sim_client *client, struct client_link *link, struct view bytes);
 /* Asks the portal for the resource, at most every 2 s. */
 void client_flow_intend(struct sim_client *client, struct client_resource *resource);
 void client_flow_created(struct sim_client *client, const struct json_value *payload);
 void client_flow_failed(struct sim_client *client, const struct json_value *payload);
 void client_flow_gateway_gone(struct sim_client *client, const struct uuid *gateway);
 void client_resources_replace(struct sim_client *client, const struct json_value *list);
-void client_resource_put(struct sim_client *client, const struct json_value *resource);
+void client_resource_put(struct sim_client *client, const struct json_value *value);
 void client_resource_remove(struct sim_client *client, const struct uuid *id);
 struct client_resource *client_resource_find(struct sim_client *client, const struct uuid *id);
 void client_flow_clear(struct sim_client *client);
@@ -441,12 +441,12 @@ void client_flow_clear(struct sim_client *client);
 /* sim_client_dns.c */
 struct client_name *client_name_of_proxy(struct sim_client *client, const struct ip_addr *ip);
 /* The name's entry, made on demand; NULL: no resource covers it, or the table is full. */
-struct client_name *client_name_resolve(struct sim_client *client, const struct dns_name *name);
+struct client_name *client_name_resolve(struct sim_client *client, const struct dns_name *asked);
 /* What every answered query causes: asks the gateway to (re)resolve. */
 void client_name_queried(struct sim_client *client, struct client_name *name);
 void client_names_update(struct sim_client *client);
 void client_name_ask(struct sim_client *client, struct client_name *name);
-void client_name_status(struct sim_client *client, const struct client_link *link,
+void client_name_status(struct sim_client *client, const struct client_link *from,
                         const struct p2p_domain_status *status);
 /* Answers a packet to the sentinel; false: it is not one. */
 MUST_USE bool client_dns_outbound(struct sim_client *client, const struct packet *packet,

@@ -179,10 +179,10 @@ static void say_texts(struct sim_client *client, const struct client_link *link,
     json_close_object(&w);
     bool good = json_writer_finish(&w, &text);
     ASSERT(good);
-    static const char *const EVENTS[2][2] = {
+    static const char *const events[2][2] = {
         {"broadcast_ice_candidates", "broadcast_invalidated_ice_candidates"},
         {"new_gateway_ice_candidates", "invalidate_gateway_ice_candidates"}};
-    client_portal_say(client, EVENTS[client_is_head(client)][texts->invalid], text);
+    client_portal_say(client, events[client_is_head(client)][texts->invalid], text);
 }
 
 void client_say_candidates(struct sim_client *client, struct client_link *link)

@@ -255,10 +255,10 @@ static void put_encoded(struct writer *w, struct view text)
         if (plain) {
             writer_u8(w, c);
         } else {
-            static const char DIGITS[] = "0123456789ABCDEF";
+            static const char digits[] = "0123456789ABCDEF";
             writer_u8(w, '%');
-            writer_u8(w, (uint8_t)DIGITS[c >> 4]);
-            writer_u8(w, (uint8_t)DIGITS[c & 15]);
+            writer_u8(w, (uint8_t)digits[c >> 4]);
+            writer_u8(w, (uint8_t)digits[c & 15]);
         }
     }
 }

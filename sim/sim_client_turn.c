@@ -70,8 +70,8 @@ static void transmit(struct sim_client *client, struct client_relay *relay,
     ASSERT(bytes.len > 0);
     sim_put_datagram(client->out, client_local(client, request->server.ip.family), request->server,
                      bytes);
-    static const uint16_t WAIT_MS[TRIES_MAX] = {1000, 1500, 2250, 3375};
-    request->due_at = client_later(client, DURATION_MS(WAIT_MS[request->tries]));
+    static const uint16_t wait_ms[TRIES_MAX] = {1000, 1500, 2250, 3375};
+    request->due_at = client_later(client, DURATION_MS(wait_ms[request->tries]));
     request->tries++;
 }
 
