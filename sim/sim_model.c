@@ -132,6 +132,16 @@ void sim_model_expiry(struct sim_model *model, const struct sim_grant *grant)
     }
 }
 
+void sim_model_retain(struct sim_model *model, const struct sim_grant *grant)
+{
+    struct grant *g = find_named(model, grant);
+    if (g != NULL && g->live) {
+        keep_old(g);
+        g->ending = false;
+        g->expires_unix_s = grant->expires_unix_s;
+    }
+}
+
 void sim_model_revoke(struct sim_model *model, const struct sim_grant *grant)
 {
     struct grant *g = find_named(model, grant);

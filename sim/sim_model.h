@@ -43,7 +43,9 @@ void sim_model_revoke(struct sim_model *model, const struct sim_grant *grant);
 /* resource_updated, to one gateway. */
 void sim_model_resource(struct sim_model *model, uint32_t gateway,
                         const struct sim_resource *resource);
-/* init with authorizations: whatever is not granted again before sim_model_settle() is void. */
+/* init names a grant that goes on, with this expiry; it says nothing about the resource. */
+void sim_model_retain(struct sim_model *model, const struct sim_grant *grant);
+/* init with authorizations: whatever is not retained before sim_model_settle() is void. */
 void sim_model_init(struct sim_model *model, uint32_t gateway);
 /* The gateway has handled everything that was delivered: pending changes are final. */
 void sim_model_settle(struct sim_model *model, uint32_t gateway);

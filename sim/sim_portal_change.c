@@ -100,6 +100,7 @@ enum err sim_portal_extend(struct sim_portal *portal, struct clock_pair now,
     }
     uint32_t gateway = portal->policy->resources[resource].gateway;
     struct portal_flow *flow = flow_find(portal, client, gateway, resource);
+    portal->clients[client].rights[resource] = RIGHT_GRANTED; /* from now on a right that ends */
     portal->clients[client].expires_s[resource] = grant->expires_unix_s;
     if (flow == NULL) {
         return ERR_NONE;

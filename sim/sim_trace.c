@@ -12,7 +12,7 @@
 #define HEADER_SIZE 20U
 #define ENDS_SIZE   (2U * 19U) /* family, 16 bytes, port; twice */
 #define TEXT_MAX    512U
-#define HEAD_MAX    120U /* bytes of a kept record's payload */
+#define HEAD_MAX    240U /* bytes of a kept record's payload */
 
 /* One digest per (node, remote address as seen from it, direction). */
 struct stream {

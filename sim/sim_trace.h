@@ -46,7 +46,7 @@ enum sim_kind { SIM_KIND_TABLE(SIM_KIND_ENUM) SIM_KIND_COUNT };
 #define SIM_NODE_WORLD       UINT16_MAX /* records that belong to no node */
 #define SIM_CHECKPOINT_EVERY 1024U
 #define SIM_RECORDS_KEPT     64U
-#define SIM_RECORD_TEXT_MAX  192U
+#define SIM_RECORD_TEXT_MAX  320U
 #define SIM_DIGEST_SIZE      32U
 
 /* One record as a tap sees it. Views live during the call. `remote`, `local` and `cause` are for

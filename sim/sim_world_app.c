@@ -316,6 +316,19 @@ void world_app_tcp(struct sim_world *world, uint32_t client, uint32_t target_ind
 
 /* ---- receiving ---- */
 
+void world_fail_probe(struct sim_world *world, const struct sim_probe *probe, const char *what)
+{
+    uint8_t to[IP_TEXT_SIZE_MAX + 1] = {0};
+    struct writer w = writer_of((struct span){to, IP_TEXT_SIZE_MAX});
+    ip_put(&w, &probe->packet.destination);
+    world_fail(world, "L-01",
+               "client %u: probe %llu to resource %u at gateway %u (%s, protocol %u, port %u, %zu "
+               "bytes) %s",
+               probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
+               probe->gateway, (const char *)to, probe->packet.protocol,
+               probe->packet.destination_port, probe->payload_len, what);
+}
+
 static bool tcp_receive(struct sim_world *world, uint32_t client, const struct sim_packet *packet)
 {
     struct sock_addr local = sock_addr_of(packet->destination, packet->destination_port);
@@ -363,8 +376,7 @@ static void receive_error(struct sim_world *world, uint32_t client, const struct
     probe->errors++;
     world->report.probes_refused++;
     if (probe->expect == SIM_EXPECT_REPLY) {
-        world_fail(world, "L-01", "a probe of client %u to resource %u was answered by ICMP %u/%u",
-                   client, probe->resource, packet->icmp_type, packet->icmp_code);
+        world_fail_probe(world, probe, "was answered by an ICMP error");
     }
 }
 

@@ -139,9 +139,15 @@ static void add_target(struct sim_world *world, const struct world_target *targe
 static void add_host(struct sim_world *world, uint32_t resource, struct ip_addr ip,
                      enum sim_host_behaviour behaviour)
 {
-    uint32_t gateway = world->policy.resources[resource].gateway;
-    struct duration delay = DURATION_MS(behaviour == SIM_HOST_SLOW ? 1500 : 1);
-    sim_hosts_set(world->gateways[gateway].hosts, ip, behaviour, delay);
+    struct world_gateway *gateway = &world->gateways[world->policy.resources[resource].gateway];
+    enum sim_host_behaviour known;
+    if (sim_hosts_find(gateway->hosts, &ip, &known)) {
+        return; /* a name came back to an address that it had before */
+    }
+    uint32_t host = sim_hosts_count(gateway->hosts);
+    gateway->behaviours[host] = behaviour;
+    sim_hosts_set(gateway->hosts, ip, behaviour, DURATION_MS(0));
+    world_host_restore(gateway, host);
 }
 
 static void add_network(struct sim_world *world, bool v4, uint32_t number)

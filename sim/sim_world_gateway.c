@@ -67,6 +67,13 @@ static void hosts_wake(void *context, uint64_t value)
     world_hosts_plan(gateway);
 }
 
+void world_host_restore(struct world_gateway *gateway, uint32_t host)
+{
+    enum sim_host_behaviour behaviour = gateway->behaviours[host];
+    sim_hosts_set(gateway->hosts, sim_hosts_at(gateway->hosts, host), behaviour,
+                  DURATION_MS(behaviour == SIM_HOST_SLOW ? 1500 : 1));
+}
+
 void world_hosts_plan(struct world_gateway *gateway)
 {
     uint64_t at = sim_hosts_next(gateway->hosts).ns;

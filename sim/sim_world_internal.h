@@ -97,7 +97,8 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
-    bool joined; /* the portal, in this boot */
+    bool joined;                                       /* the portal, in this boot */
+    enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
 
 struct sim_world {
@@ -177,8 +178,10 @@ void world_mark(void *self, uint64_t token, bool lost);
 /* sim_world_gateway.c: the gateways' surroundings and what leaves their TUN devices. */
 void world_gateway_build(struct sim_world *world, uint32_t index);
 void world_gateway_free(struct world_gateway *gateway);
-/* A host of the gateway's network sends a packet towards the tunnel. */
+/* Plans the next timer of the hosts of the gateway's network. */
 void world_hosts_plan(struct world_gateway *gateway);
+/* Gives host `host` its first behaviour back. */
+void world_host_restore(struct world_gateway *gateway, uint32_t host);
 
 /* sim_world_app.c: applications of clients. */
 void world_app_probe(struct sim_world *world, uint32_t client, uint32_t target, uint32_t kind,
@@ -193,6 +196,8 @@ void world_app_resolve(struct sim_world *world, uint32_t client, uint32_t name);
 void world_app_receive(struct sim_world *world, uint32_t client, struct view packet);
 void world_app_resolved(struct sim_world *world, uint32_t client, const struct sim_note *note);
 uint16_t world_port(uint32_t class);
+/* Liveness oracle L-01 about a probe; `what` ends the sentence. */
+void world_fail_probe(struct sim_world *world, const struct sim_probe *probe, const char *what);
 
 /* sim_world_act.c (traffic, policy) and sim_world_fault.c: one function an action, named act_X.
  * Each returns whether the action made sense. */

@@ -25,6 +25,9 @@ static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
     *sim_platform_faults(platform) = (struct sim_platform_faults){
         .batch_max = world->options.batch_max, .train_max = world->options.train_max};
     sim_platform_clock(platform)->unix_shift_ns = 0;
+    for (uint32_t host = 0; host < sim_hosts_count(gateway->hosts); host++) {
+        world_host_restore(gateway, host);
+    }
     sim_gateway_resume(gateway->gateway);
     if (!sim_gateway_is_running(gateway->gateway)) {
         sim_gateway_start(gateway->gateway);
@@ -113,20 +116,6 @@ static void demand(struct sim_world *world)
     }
 }
 
-static void fail_probe(struct sim_world *world, const struct sim_probe *probe)
-{
-    uint8_t to[IP_TEXT_SIZE_MAX + 1] = {0};
-    struct writer w = writer_of((struct span){to, IP_TEXT_SIZE_MAX});
-    ip_put(&w, &probe->packet.destination);
-    world_fail(world, "L-01",
-               "client %u: probe %llu to resource %u at gateway %u (%s, protocol %u, port %u) %s",
-               probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
-               probe->gateway, (const char *)to, probe->packet.protocol,
-               probe->packet.destination_port,
-               probe->seen_inside > 0 ? "was delivered but its answer is missing"
-                                      : "never reached the resource network");
-}
-
 static void judge(struct sim_world *world)
 {
     for (size_t i = 0; i < sim_probes_count(world->probes); i++) {
@@ -135,7 +124,9 @@ static void judge(struct sim_world *world)
         bool unanswered =
             probe->expect == SIM_EXPECT_ERROR && probe->errors == 0 && probe->replies == 0;
         if (missing || unanswered) {
-            fail_probe(world, probe);
+            world_fail_probe(world, probe,
+                             probe->seen_inside > 0 ? "was delivered but its answer is missing"
+                                                    : "never reached the resource network");
             return;
         }
     }

@@ -161,7 +161,11 @@ void world_mark(void *self, uint64_t token, bool lost)
     const struct sim_note *note = &pending->note;
     switch (note->kind) {
     case SIM_NOTE_GRANT:
-        sim_model_grant(world->model, &note->grant, &pending->resource);
+        if (strcmp(pending->text, "init") == 0) {
+            sim_model_retain(world->model, &note->grant);
+        } else {
+            sim_model_grant(world->model, &note->grant, &pending->resource);
+        }
         break;
     case SIM_NOTE_GRANT_EXPIRY:
         sim_model_expiry(world->model, &note->grant);

@@ -30,8 +30,7 @@ static void undo_names(struct sim_world *world, enum world_undo what, uint32_t a
         (void)sim_dns_behave(world->dns, world->names[a].text, &good);
         return;
     }
-    struct sim_hosts *hosts = world->gateways[a].hosts;
-    sim_hosts_set(hosts, sim_hosts_at(hosts, b), SIM_HOST_ECHO, DURATION_MS(1));
+    world_host_restore(&world->gateways[a], b);
 }
 
 static void undo_network(struct sim_world *world, enum world_undo what, uint32_t a, uint32_t b)
