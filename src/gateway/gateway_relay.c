@@ -7,6 +7,7 @@
 /* Relays slower than the fastest by more than this are left out: with two, half as slow again; with
  * more, three deviations from the median (spec/connectivity.md section 6.3, head). */
 #define RTT_DEVIATION_MIN_MS 2U
+#define RELAY_REVIVE_S       5U /* between two new lives of a relay that fails */
 
 static uint64_t server_hash(const struct gateway *gw, const struct sock_addr *server)
 {
@@ -236,6 +237,21 @@ void gateway_relay_timeout(struct gateway *gw, uint32_t relay)
     gateway_relay_events(gw, relay);
 }
 
+/* The portal still lists a relay that was given up: it gets a new life, as if it had been forgotten
+ * meanwhile. Not more often than the pause, because the portal answers every "no relays" at once.
+ */
+static void revive(struct gateway *gw, struct gateway_relay *r,
+                   const struct turn_client_config *config)
+{
+    if (!instant_reached(gw->now.boot, r->revive_at)) {
+        return;
+    }
+    r->revive_at = instant_add(gw->now.boot, DURATION_S(RELAY_REVIVE_S));
+    turn_client_wipe(&r->turn);
+    enum err err = turn_client_init(&r->turn, config, &gw->rng, gw->now.boot);
+    ASSERT(err == ERR_NONE); /* turn_client_update() has accepted it */
+}
+
 void gateway_relay_update(struct gateway *gw, const struct uuid *id,
                           const struct turn_client_config *config)
 {
@@ -245,6 +261,9 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
         struct gateway_relay *known = &gw->relays[relay];
         enum err err = turn_client_update(&known->turn, config, gw->now.boot);
         gw->counters.drops[DROP_PORTAL_FIELD] += err == ERR_NONE ? 0 : 1;
+        if (err == ERR_NONE && turn_client_failure(&known->turn) != TURN_FAILURE_NONE) {
+            revive(gw, known, config);
+        }
         index_servers(gw, relay, true);
         if (known->failed && turn_client_failure(&known->turn) == TURN_FAILURE_NONE) {
             known->failed = false; /* new credentials or addresses: it starts again */
@@ -267,6 +286,7 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
     r->used = true;
     r->failed = false;
     r->closing = false;
+    r->revive_at = gw->now.boot;
     r->id = *id;
     gw->relays_count++;
     index_servers(gw, relay, true);

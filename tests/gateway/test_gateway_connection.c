@@ -440,6 +440,46 @@ static void superfluous_timeouts_and_entropy_are_harmless(void **state)
     rig_free(rig);
 }
 
+/* A run of ten minutes with everything in it; returns all that was sent. */
+static struct rig *eventful_run(void)
+{
+    struct rig *rig = rig_new();
+    rig->keeps_wire = true;
+    rig->portal.relays = 3;
+    rig_join(rig);
+    rig->clients[0].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_connect(rig, 1, RIG_CIDR4);
+    for (int i = 0; i < 20; i++) {
+        (void)rig_reaches_tun(rig, 0, server4, 80);
+        (void)rig_reaches_client(rig, 1, server4, 80);
+        rig_pass(rig, DURATION_S(30));
+    }
+    rig_push_presence(rig, 0, 1);
+    rig_push_reject(rig, 1, RIG_CIDR4_ID);
+    rig_shutdown(rig);
+    rig_pass(rig, DURATION_S(2));
+    return rig;
+}
+
+static void the_same_inputs_give_the_same_bytes(void **state)
+{
+    (void)state;
+    struct rig *a = eventful_run();
+    struct rig *b = eventful_run();
+    assert_true(a->exited && b->exited);
+    assert_true(a->wire.count > 200);
+    assert_int_equal(a->wire.count, b->wire.count);
+    for (size_t i = 0; i < a->wire.count; i++) {
+        const struct rig_item *x = &a->wire.items[i];
+        const struct rig_item *y = &b->wire.items[i];
+        assert_true(view_equal((struct view){x->at, x->len}, (struct view){y->at, y->len}));
+        assert_true(sock_addr_equal(&x->remote, &y->remote));
+    }
+    rig_free(a);
+    rig_free(b);
+}
+
 /* ---- the end ---- */
 
 static void shutting_down_says_goodbye_gives_relays_back_and_ends(void **state)
@@ -751,6 +791,7 @@ int main(void)
         cmocka_unit_test(the_loss_of_a_relay_reaches_hundreds_of_connections),
         cmocka_unit_test(revoking_a_resource_of_everybody_ends_everybody),
         cmocka_unit_test(superfluous_timeouts_and_entropy_are_harmless),
+        cmocka_unit_test(the_same_inputs_give_the_same_bytes),
         cmocka_unit_test(shutting_down_says_goodbye_gives_relays_back_and_ends),
         cmocka_unit_test(shutting_down_ends_within_a_second_when_nobody_answers),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),

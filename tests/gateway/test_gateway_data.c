@@ -152,6 +152,10 @@ static void super_packets_are_cut_sealed_in_order_and_sent_as_few_trains(void **
             check_cut(rig, tcp == 1, payload, size);
             assert_int_equal(rig->wire.count, 1);
             assert_true(rig->wire.items[0].segment_size > 1200);
+            /* Directly from the nominated address; towards the relay the kernel chooses it. */
+            struct sock_addr host = sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
+            struct sock_addr none = {{0}, 0};
+            assert_true(sock_addr_equal(&rig->wire.items[0].local, direct == 1 ? &host : &none));
             assert_int_equal(rig_drops_all(rig), 0);
             rig_free(rig);
         }

@@ -404,6 +404,49 @@ static void without_a_relay_a_newer_portal_is_told(void **state)
     rig_free(rig);
 }
 
+static void a_relay_that_was_given_up_serves_nobody(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->portal.is_head = true;
+    rig_join(rig);
+    rig->relays[0].is_silent = true;
+    rig_pass(rig, DURATION_S(60));
+    assert_true(rig->events_seen[EV_RELAY_FAILED] > 0);
+    assert_int_equal(rig_said(rig, "no_relays", NULL), rig->events_seen[EV_RELAY_FAILED]);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
+    assert_int_equal(counters(rig)->clients, 0);
+    rig->relays[0].is_silent = false;
+    rig_push_init(rig); /* the portal still lists it: it gets another chance */
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 1);
+    rig_free(rig);
+}
+
+static void unusable_credentials_for_a_relay_that_was_given_up_change_nothing(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->portal.is_head = true;
+    rig_join(rig);
+    rig->relays[0].is_silent = true;
+    rig_pass(rig, DURATION_S(60));
+    rig->relays[0].is_silent = false;
+    rig->relays[0].username[0] = 0;
+    uint64_t drops = rig_drops(rig, DROP_PORTAL_FIELD);
+    rig_push_init(rig);
+    assert_int_equal(rig_drops(rig, DROP_PORTAL_FIELD), drops + 1);
+    assert_int_equal(counters(rig)->relays, 1);
+    (void)snprintf(rig->relays[0].username, sizeof(rig->relays[0].username), "2145916800:salt0");
+    rig_pass(rig, DURATION_S(60)); /* it goes on with what it had */
+    assert_int_equal(rig->relays[0].allocates, 2);
+    assert_true(rig->relays[0].is_allocated);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 1);
+    rig_free(rig);
+}
+
 static void the_answer_precedes_the_candidates(void **state)
 {
     (void)state;
@@ -723,6 +766,8 @@ int main(void)
         cmocka_unit_test(the_portal_prolongs_an_authorization),
         cmocka_unit_test(without_a_relay_an_older_portal_is_left_and_joined_again),
         cmocka_unit_test(without_a_relay_a_newer_portal_is_told),
+        cmocka_unit_test(a_relay_that_was_given_up_serves_nobody),
+        cmocka_unit_test(unusable_credentials_for_a_relay_that_was_given_up_change_nothing),
         cmocka_unit_test(the_answer_precedes_the_candidates),
         cmocka_unit_test(candidates_come_in_one_message_by_descending_priority),
         cmocka_unit_test(
