@@ -176,6 +176,10 @@ static void handle_request(struct sim_client *client, struct client_link *link,
     answer_request(client, link, &link->locals[local], datagram, &msg->txn);
     if (pair->succeeded) {
         client_pair_nominate(client, link);
+    } else if (!pair->triggered) {
+        /* RFC 8445 section 7.3.1.4: the way is open now, whatever became of our first check. */
+        pair->triggered = true;
+        pair->next_at = client->now.boot;
     }
 }
 

@@ -139,6 +139,7 @@ struct client_pair {
     uint32_t remote;
     uint64_t priority;
     bool succeeded;
+    bool triggered; /* a request of the peer has caused an extra check */
     enum client_nomination nomination;
     uint32_t sent;       /* checks, saturating at the profile's tries */
     uint32_t unanswered; /* trailing */
