@@ -7,12 +7,12 @@ struct sip_state {
     uint64_t v3;
 };
 
-static uint64_t rotate_left(uint64_t x, unsigned n)
+static inline uint64_t rotate_left(uint64_t x, unsigned n)
 {
     return x << n | x >> (64U - n);
 }
 
-static void sip_round(struct sip_state *s)
+static inline void sip_round(struct sip_state *s)
 {
     s->v0 += s->v1;
     s->v1 = rotate_left(s->v1, 13) ^ s->v0;

@@ -69,13 +69,22 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
 {
+    /* Messages come in trains: mostly it is the one of the message before. */
+    struct gateway_connection *recent = &gw->connections[gw->recent_connection];
+    if (recent->used && recent->id24 == id24) {
+        return recent;
+    }
     uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
     uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
     if (index >= gw->limits.clients) {
         return NULL;
     }
     struct gateway_connection *c = &gw->connections[index];
-    return c->used && c->id24 == id24 ? c : NULL;
+    if (!c->used || c->id24 != id24) {
+        return NULL;
+    }
+    gw->recent_connection = index;
+    return c;
 }
 
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,

@@ -254,6 +254,7 @@ struct gateway {
 
     struct gateway_connection *connections;
     uint32_t connections_count;
+    uint32_t recent_connection; /* what gateway_connection_by_id() found last */
     struct map connection_by_ufrag;
     struct map connection_by_key;
     struct gateway_list dirty_connections;

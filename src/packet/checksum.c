@@ -20,13 +20,6 @@ static uint16_t fold_native(uint64_t sum)
     return (uint16_t)sum;
 }
 
-static uint64_t load_native64(const uint8_t *at)
-{
-    uint64_t word = 0;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 /* A sum of native words, folded, has the bytes of the result in memory order (RFC 1071 section
  * 2(B)): reading them big-endian gives the value whatever the machine's order. */
 static uint64_t native_to_value(uint64_t sum)
@@ -37,57 +30,92 @@ static uint64_t native_to_value(uint64_t sum)
     return load_be16(bytes);
 }
 
-/* Sums the last 0..7 bytes, padded with zeros. */
-static uint64_t add_tail(uint64_t sum, const uint8_t *at, size_t len)
+/* Four sums of 32-bit halves in 64-bit lanes: no carry can be lost, as 2^32 of them fit. The
+ * compiler's vectors are SSE2, NEON or plain words. */
+typedef uint64_t lanes __attribute__((vector_size(16)));
+
+struct sums {
+    lanes low;
+    lanes high;
+};
+
+static inline lanes load_lanes(const uint8_t *at)
 {
-    uint64_t word = 0;
-    if (len > 0) {
-        memcpy(&word, at, len);
+    lanes value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static inline void add_lanes(struct sums *sums, lanes value)
+{
+    sums->low += value & UINT32_MAX;
+    sums->high += value >> 32U;
+}
+
+/* Sums the last 0..15 bytes, padded with zeros. */
+static inline uint64_t sum_tail(const uint8_t *at, size_t len)
+{
+    uint64_t sum = 0;
+    for (; len >= 4; at += 4, len -= 4) {
+        uint32_t word = 0;
+        memcpy(&word, at, sizeof(word));
+        sum += word;
     }
-    return add_carry(sum, word);
+    uint8_t rest[4] = {0};
+    for (size_t i = 0; i < len; i++) {
+        rest[i] = at[i];
+    }
+    uint32_t word = 0;
+    memcpy(&word, rest, sizeof(word));
+    return sum + word;
+}
+
+static inline uint64_t finish_sums(const struct sums *a, const struct sums *b, uint64_t tail)
+{
+    lanes all = a->low + a->high + b->low + b->high;
+    return native_to_value(add_carry(add_carry(all[0], all[1]), tail));
 }
 
 uint64_t checksum_sum(struct view bytes)
 {
-    /* Two lanes: the carries of one do not wait for those of the other. */
-    uint64_t even = 0;
-    uint64_t odd = 0;
+    struct sums a = {{0}, {0}};
+    struct sums b = {{0}, {0}};
     size_t i = 0;
-    for (; i + 16 <= bytes.len; i += 16) {
-        even = add_carry(even, load_native64(bytes.at + i));
-        odd = add_carry(odd, load_native64(bytes.at + i + 8));
+    for (; i + 32 <= bytes.len; i += 32) {
+        add_lanes(&a, load_lanes(bytes.at + i));
+        add_lanes(&b, load_lanes(bytes.at + i + 16));
     }
-    if (i + 8 <= bytes.len) {
-        even = add_carry(even, load_native64(bytes.at + i));
-        i += 8;
+    if (i + 16 <= bytes.len) {
+        add_lanes(&a, load_lanes(bytes.at + i));
+        i += 16;
     }
-    odd = add_tail(odd, bytes.at + i, bytes.len - i);
-    return native_to_value(add_carry(even, odd));
+    return finish_sums(&a, &b, sum_tail(bytes.at + i, bytes.len - i));
 }
 
 uint64_t checksum_copy(uint8_t *to, struct view from)
 {
-    uint64_t even = 0;
-    uint64_t odd = 0;
+    struct sums a = {{0}, {0}};
+    struct sums b = {{0}, {0}};
     size_t i = 0;
-    for (; i + 16 <= from.len; i += 16) {
-        uint64_t first = load_native64(from.at + i);
-        uint64_t second = load_native64(from.at + i + 8);
+    for (; i + 32 <= from.len; i += 32) {
+        lanes first = load_lanes(from.at + i);
+        lanes second = load_lanes(from.at + i + 16);
         memcpy(to + i, &first, sizeof(first));
-        memcpy(to + i + 8, &second, sizeof(second));
-        even = add_carry(even, first);
-        odd = add_carry(odd, second);
+        memcpy(to + i + 16, &second, sizeof(second));
+        add_lanes(&a, first);
+        add_lanes(&b, second);
     }
-    for (; i + 8 <= from.len; i += 8) {
-        uint64_t word = load_native64(from.at + i);
-        memcpy(to + i, &word, sizeof(word));
-        even = add_carry(even, word);
+    uint64_t tail = 0;
+    for (; i + 16 <= from.len; i += 16) {
+        lanes value = load_lanes(from.at + i);
+        memcpy(to + i, &value, sizeof(value));
+        add_lanes(&a, value);
     }
     if (i < from.len) {
         memcpy(to + i, from.at + i, from.len - i);
-        odd = add_tail(odd, from.at + i, from.len - i);
+        tail = sum_tail(from.at + i, from.len - i);
     }
-    return native_to_value(add_carry(even, odd));
+    return finish_sums(&a, &b, tail);
 }
 
 uint64_t checksum_sum_address(const struct ip_addr *ip)

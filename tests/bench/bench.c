@@ -100,6 +100,20 @@ static void print_row(const struct bench_case *c, const struct samples *s)
            (unsigned long long)s->tenths[0] / 10, (unsigned long long)s->tenths[0] % 10, c->unit);
 }
 
+bool bench_wants(const struct bench_report *report, const char *id)
+{
+    size_t len = strlen(id);
+    return report->only == NULL || strncmp(report->only, id, len) == 0;
+}
+
+/* `only` is the beginning of "id parameters". */
+static bool wants(const struct bench_report *report, const struct bench_case *c)
+{
+    char name[160];
+    (void)snprintf(name, sizeof(name), "%s %s", c->id, c->params);
+    return report->only == NULL || strncmp(name, report->only, strlen(report->only)) == 0;
+}
+
 void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count)
 {
     struct samples *samples = calloc(count, sizeof(*samples));
@@ -111,9 +125,8 @@ void bench_group(const struct bench_report *report, const struct bench_case *cas
             break;
         }
         for (size_t i = 0; i < count; i++) {
-            bool wanted = report->only == NULL || strstr(cases[i].id, report->only) != NULL;
             warm.count = 0;
-            if (wanted) {
+            if (wants(report, &cases[i])) {
                 sample(&cases[i], round == 0 ? &warm : &samples[i]);
             }
         }

@@ -27,12 +27,14 @@ struct bench_case {
 struct bench_report {
     const char *json_path;
     const char *commit;
-    const char *only;   /* part of an id; NULL: all */
+    const char *only;   /* beginning of "id parameters"; NULL: all */
     uint32_t budget_ms; /* of one group */
 };
 
 /* Runs the cases in turn until the group's budget is used up, 5 rounds at least. */
 void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count);
+/* False: `only` names no case with this id, so that its world need not be built. */
+MUST_USE bool bench_wants(const struct bench_report *report, const char *id);
 uint64_t bench_now_ns(void);
 /* Keeps the compiler from throwing work away. */
 void bench_keep(uint64_t value);

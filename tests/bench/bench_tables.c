@@ -82,6 +82,9 @@ void bench_tables(const struct bench_report *report)
 {
     static const uint32_t counts[] = {1000, 100000, 1000000};
     struct bench_case cases[3];
+    if (!bench_wants(report, "nat-lookup")) {
+        return;
+    }
     for (size_t i = 0; i < 3; i++) {
         cases[i] = (struct bench_case){.id = "nat-lookup",
                                        .unit = "look-up",
