@@ -46,6 +46,11 @@ static void heal_portal(struct sim_world *world)
         *sim_relay_faults(world->relays[i]) = (struct sim_relay_faults){0};
         (void)sim_portal_restore_relay(world->portal, now, i, portal->outbox);
     }
+    /* Clients are not under test: they start from a fresh init, with every relay in it. */
+    for (uint32_t i = 0; i < world->policy.clients_count; i++) {
+        (void)sim_portal_disconnect_client(world->portal, now, i, SIM_PORTAL_CLOSE_1012,
+                                           portal->outbox);
+    }
     world_node_flush(portal);
 }
 
