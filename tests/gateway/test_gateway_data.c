@@ -572,6 +572,9 @@ static void one_family_alone_is_enough(void **state)
     size_t len = rig_put_udp(packet, &rig->clients[0].ipv4, &proxy4, 80, 32, 1);
     assert_true(rig_client_send(rig, 0, (struct view){packet, len}));
     assert_int_equal(rig->tun.count, 1);
+    size_t asked = rig->lookups_count; /* half an answer is not remembered */
+    assign(rig, RIG_DNS_ID, "a.corp.test", proxies, 2);
+    assert_int_equal(rig->lookups_count, asked + 2);
     rig_free(rig);
 }
 

@@ -583,6 +583,27 @@ static void more_resources_than_a_client_may_hold_get_no_answer(void **state)
     rig_free(rig);
 }
 
+static void a_resource_that_cannot_be_granted_leaves_no_client_behind(void **state)
+{
+    (void)state;
+    char name[301];
+    char resource[512];
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    memset(name, 'a', 300);
+    name[300] = 0;
+    (void)snprintf(resource, sizeof(resource),
+                   "{\"id\":\"" RIG_DNS_ID "\",\"type\":\"dns\",\"address\":\"%s\","
+                   "\"name\":\"n\",\"filters\":[]}",
+                   name);
+    rig_push_authorize(rig, 0, resource, "null");
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
+    assert_int_equal(rig_drops(rig, DROP_PORTAL_FIELD), 1);
+    assert_int_equal(counters(rig)->clients, 0);
+    assert_int_equal(counters(rig)->connections, 0);
+    rig_free(rig);
+}
+
 static void unusable_keys_and_credentials_get_no_answer(void **state)
 {
     (void)state;
@@ -775,6 +796,7 @@ int main(void)
         cmocka_unit_test(candidates_for_nobody_and_unreadable_ones_are_counted),
         cmocka_unit_test(more_clients_than_the_table_holds_get_no_answer),
         cmocka_unit_test(more_resources_than_a_client_may_hold_get_no_answer),
+        cmocka_unit_test(a_resource_that_cannot_be_granted_leaves_no_client_behind),
         cmocka_unit_test(unusable_keys_and_credentials_get_no_answer),
         cmocka_unit_test(an_old_client_is_answered_with_our_credentials_and_connects),
         cmocka_unit_test(an_old_clients_name_is_resolved_without_a_status),
