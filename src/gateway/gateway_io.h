@@ -35,8 +35,8 @@ struct gateway_datagram {
     uint8_t ecn;             /* the two ECN bits of the outer header */
 };
 
-/* One datagram to send, or a train of equal ones (UDP_SEGMENT). Valid until the next gateway call
- * that is not gateway_poll(). */
+/* One datagram to send, or a train of equal ones (UDP_SEGMENT). Valid until the next gateway call,
+ * gateway_poll() included: control messages are written into one place. */
 struct gateway_train {
     struct sock_addr local; /* ip.family == IP_NONE: the kernel chooses; else the source address */
     struct sock_addr remote;
@@ -71,7 +71,7 @@ struct gateway_tun_packet {
 #define GATEWAY_TUN_SLICES_MAX 64U
 
 /* One packet, or one coalesced super-packet, to write to the TUN device: the slices in order are
- * the IP packet. Valid until the next gateway call that is not gateway_poll(). */
+ * the IP packet. Valid until the next gateway call, gateway_poll() included. */
 struct gateway_tun_group {
     struct view slices[GATEWAY_TUN_SLICES_MAX];
     uint32_t slices_count;
