@@ -300,6 +300,38 @@ void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, 
     ASSERT(c->used);
     gateway_trace_client(gw, event, c, why);
     release(gw, c);
+    if (policy_client_is_empty(gw->policy, c->policy_client)) {
+        policy_client_remove(gw->policy, c->policy_client); /* it only lived for the connection */
+    }
+}
+
+void gateway_connection_unused(struct gateway *gw, uint32_t policy_client)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, policy_client);
+    if (c == NULL) {
+        policy_client_remove(gw->policy, policy_client);
+    } else if (!c->confirmed) {
+        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
+    } else {
+        c->linger_until = instant_add(gw->now.boot, DURATION_S(GATEWAY_LINGER_S));
+        gateway_connection_touch(gw, c);
+    }
+}
+
+bool gateway_connection_evict(struct gateway *gw)
+{
+    struct gateway_connection *oldest = NULL;
+    for (uint32_t i = 0; i < gw->limits.clients; i++) {
+        struct gateway_connection *c = &gw->connections[i];
+        if (c->used && !instant_is_never(c->linger_until) &&
+            (oldest == NULL || instant_before(c->linger_until, oldest->linger_until))) {
+            oldest = c;
+        }
+    }
+    if (oldest != NULL) {
+        gateway_connection_close(gw, oldest, EV_CONNECTION_CLOSED, "no authorization left");
+    }
+    return oldest != NULL;
 }
 
 static void start_ice(struct gateway *gw, struct gateway_connection *c,
@@ -345,6 +377,7 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->created_at = gw->now.boot;
     c->active_at = gw->now.boot;
     c->disconnected_at = TIME_NEVER;
+    c->linger_until = TIME_NEVER;
     c->signals_count = 0;
     c->held_first = 0;
     c->held_count = 0;
@@ -511,6 +544,8 @@ void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c
         gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no path left");
     } else if (instant_reached(now, candidate_deadline(c))) {
         gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no candidates from the client");
+    } else if (instant_reached(now, c->linger_until)) {
+        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
     } else if (instant_reached(now, idle_deadline(c))) {
         c->idle = true;
         ice_agent_set_idle(&c->ice, true, now);
@@ -523,6 +558,7 @@ static void set_timer(struct gateway *gw, struct gateway_connection *c)
     at = instant_min(at, wg_peer_poll_timeout(&c->wg).at);
     at = instant_min(at, candidate_deadline(c));
     at = instant_min(at, disconnect_deadline(c));
+    at = instant_min(at, c->linger_until);
     at = instant_min(at, idle_deadline(c));
     heap_set(&gw->timers, (uint32_t)(c - gw->connections), at);
 }

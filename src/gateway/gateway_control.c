@@ -100,9 +100,8 @@ void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
     struct gateway_connection *c = gateway_connection_of(gw, ended->client);
     if (c != NULL) {
         gateway_connection_goodbye(gw, c);
-        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
     }
-    policy_client_remove(gw->policy, ended->client);
+    gateway_connection_unused(gw, ended->client);
 }
 
 static void retain_authorizations(struct gateway *gw, struct portal_list list)
@@ -195,6 +194,9 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
     }
     enum err err =
         policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
+    if (err == ERR_FULL && gateway_connection_evict(gw)) {
+        err = policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
+    }
     if (err != ERR_NONE) {
         refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, view_text("client"));
         return POLICY_CLIENT_NONE;
@@ -207,6 +209,10 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
         }
         return POLICY_CLIENT_NONE;
     }
+    struct gateway_connection *c = gateway_connection_of(gw, handle);
+    if (c != NULL) {
+        c->linger_until = TIME_NEVER;
+    }
     trace_grant(gw, EV_AUTHORIZED, &client->id, &resource->id);
     return handle;
 }
@@ -216,7 +222,7 @@ static void take_back(struct gateway *gw, uint32_t handle, const struct uuid *re
 {
     struct policy_ended ended;
     if (policy_revoke(gw->policy, handle, resource, &ended) == ERR_NONE && ended.emptied) {
-        policy_client_remove(gw->policy, handle);
+        gateway_connection_unused(gw, handle);
     }
 }
 

@@ -135,6 +135,7 @@ enum drop_reason gateway_dns_handle_datagram(struct gateway_dns *dns,
                                              uint32_t *next_id, struct instant now)
 {
     struct asked asked = {datagram->bytes, datagram->listener, 0, datagram->remote};
+    dns->poll_due = true;
     return ask(dns, &asked, next_id, now);
 }
 
@@ -195,6 +196,7 @@ enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
                                            uint32_t *next_id, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, event->stream);
+    dns->poll_due = true;
     if (event->kind == GATEWAY_STREAM_ACCEPTED) {
         accept_stream(dns, event->stream, now);
     } else if (s == NULL) {
@@ -213,6 +215,7 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
                                   uint32_t *next_id, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, stream);
+    dns->poll_due = true;
     if (s == NULL) {
         return DROP_NONE;
     }
@@ -224,6 +227,7 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
 
 bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer)
 {
+    dns->poll_due = true;
     for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
         struct gateway_dns_query *q = &dns->queries[i];
         if (!q->used || q->due || q->lookup != answer->lookup) {
@@ -248,6 +252,7 @@ bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_loo
 
 void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
 {
+    dns->poll_due = true;
     for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX && !dns->answer_due; i++) {
         struct gateway_dns_query *q = &dns->queries[i];
         if (q->used && instant_reached(now, q->deadline)) {
@@ -307,6 +312,9 @@ static bool poll_streams(struct gateway_dns *dns, struct gateway_output *out)
 
 bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
 {
+    if (!dns->poll_due) {
+        return false; /* asked after every packet: the tables are not walked each time */
+    }
     if (dns->refused_count > 0) {
         out->kind = GATEWAY_OUT_STREAM_CLOSE;
         out->u.close = dns->refused[--dns->refused_count];
@@ -339,5 +347,6 @@ bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
         out->u.lookup.name = writer_view(&w);
         return true;
     }
-    return poll_streams(dns, out);
+    dns->poll_due = poll_streams(dns, out);
+    return dns->poll_due;
 }

@@ -52,6 +52,7 @@ struct gateway_dns {
     struct gateway_dns_stream streams[GATEWAY_DNS_STREAMS_MAX];
     uint32_t refused[GATEWAY_DNS_STREAMS_MAX]; /* newcomers to close */
     uint32_t refused_count;
+    bool poll_due;   /* something happened since gateway_dns_poll() found nothing */
     bool answer_due; /* `answer` waits to be sent over UDP */
     enum gateway_listener answer_listener;
     struct sock_addr answer_remote;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/gateway_internal.h"
 #include "tests/support/gateway_rig.h"
 #include "tests/support/support.h"
 #include "json/json.h"
@@ -229,6 +230,9 @@ static void init_with_authorizations_revokes_what_it_does_not_list(void **state)
     rig_push_init(rig);
     assert_int_equal(rig->events_seen[EV_REVOKED], 2);
     assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_false(rig_reaches_tun(rig, 0, server6, 80));
+    assert_int_equal(counters(rig)->connections, 1); /* old clients do not understand a goodbye */
+    rig_pass(rig, DURATION_S(GATEWAY_LINGER_S + 1));
     assert_int_equal(counters(rig)->connections, 0);
     assert_int_equal(counters(rig)->clients, 0);
     rig_free(rig);
@@ -262,8 +266,43 @@ static void reject_access_ends_one_resource_and_the_last_one_the_connection(void
     assert_int_equal(counters(rig)->connections, 1);
     rig_push_reject(rig, 0, RIG_CIDR6_ID);
     assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_false(rig_reaches_tun(rig, 0, server6, 80));
+    rig_pass(rig, DURATION_S(GATEWAY_LINGER_S + 1));
     assert_int_equal(counters(rig)->connections, 0);
     assert_int_equal(counters(rig)->clients, 0);
+    rig_free(rig);
+}
+
+/* A client that does not understand the goodbye goes on with its session when access comes back. */
+static void access_that_comes_back_soon_finds_its_connection(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_push_reject(rig, 0, RIG_CIDR4_ID);
+    assert_false(rig_reaches_tun(rig, 0, server4, 80));
+    rig_pass(rig, DURATION_S(5));
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_pass(rig, DURATION_S(GATEWAY_LINGER_S + 1));
+    assert_int_equal(counters(rig)->connections, 1);
+    rig_free(rig);
+}
+
+static void a_new_client_takes_the_place_of_one_without_access(void **state)
+{
+    (void)state;
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 1;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_push_reject(rig, 0, RIG_CIDR4_ID);
+    assert_int_equal(counters(rig)->connections, 1);
+    rig_push_authorize(rig, 1, RIG_CIDR4, "null");
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 2);
+    assert_int_equal(counters(rig)->clients, 1);
     rig_free(rig);
 }
 
@@ -317,6 +356,8 @@ static void an_authorization_ends_by_the_wall_clock(void **state)
     rig_pass(rig, DURATION_S(5));
     assert_int_equal(rig->events_seen[EV_EXPIRED], 1);
     assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_false(rig_reaches_tun(rig, 0, server4, 80));
+    rig_pass(rig, DURATION_S(GATEWAY_LINGER_S + 1));
     assert_int_equal(counters(rig)->clients, 0);
     rig_free(rig);
 }
@@ -780,6 +821,8 @@ int main(void)
         cmocka_unit_test(init_with_authorizations_revokes_what_it_does_not_list),
         cmocka_unit_test(init_without_authorizations_revokes_nothing),
         cmocka_unit_test(reject_access_ends_one_resource_and_the_last_one_the_connection),
+        cmocka_unit_test(access_that_comes_back_soon_finds_its_connection),
+        cmocka_unit_test(a_new_client_takes_the_place_of_one_without_access),
         cmocka_unit_test(resource_updated_changes_the_filters),
         cmocka_unit_test(resource_updated_that_cannot_be_read_removes_the_resource),
         cmocka_unit_test(an_authorization_ends_by_the_wall_clock),
