@@ -12,8 +12,9 @@
 
 #include "base/assert.h"
 
-#define EVENTS_MAX 64
-#define TICK_MS    100 /* while streams or listeners wait for time to pass */
+#define EVENTS_MAX    64
+#define TICK_MS       100 /* while streams or listeners wait for time to pass */
+#define TICK_EVERY_MS 10U /* not more often, however many packets pass */
 
 /* Upper half of epoll_data.u64: whose event it is. */
 enum tag {
@@ -352,7 +353,10 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
     enum gateway_listener listener;
     enum err err = ERR_NONE;
     linux_resolver_tick(platform->resolver, at);
-    linux_streams_tick(platform->streams, at);
+    if (instant_reached(at, platform->streams_tick_at)) {
+        linux_streams_tick(platform->streams, at);
+        platform->streams_tick_at = instant_add(at, DURATION_MS(TICK_EVERY_MS));
+    }
     while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
         report(platform, err,
                listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"

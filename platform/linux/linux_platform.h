@@ -30,6 +30,7 @@ struct linux_platform {
     struct linux_tls_roots *roots;
     struct trace trace; /* failures of the environment */
     struct platform_event event;
+    struct instant streams_tick_at;
 };
 
 struct linux_platform_options {
