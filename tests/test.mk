@@ -12,7 +12,7 @@ JOBS ?= 2
 test:
 	@tests/tools/install.sh test
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
-	@$(MAKE) --no-print-directory -j$(JOBS) build-tests
+	@$(STEP) build $(MAKE) --no-print-directory -k -j$(JOBS) build-tests || true
 	@$(MAKE) --no-print-directory -k -j$(JOBS) unit-run corpus || true
 	@$(MAKE) --no-print-directory -k sim-fixed sim-fresh || true
 	@$(MAKE) --no-print-directory -k interop-steps || true

@@ -432,7 +432,7 @@ static void a_new_psk_is_adopted_when_the_other_side_starts_anew(void **state)
     struct wg_host *host = host_new(world, &config);
     set_peer(world, &world->psk);
     it_pings_and_is_answered(world, 0, 1);
-    wg_peer_set_pending_psk(&host->peer, &newer);
+    wg_peer_set_pending_psk(&host->peer, &newer, interop_now());
     it_pings_and_is_answered(world, 0, 20); /* the old session goes on */
     set_peer(world, &newer);
     it_pings_and_is_answered(world, 0, 20);
