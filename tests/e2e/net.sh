@@ -70,6 +70,7 @@ fail() {
         echo "--- $(basename "$_log")" >&2
         tail -n "${LOG_LINES:-15}" "$_log" >&2
     done
+    metrics 2>/dev/null | grep 'dropped_total.* [1-9]' >&2 || true
     exit 1
 }
 
@@ -226,7 +227,12 @@ http {
   access_log off; sendfile on; root $WORK/www;
   client_body_temp_path $WORK/nginx/b; proxy_temp_path $WORK/nginx/p; fastcgi_temp_path $WORK/nginx/f;
   uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
-  server { listen 10.3.0.10:80; listen 10.3.0.10:81; listen 10.3.0.11:80; listen [fd33::10]:80; listen [fd33::10]:81; listen [fd33::11]:80; }
+  server {
+    listen 10.3.0.10:80; listen 10.3.0.10:81; listen 10.3.0.11:80;
+    listen [fd33::10]:80; listen [fd33::10]:81; listen [fd33::11]:80;
+    location /slow/ { limit_rate 100k; }
+    location /where { return 200 "\$server_addr\n"; }
+  }
 }
 EOF
     spawn nginx resource nginx -c "$WORK/nginx.conf" -p "$WORK/nginx"

@@ -4,6 +4,7 @@
 # that it may not reach. All of it is counted by reason, and traffic goes on. usage: test_hostile.sh BUILD
 set -eu
 cd "$(dirname "$0")/../.."
+PERSONALITY=base # today's client refuses itself what it may not send
 . tests/e2e/net.sh
 
 # count FILE REASON...: how many packets were dropped for any of these reasons.
