@@ -244,6 +244,7 @@ void gateway_begin(struct gateway *gw, struct clock_pair now)
     ASSERT(gw->tun_next == gw->tun_count);
     ASSERT(gw->seal_count == 0);
     ASSERT(gw->groups_count == 0);
+    gw->is_drained = false;
     gw->now.unix_ns = now.unix_ns;
     gw->now.boot = instant_max(gw->now.boot, now.boot);
     policy_set_now(gw->policy, gw->now);
@@ -322,6 +323,7 @@ void gateway_handle_listener(struct gateway *gw, struct clock_pair now,
 
 void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken)
 {
+    gw->is_drained = false;
     if (stream >= GATEWAY_STREAM_ACCEPTED_BASE) {
         if (gateway_dns_owns(&gw->dns, stream)) {
             enum drop_reason reason =
@@ -627,7 +629,8 @@ static bool poll_any(struct gateway *gw, struct gateway_output *out)
 
 bool gateway_poll(struct gateway *gw, struct gateway_output *out)
 {
-    if (!poll_any(gw, out)) {
+    if (gw->is_drained || !poll_any(gw, out)) {
+        gw->is_drained = true; /* until the next input: only those make outputs */
         return false;
     }
     if (out->kind == GATEWAY_OUT_TRAIN) {

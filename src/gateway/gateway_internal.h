@@ -251,6 +251,7 @@ struct gateway {
     struct gateway_http http;
     struct gateway_dns dns;
     bool portal_joined;
+    bool is_drained; /* nothing has happened since gateway_poll() found nothing */
 
     struct gateway_relay *relays;
     uint32_t relays_count;

@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define BENCH_ROUNDS_MAX 64U
+#define BENCH_ROUNDS_MAX 400U
 #define BENCH_CASES_MAX  64U
 
 struct bench_case {
