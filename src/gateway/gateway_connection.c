@@ -228,9 +228,12 @@ void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection
             !is_remote_host(c, &candidate.addr)) {
             c->remote_hosts[c->remote_hosts_count++] = candidate.addr;
         }
-    } else if (gateway_relay_is_used(gw, c->relay)) {
-        turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
-        gateway_relay_touch(gw, c->relay);
+    } else {
+        if (gateway_relay_is_used(gw, c->relay)) {
+            turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
+            gateway_relay_touch(gw, c->relay);
+        }
+        gateway_signal_release(gw, c);
     }
     struct ice_candidate guesses[ICE_OPTIMISTIC_MAX];
     (void)ice_agent_add_optimistic(&c->ice, guesses, gw->now.boot);
@@ -375,6 +378,7 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->signalled = false;
     c->has_path = false;
     c->created_at = gw->now.boot;
+    c->offer_at = instant_add(gw->now.boot, DURATION_MS(GATEWAY_OFFER_HOLD_MS));
     c->active_at = gw->now.boot;
     c->disconnected_at = TIME_NEVER;
     c->linger_until = TIME_NEVER;
@@ -535,6 +539,9 @@ void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c
     if (!c->used) {
         return;
     }
+    if (instant_reached(now, c->offer_at)) {
+        gateway_signal_release(gw, c);
+    }
     ice_agent_handle_timeout(&c->ice, now);
     gateway_connection_events(gw, c);
     wg_peer_handle_timeout(&c->wg, now, &gw->rng);
@@ -557,6 +564,7 @@ static void set_timer(struct gateway *gw, struct gateway_connection *c)
     struct instant at = ice_agent_poll_timeout(&c->ice).at;
     at = instant_min(at, wg_peer_poll_timeout(&c->wg).at);
     at = instant_min(at, candidate_deadline(c));
+    at = instant_min(at, c->offer_at);
     at = instant_min(at, disconnect_deadline(c));
     at = instant_min(at, c->linger_until);
     at = instant_min(at, idle_deadline(c));

@@ -61,9 +61,10 @@
     (GATEWAY_TUN_BATCH_MAX *                                                                       \
      (GATEWAY_SUPERPACKET_MAX + PACKET_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD))
 
-#define GATEWAY_CANDIDATE_TIMEOUT_S 10U /* spec/connectivity.md section 6.7 */
-#define GATEWAY_DISCONNECT_GRACE_S  2U  /* section 6.7, head */
-#define GATEWAY_IDLE_S              20U /* section 6.7, head */
+#define GATEWAY_CANDIDATE_TIMEOUT_S 10U  /* spec/connectivity.md section 6.7 */
+#define GATEWAY_DISCONNECT_GRACE_S  2U   /* section 6.7, head */
+#define GATEWAY_OFFER_HOLD_MS       100U /* docs/decisions/0008-the-gateway-checks-first.md */
+#define GATEWAY_IDLE_S              20U  /* section 6.7, head */
 /* How long a connection outlives its last authorization: clients before 1.4.16 do not understand
  * the goodbye and go on with it when access is given back; idle ones notice an end after 240 s
  * only. */
@@ -119,6 +120,7 @@ struct gateway_connection {
     struct uuid client;
     struct ice_path path;
     struct instant created_at;
+    struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
     struct instant active_at;       /* last packet in either direction */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant linger_until;    /* no authorization is left; TIME_NEVER while there is one */
@@ -417,6 +419,9 @@ void gateway_signal_add(struct gateway *gw, struct gateway_connection *c,
                         const struct ice_candidate *candidate);
 void gateway_signal_remove(struct gateway *gw, struct gateway_connection *c,
                            const struct ice_candidate *candidate);
+/* A new connection's candidates are told once the peer's are known or GATEWAY_OFFER_HOLD_MS have
+ * passed: now. Harmless when they are not held. */
+void gateway_signal_release(struct gateway *gw, struct gateway_connection *c);
 /* Hands held candidates to the portal client while it takes them. */
 void gateway_signal_flush(struct gateway *gw);
 

@@ -19,13 +19,8 @@ static uint32_t find_signal(const struct gateway_connection *c,
     return GATEWAY_NONE;
 }
 
-static void hold(struct gateway *gw, struct gateway_connection *c,
-                 const struct ice_candidate *candidate, bool removed)
+static void make_due(struct gateway *gw, struct gateway_connection *c)
 {
-    if (c->signals_count == GATEWAY_SIGNALS_MAX) {
-        drop_signal(c, 0); /* the oldest; a client that still needs it asks again */
-    }
-    c->signals[c->signals_count++] = (struct gateway_signal){*candidate, removed};
     if (c->signal_due) {
         return;
     }
@@ -38,6 +33,26 @@ static void hold(struct gateway *gw, struct gateway_connection *c,
         gw->connections[gw->signal_connections.last].signal_next = index;
     }
     gw->signal_connections.last = index;
+}
+
+static void hold(struct gateway *gw, struct gateway_connection *c,
+                 const struct ice_candidate *candidate, bool removed)
+{
+    if (c->signals_count == GATEWAY_SIGNALS_MAX) {
+        drop_signal(c, 0); /* the oldest; a client that still needs it asks again */
+    }
+    c->signals[c->signals_count++] = (struct gateway_signal){*candidate, removed};
+    if (instant_is_never(c->offer_at)) {
+        make_due(gw, c);
+    }
+}
+
+void gateway_signal_release(struct gateway *gw, struct gateway_connection *c)
+{
+    c->offer_at = TIME_NEVER;
+    if (c->signals_count > 0) {
+        make_due(gw, c);
+    }
 }
 
 /* Adding takes back a held removal of the same candidate (spec/portal.md section 10.5). */

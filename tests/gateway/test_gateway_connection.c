@@ -385,6 +385,7 @@ static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
         push_numbered(rig, n);
     }
     assert_int_equal(connections(rig), count);
+    rig_pass(rig, DURATION_MS(100));
     assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), count);
     rig_forget(rig);
     rig_push_presence(rig, 2, 1);

@@ -497,8 +497,41 @@ static void the_answer_precedes_the_candidates(void **state)
     const char *text = NULL;
     assert_int_equal(rig_said(rig, "flow_authorized", &text), 1);
     assert_non_null(strstr(text, "\"payload\":{\"ref\":\"ref-0\"}"));
+    rig_pass(rig, DURATION_MS(100));
     assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 1);
     assert_true(place_of(rig, "flow_authorized") < place_of(rig, "broadcast_ice_candidates"));
+    rig_free(rig);
+}
+
+static void candidates_wait_for_the_first_of_the_client_that_is_no_host(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_pass(rig, DURATION_MS(50));
+    rig_push_candidate(rig, 0, "ice_candidates",
+                       "candidate:1 1 udp 2130706431 10.1.0.2 52625 typ host");
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 0);
+    rig_push_candidate(
+        rig, 0, "ice_candidates",
+        "candidate:2 1 udp 1694498815 203.0.113.30 52625 typ srflx raddr 10.1.0.2 rport 52625");
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 1);
+    rig_pass(rig, DURATION_S(1));
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 1);
+    rig_free(rig);
+}
+
+static void candidates_wait_no_longer_than_a_tenth_of_a_second(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_pass(rig, DURATION_MS(99));
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 0);
+    rig_pass(rig, DURATION_MS(1));
+    assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), 1);
     rig_free(rig);
 }
 
@@ -508,6 +541,7 @@ static void candidates_come_in_one_message_by_descending_priority(void **state)
     struct rig *rig = rig_new();
     rig_join(rig);
     rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_pass(rig, DURATION_MS(100));
     const char *text = NULL;
     assert_int_equal(rig_said(rig, "broadcast_ice_candidates", &text), 1);
     assert_non_null(strstr(text,
@@ -833,6 +867,8 @@ int main(void)
         cmocka_unit_test(a_relay_that_was_given_up_serves_nobody),
         cmocka_unit_test(unusable_credentials_for_a_relay_that_was_given_up_change_nothing),
         cmocka_unit_test(the_answer_precedes_the_candidates),
+        cmocka_unit_test(candidates_wait_for_the_first_of_the_client_that_is_no_host),
+        cmocka_unit_test(candidates_wait_no_longer_than_a_tenth_of_a_second),
         cmocka_unit_test(candidates_come_in_one_message_by_descending_priority),
         cmocka_unit_test(
             candidates_wait_while_the_portal_is_away_and_cancelled_ones_are_never_told),
