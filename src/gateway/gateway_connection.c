@@ -316,8 +316,7 @@ void gateway_connection_unused(struct gateway *gw, uint32_t policy_client)
     } else if (!c->confirmed) {
         gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
     } else {
-        c->linger_until = instant_add(gw->now.boot, DURATION_S(GATEWAY_LINGER_S));
-        gateway_connection_touch(gw, c);
+        c->unused_since = gw->now.boot;
     }
 }
 
@@ -326,8 +325,8 @@ bool gateway_connection_evict(struct gateway *gw)
     struct gateway_connection *oldest = NULL;
     for (uint32_t i = 0; i < gw->limits.clients; i++) {
         struct gateway_connection *c = &gw->connections[i];
-        if (c->used && !instant_is_never(c->linger_until) &&
-            (oldest == NULL || instant_before(c->linger_until, oldest->linger_until))) {
+        if (c->used && !instant_is_never(c->unused_since) &&
+            (oldest == NULL || instant_before(c->unused_since, oldest->unused_since))) {
             oldest = c;
         }
     }
@@ -381,7 +380,7 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->offer_at = instant_add(gw->now.boot, DURATION_MS(GATEWAY_OFFER_HOLD_MS));
     c->active_at = gw->now.boot;
     c->disconnected_at = TIME_NEVER;
-    c->linger_until = TIME_NEVER;
+    c->unused_since = TIME_NEVER;
     c->signals_count = 0;
     c->held_first = 0;
     c->held_count = 0;
@@ -551,8 +550,6 @@ void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c
         gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no path left");
     } else if (instant_reached(now, candidate_deadline(c))) {
         gateway_connection_close(gw, c, EV_CONNECTION_FAILED, "no candidates from the client");
-    } else if (instant_reached(now, c->linger_until)) {
-        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
     } else if (instant_reached(now, idle_deadline(c))) {
         c->idle = true;
         ice_agent_set_idle(&c->ice, true, now);
@@ -566,7 +563,6 @@ static void set_timer(struct gateway *gw, struct gateway_connection *c)
     at = instant_min(at, candidate_deadline(c));
     at = instant_min(at, c->offer_at);
     at = instant_min(at, disconnect_deadline(c));
-    at = instant_min(at, c->linger_until);
     at = instant_min(at, idle_deadline(c));
     heap_set(&gw->timers, (uint32_t)(c - gw->connections), at);
 }

@@ -211,7 +211,7 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
     }
     struct gateway_connection *c = gateway_connection_of(gw, handle);
     if (c != NULL) {
-        c->linger_until = TIME_NEVER;
+        c->unused_since = TIME_NEVER;
     }
     trace_grant(gw, EV_AUTHORIZED, &client->id, &resource->id);
     return handle;

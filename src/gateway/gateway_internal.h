@@ -65,16 +65,12 @@
 #define GATEWAY_DISCONNECT_GRACE_S  2U   /* section 6.7, head */
 #define GATEWAY_OFFER_HOLD_MS       100U /* docs/decisions/0008-the-gateway-checks-first.md */
 #define GATEWAY_IDLE_S              20U  /* section 6.7, head */
-/* How long a connection outlives its last authorization: clients before 1.4.16 do not understand
- * the goodbye and go on with it when access is given back; idle ones notice an end after 240 s
- * only. */
-#define GATEWAY_LINGER_S          300U
-#define GATEWAY_RESOLVE_TIMEOUT_S 10U /* spec/dataplane.md section 1.3 */
-#define GATEWAY_RESOLVED_MAX      64U /* addresses kept of one name */
-#define GATEWAY_CACHE_TTL_MAX_S   3600U
-#define GATEWAY_SHUTDOWN_S        1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
+#define GATEWAY_RESOLVE_TIMEOUT_S   10U  /* spec/dataplane.md section 1.3 */
+#define GATEWAY_RESOLVED_MAX        64U  /* addresses kept of one name */
+#define GATEWAY_CACHE_TTL_MAX_S     3600U
+#define GATEWAY_SHUTDOWN_S          1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
 
-#define GATEWAY_DNS_PORT          53535U /* spec/dataplane.md section 8.4 */
+#define GATEWAY_DNS_PORT            53535U /* spec/dataplane.md section 8.4 */
 
 /* ---- relays ---- */
 
@@ -123,7 +119,7 @@ struct gateway_connection {
     struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
     struct instant active_at;       /* last packet in either direction */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
-    struct instant linger_until;    /* no authorization is left; TIME_NEVER while there is one */
+    struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
     uint32_t signals_count;
     struct gateway_signal signals[GATEWAY_SIGNALS_MAX];
     uint32_t held_first;
@@ -380,8 +376,9 @@ struct gateway_offer {
 MUST_USE enum err gateway_connection_upsert(struct gateway *gw, const struct gateway_offer *offer);
 void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, enum trace_id event,
                               const char *why);
-/* The client's last authorization is gone: a connection that carried traffic ends some time from
- * now, anything else of the client at once. */
+/* The client's last authorization is gone. A connection that carried traffic stays for as long as
+ * the client keeps it alive: clients before 1.4.16 do not understand the goodbye and go on with it
+ * when access comes back. Anything else of the client ends at once. */
 void gateway_connection_unused(struct gateway *gw, uint32_t policy_client);
 /* Makes room for a new client: ends the connection that has been without authorization longest. */
 MUST_USE bool gateway_connection_evict(struct gateway *gw);
