@@ -269,7 +269,7 @@ static void tunnel_fill(void *self)
 {
     struct tunnel *t = self;
     struct packet_build_ip ip = {.source = ip_v4(100, 64, 1, 1), .destination = ip_v4(10, 3, 0, 9)};
-    static const uint8_t zeros[PAYLOAD];
+    static const uint8_t zeros[STRIDE];
     for (uint32_t i = 0; i < BATCH; i++) {
         struct writer w =
             writer_of((struct span){t->messages[i] + WG_DATA_HEADER_SIZE, STRIDE - 64});
