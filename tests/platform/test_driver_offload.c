@@ -1,0 +1,139 @@
+/* What the TUN device takes reaches the gateway, once per change, and its recording. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/gateway_internal.h"
+#include "platform/driver.h"
+#include "platform/driver_record.h"
+#include "tests/support/support.h"
+
+#define LOG_SIZE 65536U
+
+struct world {
+    uint32_t offload;
+    size_t used;
+    uint8_t log[LOG_SIZE];
+};
+
+static uint32_t tun_offload(void *self)
+{
+    const struct world *world = self;
+    return world->offload;
+}
+
+static void entropy(void *self, uint8_t out[32])
+{
+    (void)self;
+    memset(out, 3, 32);
+}
+
+static void lookup(void *self, const struct gateway_lookup *wanted)
+{
+    (void)self;
+    (void)wanted;
+}
+
+static enum err listen_at(void *self, const struct gateway_listen *listen)
+{
+    (void)self;
+    (void)listen;
+    return ERR_NONE;
+}
+
+static void keep(void *self, struct view bytes)
+{
+    struct world *world = self;
+    assert_true(bytes.len <= LOG_SIZE - world->used);
+    memcpy(world->log + world->used, bytes.at, bytes.len);
+    world->used += bytes.len;
+}
+
+static void ignore(void *self, const struct gateway_output *output)
+{
+    (void)self;
+    (void)output;
+}
+
+static struct gateway *new_gateway(void **memory)
+{
+    struct gateway_limits limits = {8, 4, 8, 256, 64, 16, 4, 4};
+    struct gateway_config config = {.api_url = view_text("ws://portal.example"),
+                                    .token = view_text("t"),
+                                    .firezone_id = view_text("i"),
+                                    .name = view_text("n"),
+                                    .user_agent = view_text("a")};
+    struct clock_pair now = {{NS_PER_S}, NS_PER_S};
+    static const uint8_t seed[32] = {1};
+    struct gateway *gw = NULL;
+    size_t size = (gateway_size(&limits) + 63) / 64 * 64;
+    *memory = aligned_alloc(64, size);
+    assert_non_null(*memory);
+    memset(*memory, 0, size);
+    assert_int_equal(
+        gateway_init(*memory, &limits, &config, now, seed, (struct trace){NULL, NULL}, &gw),
+        ERR_NONE);
+    return gw;
+}
+
+/* How many records of one kind the recording holds. */
+static unsigned count_records(const struct world *world, enum driver_input kind)
+{
+    struct reader r = reader_of((struct view){world->log, world->used});
+    unsigned count = 0;
+    (void)reader_take(&r, 7); /* the header */
+    while (r.rest.len > 0) {
+        count += reader_u8(&r) == kind ? 1 : 0;
+        (void)reader_take(&r, 16);
+        (void)reader_take(&r, reader_le32(&r));
+        assert_true(reader_ok(&r));
+    }
+    return count;
+}
+
+static void offloads_are_told_once_per_change_and_replayed(void **state)
+{
+    static const uint32_t steps[] = {0, 3, 3, 1, 1, 2};
+    struct world *world = calloc(1, sizeof(*world));
+    struct platform table = {.self = world,
+                             .entropy = entropy,
+                             .tun_offload = tun_offload,
+                             .lookup = lookup,
+                             .listen = listen_at};
+    struct driver driver;
+    void *memory[2];
+    (void)state;
+    assert_non_null(world);
+    struct gateway *gw = new_gateway(&memory[0]);
+    driver_init(&driver, gw, &table, (struct driver_recorder){keep, world},
+                (struct trace){NULL, NULL});
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct clock_pair now = {{NS_PER_S + i}, NS_PER_S + i};
+        world->offload = steps[i];
+        struct driver_result result = driver_step(&driver, now, 0);
+        assert_false(result.exit);
+        assert_int_equal(gw->tun_offload_tcp, (steps[i] & PLATFORM_TUN_TCP) != 0);
+        assert_int_equal(gw->tun_offload_udp, (steps[i] & PLATFORM_TUN_UDP) != 0);
+    }
+    assert_int_equal(count_records(world, DRIVER_INPUT_OFFLOAD), 3);
+    struct gateway *again = new_gateway(&memory[1]);
+    struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
+    assert_non_null(room.at);
+    struct view recording = {world->log, world->used};
+    assert_int_equal(driver_replay(again, recording, room, ignore, NULL), ERR_NONE);
+    assert_false(again->tun_offload_tcp);
+    assert_true(again->tun_offload_udp);
+    gateway_deinit(gw);
+    gateway_deinit(again);
+    free(room.at);
+    free(memory[0]);
+    free(memory[1]);
+    free(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(offloads_are_told_once_per_change_and_replayed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
