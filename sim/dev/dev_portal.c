@@ -143,6 +143,24 @@ static void hang_up(void *context)
     (void)load_policy(context);
 }
 
+static void end_connections(void *context)
+{
+    struct dev_portal *self = context;
+    struct sim_outbox *out = dev_runner_outbox(self->runner);
+    log_text(self, "connections_ended", "");
+    for (uint32_t i = 0; i < self->policy.gateways_count; i++) {
+        enum err err =
+            sim_portal_disconnect_gateway(self->portal, dev_now(), i, SIM_PORTAL_CLOSE_1012, out);
+        (void)err; /* nobody was connected */
+    }
+    for (uint32_t i = 0; i < self->policy.clients_count; i++) {
+        enum err err =
+            sim_portal_disconnect_client(self->portal, dev_now(), i, SIM_PORTAL_CLOSE_1012, out);
+        (void)err;
+    }
+    dev_runner_carry(self->runner);
+}
+
 /* ---- start ---- */
 
 static bool read_options(struct dev_portal *self, const char *const *argv, int *exit_code)
@@ -245,6 +263,7 @@ static bool start(struct dev_portal *self, struct dev_tls_server *tls)
     }
     dev_loop_timer(&self->loop, (struct dev_timer){poll_next, poll_fire, self});
     dev_loop_signal(&self->loop, (struct dev_signal){SIGHUP, hang_up, self});
+    dev_loop_signal(&self->loop, (struct dev_signal){SIGUSR1, end_connections, self});
     return listen_all(self);
 }
 

@@ -60,9 +60,13 @@ start_dns 10.3.0.11 fd33::11
 check "new flows go to the name's new addresses" wait_for 15 moved_to 10.3.0.11 fd33::11
 check "the streams keep their old ones" alive
 
-stop portal
-check "the streams survive without a portal" alive
-start_portal
+if [ "$GENERATION" = v142 ]; then
+    stop portal
+    check "the streams survive without a portal" alive
+    start_portal
+else # it would tell the gateway that nothing is authorized: what restarts keeps its database
+    kill -USR1 "$(pid_of portal)"
+fi
 check "the gateway joins again" wait_for 20 rejoined 2
 wait_for 20 events_have online 2 || fail "the client does not join again"
 check "the streams survive the portal's return" alive
