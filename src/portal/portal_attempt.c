@@ -104,7 +104,7 @@ bool portal_client_handle_lookup(struct portal_client *c, const struct portal_lo
         for (uint32_t k = 0; k < answer->addresses_count; k++) {
             add_address(c, &answer->addresses[k]);
         }
-        check_exhausted(c, "the portal's name has no address");
+        check_exhausted(c, "the portal's name has no address that can be reached");
         return true;
     }
     return false;
