@@ -197,12 +197,14 @@ static void on_end(void *context)
 
 /* ---- start ---- */
 
+/* `out` has SIM_CLIENT_TEXT_MAX bytes. */
 static bool copy_text(char *out, const char *text, const char *option)
 {
-    if (strlen(text) >= SIM_CLIENT_TEXT_MAX) {
+    size_t size = strlen(text) + 1U;
+    if (size > SIM_CLIENT_TEXT_MAX) {
         return dev_args_bad("client", "too long", option);
     }
-    memcpy(out, text, strlen(text));
+    memcpy(out, text, size);
     return true;
 }
 

@@ -216,7 +216,7 @@ static bool read_number(const char *text, uint64_t max, uint64_t *out)
 static bool read_options(struct dev_link *link, struct link_options *o, const char *const *argv,
                          int *exit_code)
 {
-    uint64_t seed;
+    uint64_t seed = 0;
     const struct dev_option options[] = {
         {"--a", &o->a, NULL, NULL, "IFACE", "one side"},
         {"--b", &o->b, NULL, NULL, "IFACE", "the other side"},

@@ -101,7 +101,7 @@ show "direct path through both NATs" "no relay carries the traffic" wait_for 3 e
 
 write_policy "{\"client\":\"*\",\"resource\":\"$WEB\"},{\"client\":\"*\",\"resource\":\"$CIDR6\"}"
 show "access revoked, at the gateway" "10.3.0.0/24 taken from the policy" wait_for 1 gateway_revoked
-show "access revoked, at the client" "nothing is reached any more" wait_for 1 unreachable http://10.3.0.10/
+show "access revoked, at the client" "nothing is reached any more, 0.4 s of patience included" wait_for 1 unreachable http://10.3.0.10/
 show "other access stays" "http://web.corp.test" page_is -4 http://web.corp.test/
 write_policy
 show "access given back" "http://10.3.0.10" wait_for 3 page_is http://10.3.0.10/
