@@ -7,6 +7,7 @@
 #                                                            resource 10.3.0.10, fd33::10 (nginx)
 #                                                                     10.3.0.53 (unbound)
 #
+# LINE="--delay 5 --loss 1000" (flags of fzdev link) puts a bad line between the client and its NAT.
 # Names carry the process id, so that runs do not collide. Everything is removed at the end, on failure
 # and on Ctrl-C; only processes that were started here are ended, by their ids.
 
@@ -15,7 +16,7 @@ GATEWAY=$BUILD/firezone-gateway
 FZDEV=$BUILD/fzdev
 P=fz$$
 WORK=$(mktemp -d "/tmp/$P.XXXXXX")
-NAMESPACES="wan client natc natg gw portal relay1 relay2 resource"
+NAMESPACES="wan client line natc natg gw portal relay1 relay2 resource"
 RELAY_TOKEN=relay-token
 GATEWAY_TOKEN=gateway-token
 CLIENT_TOKEN=client-token
@@ -188,7 +189,15 @@ net_up() {
     plug portal 203.0.113.20/24
     plug relay1 203.0.113.10/24 2001:db8:113::10/64
     plug relay2 203.0.113.11/24 2001:db8:113::11/64
-    cable client eth0 natc eth1
+    if [ -n "${LINE:-}" ]; then
+        cable client eth0 line near
+        cable natc eth1 line far
+        # shellcheck disable=SC2086
+        spawn line line "$FZDEV" link --a near --b far $LINE
+        wait_for 5 grep -q joined "$WORK/line.log" || fail "the line does not start"
+    else
+        cable client eth0 natc eth1
+    fi
     address client eth0 10.1.0.2/24
     address natc eth1 10.1.0.1/24
     ip -n "$P-client" route add default via 10.1.0.1

@@ -33,6 +33,8 @@ part tidy tests/tools/tidy.sh
 part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"
 part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
 part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"
+part rekey env LONG=1 tests/e2e/test_long_stream.sh "$build"
+part streams-today env GENERATION=head PERSONALITY=head tests/e2e/test_long_stream.sh "$build"
 part parity tests/tools/parity.sh
 part clean tests/tools/clean_tree.sh
 exit $bad
