@@ -157,19 +157,10 @@ table ip fz {
 EOF
 }
 
-# What the gateway's host needs: forwarding, and masquerade of tunnel sources towards the resources.
+# What the gateway's host needs: forwarding, and masquerade of tunnel sources. By the script that is
+# installed with the gateway.
 gateway_rules() {
-    in_ns gw sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.src_valid_mark=1 \
-        net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1
-    in_ns gw nft -f - <<EOF
-table inet fz {
-  chain outward {
-    type nat hook postrouting priority srcnat;
-    oifname "eth1" ip saddr 100.64.0.0/11 masquerade
-    oifname "eth1" ip6 saddr fd00:2021:1111::/107 masquerade
-  }
-}
-EOF
+    in_ns gw sh platform/linux/packaging/firezone-gateway-network up || fail "the packaged rules"
 }
 
 net_up() {
