@@ -221,7 +221,10 @@ bool sim_filters_permit(const struct sim_resource *resource, const struct sim_pa
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z') {
+        c = (char)(c + ('a' - 'A'));
+    }
+    return c;
 }
 
 static size_t label_size(const char *text)

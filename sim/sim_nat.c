@@ -73,6 +73,8 @@ static bool alive(const struct sim_nat *nat, uint64_t used_ns, uint64_t now_ns)
 
 static void drop_mapping(struct sim_nat *nat, size_t index)
 {
+    ASSERT(nat->mappings != NULL);
+    ASSERT(index < nat->count);
     memmove(&nat->mappings[index], &nat->mappings[index + 1],
             (nat->count - index - 1) * sizeof(nat->mappings[0]));
     nat->count--;
@@ -89,7 +91,7 @@ static void expire(struct sim_nat *nat, uint64_t now_ns)
 
 static bool port_used(const struct sim_nat *nat, uint16_t port)
 {
-    for (size_t i = 0; i < nat->count; i++) {
+    for (size_t i = 0; nat->mappings != NULL && i < nat->count; i++) {
         const struct mapping *m = &nat->mappings[i];
         if (m->outer.ip.family == IP_V4 && m->outer.port == port) {
             return true;
@@ -141,6 +143,7 @@ static struct mapping *find_outbound(struct sim_nat *nat, const struct sock_addr
 static void evict_idlest(struct sim_nat *nat)
 {
     size_t idlest = 0;
+    ASSERT(nat->mappings != NULL);
     for (size_t i = 1; i < nat->count; i++) {
         idlest = nat->mappings[i].used_ns < nat->mappings[idlest].used_ns ? i : idlest;
     }
@@ -157,6 +160,7 @@ static struct mapping *add_mapping(struct sim_nat *nat, const struct sock_addr *
     if (source->ip.family == IP_V4) {
         outer = sock_addr_of(nat->config.outer, choose_port(nat, source->port));
     }
+    ASSERT(nat->count < nat->config.table_max);
     nat->mappings = realloc(nat->mappings, (nat->count + 1) * sizeof(nat->mappings[0]));
     ASSERT(nat->mappings != NULL);
     struct mapping *m = &nat->mappings[nat->count++];

@@ -18,7 +18,7 @@
     X(relays, 0, 2, 1, 60, "relays")                                                               \
     X(head_portal, 0, 1, 0, 50, "today's portal instead of that of 2024")                          \
     X(head_clients, 0, 1, 0, 50, "today's clients instead of those of 2024")                       \
-    X(relay_mode, 0, 3, 0, 50, "enum sim_relay_mode")                                              \
+    X(relay_mode, 0, 2, 0, 50, "enum sim_relay_mode, without coturn")                              \
     X(nat64_icmp, 0, 1, 0, 20, "answer ICMP instead of translating between families")              \
     X(client_nat_0, 0, 5, 0, 60, "edge of client 0: enum sim_edge_kind")                           \
     X(client_nat_1, 0, 5, 0, 60, "edge of client 1")                                               \

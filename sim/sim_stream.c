@@ -303,8 +303,7 @@ void sim_stream_connect(struct sim_streams *streams, uint32_t node, uint32_t id,
     conn->ends[0].id = id;
     conn->ends[0].open = true;
     conn->ends[1].node = STREAM_NODE_UNKNOWN;
-    streams->conns =
-        realloc(streams->conns, (streams->conns_count + 1) * sizeof(streams->conns[0]));
+    streams->conns = realloc(streams->conns, (streams->conns_count + 1) * sizeof(struct conn *));
     ASSERT(streams->conns != NULL);
     uint32_t index = streams->conns_count++;
     streams->conns[index] = conn;

@@ -451,11 +451,6 @@ static void build_relay(struct sim_world *world, uint32_t index)
     struct sim_host_addresses addresses = {identity->ipv4, identity->ipv6};
     sim_net_set_addresses(world->net, net, &addresses);
     struct sim_relay_config config = {.mode = (enum sim_relay_mode)world->options.relay_mode};
-    if (config.mode == SIM_RELAY_COTURN && world->options.head_portal == 0) {
-        /* coturn lets only the user who made an allocation end it, and the portal of 2024 gives out
-         * new user names with every init: the two never met. */
-        config.mode = SIM_RELAY_V142;
-    }
     draw_seed(world, 6, index, config.seed);
     world->relays[index] = sim_relay_new(&config);
     (void)snprintf(identity->secret, SIM_NAME_MAX, "%s", sim_relay_secret(world->relays[index]));

@@ -193,7 +193,7 @@ void world_app_tcp(struct sim_world *world, uint32_t client, uint32_t target, ui
                    size_t bytes);
 void world_app_resolve(struct sim_world *world, uint32_t client, uint32_t name);
 /* A packet came out of a client's tunnel. */
-void world_app_receive(struct sim_world *world, uint32_t client, struct view packet);
+void world_app_receive(struct sim_world *world, uint32_t client, struct view bytes);
 void world_app_resolved(struct sim_world *world, uint32_t client, const struct sim_note *note);
 uint16_t world_port(uint32_t class);
 /* Liveness oracle L-01 about a probe; `what` ends the sentence. */

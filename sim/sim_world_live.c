@@ -17,7 +17,8 @@
 #define HANDSHAKE_S 20U
 #define LOOKUP_S    20U
 #define SETTLE_S    (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
-#define ROUND_S     2U /* between two rounds of warm-up traffic */
+#define PROBE_KINDS 16U /* protocols times port classes of world_port() */
+#define ROUND_S     2U  /* between two rounds of warm-up traffic */
 
 static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
 {
@@ -101,7 +102,8 @@ static void warm_up(struct sim_world *world, uint32_t round)
             world_app_resolve(world, c, n);
         }
         for (uint32_t t = 0; t < world->targets_count; t++) {
-            world_app_probe(world, c, t, (round + t) % 2 == 0 ? 0 : 1, 32);
+            /* Every kind in turn, so that whatever filters permit has made its flow before. */
+            world_app_probe(world, c, t, (round + t) % PROBE_KINDS, 32);
         }
     }
 }
@@ -113,7 +115,7 @@ static void demand(struct sim_world *world)
             if (!is_promised(world, c, world->targets[t].gateway)) {
                 continue;
             }
-            for (uint32_t kind = 0; kind < 12; kind++) {
+            for (uint32_t kind = 0; kind < PROBE_KINDS; kind++) {
                 world_app_probe(world, c, t, kind, 100 * kind);
             }
             world_app_tcp(world, c, t, 1, 4000);

@@ -204,7 +204,7 @@ static bool copy_text(char *out, const char *text, const char *option)
     if (size > SIM_CLIENT_TEXT_MAX) {
         return dev_args_bad("client", "too long", option);
     }
-    memcpy(out, text, size);
+    memcpy(out, text, size); /* with its terminator. NOLINT(bugprone-not-null-terminated-result) */
     return true;
 }
 

@@ -70,8 +70,6 @@
 #define GATEWAY_CACHE_TTL_MAX_S     3600U
 #define GATEWAY_SHUTDOWN_S          1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
 
-#define GATEWAY_DNS_PORT            53535U /* spec/dataplane.md section 8.4 */
-
 /* ---- relays ---- */
 
 struct gateway_relay {
