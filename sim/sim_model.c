@@ -13,6 +13,7 @@ struct grant {
     bool ending; /* live ends when the gateway has settled */
     bool known;  /* to this boot of the gateway, live or not */
     bool stale;  /* known to an earlier boot */
+    bool lapsed; /* the gateway's clock was beyond the expiry: it may have let go for good */
     uint32_t client;
     uint32_t resource;
     uint32_t gateway;
@@ -91,6 +92,11 @@ static struct grant *find_named(struct sim_model *model, const struct sim_grant 
     return find(model, client, resource, grant->gateway);
 }
 
+static bool unexpired(uint64_t expires_unix_s, uint64_t unix_ns)
+{
+    return expires_unix_s == 0 || unix_ns < expires_unix_s * NS_PER_S;
+}
+
 /* Keeps the rule of before, for as long as the change is pending. A second change while one is
  * pending keeps the oldest. */
 static void keep_old(struct grant *g)
@@ -119,6 +125,7 @@ void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
     g->live = true;
     g->ending = false;
     g->known = true;
+    g->lapsed = false;
     g->expires_unix_s = grant->expires_unix_s;
     g->form = *resource;
 }
@@ -139,6 +146,16 @@ void sim_model_retain(struct sim_model *model, const struct sim_grant *grant)
         keep_old(g);
         g->ending = false;
         g->expires_unix_s = grant->expires_unix_s;
+    }
+}
+
+void sim_model_clock(struct sim_model *model, uint32_t gateway, uint64_t unix_ns)
+{
+    for (uint32_t i = 0; i < model->grants_count; i++) {
+        struct grant *g = &model->grants[i];
+        if (g->gateway == gateway && !unexpired(g->expires_unix_s, unix_ns)) {
+            g->lapsed = true;
+        }
     }
 }
 
@@ -334,11 +351,6 @@ static bool covers(const struct sim_model *model, const struct sim_resource *res
     }
 }
 
-static bool unexpired(uint64_t expires_unix_s, uint64_t unix_ns)
-{
-    return expires_unix_s == 0 || unix_ns < expires_unix_s * NS_PER_S;
-}
-
 static bool form_permits(const struct sim_model *model, const struct sim_resource *form,
                          const struct sim_packet *packet)
 {
@@ -405,7 +417,7 @@ enum sim_standing sim_model_standing(const struct sim_model *model, const struct
         if (!g->known) {
             return g->stale ? SIM_STANDING_STALE : SIM_STANDING_NONE;
         }
-        bool settled = g->live && !g->ending && !g->has_old;
+        bool settled = g->live && !g->ending && !g->has_old && !g->lapsed;
         *form = &g->form;
         return settled && unexpired(g->expires_unix_s, until_unix_ns) ? SIM_STANDING_GOOD
                                                                       : SIM_STANDING_ENDED;

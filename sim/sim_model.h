@@ -49,6 +49,9 @@ void sim_model_retain(struct sim_model *model, const struct sim_grant *grant);
 void sim_model_init(struct sim_model *model, uint32_t gateway);
 /* The gateway has handled everything that was delivered: pending changes are final. */
 void sim_model_settle(struct sim_model *model, uint32_t gateway);
+/* The gateway's wall clock shows this. A grant that has expired by it may be gone for good, even
+ * when the clock goes back. */
+void sim_model_clock(struct sim_model *model, uint32_t gateway, uint64_t unix_ns);
 /* The gateway's process is new: it knows nothing. */
 void sim_model_forget(struct sim_model *model, uint32_t gateway);
 

@@ -241,6 +241,7 @@ static void on_stepped(void *self, uint32_t index)
 {
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
+    sim_model_clock(world->model, index, sim_gateway_decision_unix(gateway->gateway));
     if (sim_gateway_is_drained(gateway->gateway)) {
         sim_model_settle(world->model, index);
     }
