@@ -116,8 +116,10 @@ static void demand(struct sim_world *world)
             if (!is_promised(world, c, world->targets[t].gateway)) {
                 continue;
             }
-            for (uint32_t kind = 0; kind < PROBE_KINDS; kind++) {
-                world_app_probe(world, c, t, kind, 100 * kind);
+            /* Half of the kinds for each target: an older client holds 32 packets for a name at
+             * most while its mapping is renewed. */
+            for (uint32_t kind = t % 2; kind < PROBE_KINDS; kind += 2) {
+                world_app_probe(world, c, t, kind, 80 * kind);
             }
             world_app_tcp(world, c, t, 1, 4000);
         }
