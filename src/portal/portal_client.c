@@ -63,6 +63,8 @@ void portal_client_deinit(struct portal_client *c)
 
 /* ---- ends ---- */
 
+#define HTTP_CONFLICT 409U
+
 void portal_step_die(struct portal_client *c, const char *reason, uint16_t status)
 {
     portal_step_drop(c);
@@ -76,6 +78,10 @@ void portal_step_fail(struct portal_client *c, const struct portal_failure *fail
     struct duration delay = DURATION_ZERO;
     if (failure->has_retry_after) {
         delay = portal_backoff_retry_after(failure->retry_after_s);
+    } else if (failure->status == HTTP_CONFLICT) {
+        /* Our own earlier connection is still registered, for 37 s at most: no reason to give up.
+         */
+        delay = DURATION_MS(PORTAL_FIRST_DELAY_MS);
     } else if (!portal_backoff_next(&c->backoff, c->rng, &delay)) {
         portal_step_die(c, failure->reason, failure->status);
         return;

@@ -400,6 +400,21 @@ static void test_the_table_of_answers_to_the_upgrade(void **state)
     }
 }
 
+/* A gateway that was restarted meets its own stale connection for up to 37 s. */
+static void test_a_conflict_is_waited_out(void **state)
+{
+    (void)state;
+    struct world *w = start(URL);
+    for (int i = 0; i < 40; i++) {
+        open_stream(w);
+        deliver(w, view_text("HTTP/1.1 409 X\r\n\r\n"));
+        advance(w, 1000);
+    }
+    assert_int_equal(w->fatal, 0);
+    assert_int_equal(w->lost, 40);
+    stop(w);
+}
+
 static void test_the_join_times_out_and_its_refusal_backs_off(void **state)
 {
     struct world *w = start(URL);
@@ -673,6 +688,7 @@ int main(void)
         cmocka_unit_test(test_without_any_address_the_attempt_fails_and_gives_up_after_15_seconds),
         cmocka_unit_test(test_an_attempt_ends_after_15_seconds),
         cmocka_unit_test(test_the_table_of_answers_to_the_upgrade),
+        cmocka_unit_test(test_a_conflict_is_waited_out),
         cmocka_unit_test(test_the_join_times_out_and_its_refusal_backs_off),
         cmocka_unit_test(test_heartbeats_every_ten_seconds_and_the_fourth_unanswered_fails),
         cmocka_unit_test(test_the_table_of_what_a_portal_may_say),
