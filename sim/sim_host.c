@@ -3,9 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHATTY_ANSWERS 3U
-#define QUOTE_MAX      548U /* bytes of the offending packet in an ICMP error */
-#define TOO_BIG_MTU    1280U
+#define QUOTE_MAX   548U /* bytes of the offending packet in an ICMP error */
+#define TOO_BIG_MTU 1280U
 
 struct host {
     struct ip_addr ip;
@@ -181,7 +180,7 @@ static void answer_udp(const struct host *host, const struct sim_packet *packet,
     if (host->behaviour == SIM_HOST_WRONG_SOURCE) {
         reply.source_port ^= 1;
     }
-    unsigned times = host->behaviour == SIM_HOST_CHATTY ? CHATTY_ANSWERS : 1;
+    unsigned times = host->behaviour == SIM_HOST_CHATTY ? SIM_HOST_CHATTY_ANSWERS : 1;
     for (unsigned i = 0; i < times; i++) {
         emit_packet(outlet, &reply);
     }

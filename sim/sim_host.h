@@ -13,8 +13,9 @@
 #include "sim/sim_rng.h"
 #include "sim/sim_tcp.h"
 
-#define SIM_HOSTS_MAX    64U
-#define SIM_HOST_TCP_MAX 64U
+#define SIM_HOSTS_MAX           64U
+#define SIM_HOST_TCP_MAX        64U
+#define SIM_HOST_CHATTY_ANSWERS 3U
 
 enum sim_host_behaviour {
     SIM_HOST_ECHO,
@@ -28,7 +29,7 @@ enum sim_host_behaviour {
     SIM_HOST_TOO_BIG,      /* ICMP: fragmentation needed, packet too big (MTU 1 280) */
     SIM_HOST_TIME,         /* ICMP: time exceeded */
     SIM_HOST_WRONG_SOURCE, /* echo, but UDP answers come from another port */
-    SIM_HOST_CHATTY,       /* three UDP answers to each datagram */
+    SIM_HOST_CHATTY,       /* SIM_HOST_CHATTY_ANSWERS to each datagram */
     SIM_HOST_BEHAVIOURS,
 };
 

@@ -454,7 +454,8 @@ static void deliver_item(struct sim_streams *streams, struct conn *conn, unsigne
         }
         break;
     case ITEM_MARK:
-        streams->sink.mark(streams->sink.self, item->token, false);
+        /* Who has closed its end hears nothing of what still arrives. */
+        streams->sink.mark(streams->sink.self, item->token, !conn->ends[1 - side].open);
         break;
     default:
         UNREACHABLE();

@@ -156,14 +156,12 @@ void world_app_probe(struct sim_world *world, uint32_t client, uint32_t target_i
         world->options.nat64_icmp != 0) {
         expect = SIM_EXPECT_ERROR;
     }
-    enum sim_host_behaviour behaviour = behaviour_of(world, target);
     size_t index = sim_probes_count(world->probes);
     send_probe(world, client, &packet, payload_len);
     struct sim_probe *probe = sim_probe_at(world->probes, index);
     probe->resource = target->resource;
     probe->gateway = target->gateway;
     probe->expect = expect;
-    probe->replies_max = behaviour == SIM_HOST_CHATTY ? 3 : 1;
     world->report.required += expect == SIM_EXPECT_REPLY ? 1 : 0;
 }
 

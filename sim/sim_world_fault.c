@@ -245,10 +245,14 @@ bool act_portal_end(struct sim_world *world, const struct sim_action *action)
 bool act_portal_wrong(struct sim_world *world, const struct sim_action *action)
 {
     struct world_node *portal = &world->portal_node;
-    enum err err = sim_portal_misbehave(
-        world->portal, world_now(world, portal), action->a % world->policy.gateways_count,
-        (enum sim_portal_wrong)(action->b % SIM_PORTAL_WRONG_COUNT), portal->outbox);
+    uint32_t gateway = action->a % world->policy.gateways_count;
+    enum sim_portal_wrong wrong = (enum sim_portal_wrong)(action->b % SIM_PORTAL_WRONG_COUNT);
+    enum err err = sim_portal_misbehave(world->portal, world_now(world, portal), gateway, wrong,
+                                        portal->outbox);
     world_node_flush(portal);
+    if (err == ERR_NONE && wrong == SIM_PORTAL_BAD_FRAME) {
+        world->gateways[gateway].unheard = true;
+    }
     return err == ERR_NONE;
 }
 

@@ -95,9 +95,10 @@ static bool same_flow(const struct sim_probe *probe, const struct sim_packet *pa
     return sim_packet_is_echo_request(packet);
 }
 
-static void judge_probe(struct sim_world *world, struct sim_probe *probe,
+static void judge_probe(struct world_gateway *gateway, struct sim_probe *probe,
                         const struct sim_packet *packet, uint32_t client)
 {
+    struct sim_world *world = gateway->world;
     if (probe->hostile) {
         world_fail(world, "O-02", "a hostile packet of client %u left the TUN device",
                    probe->client);
@@ -114,6 +115,9 @@ static void judge_probe(struct sim_world *world, struct sim_probe *probe,
         !ip_equal(&probe->packet.destination, &packet->destination)) {
         world_fail(world, "O-05", "the destination changed on the way");
     }
+    enum sim_host_behaviour behaviour = SIM_HOST_ECHO;
+    bool known = sim_hosts_find(gateway->hosts, &packet->destination, &behaviour);
+    probe->replies_max = known && behaviour == SIM_HOST_CHATTY ? SIM_HOST_CHATTY_ANSWERS : 1;
     probe->seen_inside++;
     world->report.probes_inside++;
     if (probe->seen_inside > 1) {
@@ -149,7 +153,7 @@ static void judge_packet(struct world_gateway *gateway, struct view bytes)
         world_fail(world, "O-05", "the payload of a probe was changed on the way");
     }
     if (probe != NULL) {
-        judge_probe(world, probe, &packet, client);
+        judge_probe(gateway, probe, &packet, client);
     } else if (packet.protocol != SIM_PROTO_TCP) {
         world_fail(world, "O-05", "a packet that no application sent left the TUN device");
     }

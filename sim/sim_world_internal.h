@@ -77,6 +77,7 @@ struct world_pending {
     bool used;
     struct sim_note note;
     struct sim_resource resource;
+    bool unheard; /* the gateway may never understand it */
     char text[8];
 };
 
@@ -97,7 +98,8 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
-    bool joined;                                       /* the portal, in this boot */
+    bool joined;  /* the portal, in this boot */
+    bool unheard; /* a broken frame was sent: what follows on that connection is not understood */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
 

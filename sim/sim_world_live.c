@@ -90,10 +90,8 @@ static bool is_promised(const struct sim_world *world, uint32_t client, uint32_t
             return true;
         }
     }
-    /* Without a relay nobody learns a reflexive address: only what is open on both sides counts. */
-    bool open = (a.edge == NULL && b.edge == NULL);
-    return open && world->options.relay_only == 0 &&
-           sim_direct_path_possible(&a, &b) == SIM_DIRECT_YES && world->policy.relays_count > 0;
+    /* Without a relay of its family nobody learns an address to offer, not even its own. */
+    return false;
 }
 
 static void warm_up(struct sim_world *world, uint32_t round)

@@ -61,6 +61,7 @@ static void defer_note(struct sim_world *world, const struct world_node *node,
         memcpy(pending->text, note->text.at, len);
     }
     pending->note.text = VIEW_EMPTY;
+    pending->unheard = world->gateways[note->grant.gateway].unheard;
     uint32_t resource = sim_policy_resource(&world->policy, &note->grant.resource);
     if (resource != UINT32_MAX) {
         pending->resource = world->policy.resources[resource];
@@ -140,6 +141,8 @@ static void take_note(struct sim_world *world, const struct world_node *node,
                    (const char *)note->text.at);
         break;
     case SIM_NOTE_GATEWAY_JOINED:
+        world->gateways[note->grant.gateway].unheard = false;
+        break;
     case SIM_NOTE_GATEWAY_LOST:
     case SIM_NOTE_CLIENT_UP:
     case SIM_NOTE_CLIENT_DOWN:
@@ -155,10 +158,10 @@ void world_mark(void *self, uint64_t token, bool lost)
     struct world_pending *pending = &world->pending[token];
     ASSERT(pending->used);
     pending->used = false;
-    if (lost) {
+    const struct sim_note *note = &pending->note;
+    if (lost || (pending->unheard && note->kind != SIM_NOTE_GRANT)) {
         return;
     }
-    const struct sim_note *note = &pending->note;
     switch (note->kind) {
     case SIM_NOTE_GRANT:
         if (strcmp(pending->text, "init") == 0) {
