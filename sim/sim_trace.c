@@ -106,7 +106,7 @@ void sim_trace_set_tap(struct sim_trace *trace, struct sim_trace_tap tap)
 
 /* ---- readable form ---- */
 
-#define DATAGRAM_HEAD 20U /* bytes of a datagram that say enough for a reader */
+#define DATAGRAM_HEAD 48U /* bytes of a datagram that say enough for a reader */
 
 static void put_text(struct writer *w, struct view text)
 {

@@ -112,8 +112,11 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     if (standing == SIM_STANDING_ENDED || standing == SIM_STANDING_STALE) {
         return SIM_EXPECT_ANY;
     }
-    if (standing == SIM_STANDING_GOOD && !granted) {
-        return SIM_EXPECT_ANY; /* the portal forgot to tell the gateway; the client does know */
+    /* The portal forgot to tell the gateway; the client does know, and filters by itself. */
+    bool now_permitted =
+        granted && sim_filters_permit(&world->policy.resources[target->resource], packet);
+    if (standing == SIM_STANDING_GOOD && !now_permitted) {
+        return SIM_EXPECT_ANY;
     }
     if ((standing == SIM_STANDING_NONE && !granted) || !sim_filters_permit(resource, packet)) {
         return SIM_EXPECT_NOTHING;

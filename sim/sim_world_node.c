@@ -117,8 +117,10 @@ static void take_note(struct sim_world *world, const struct world_node *node,
 {
     uint32_t client = 0;
     sim_trace_text(world->trace, (uint16_t)node->net, SIM_KIND_NOTE,
-                   "%s %.*s gateway %u expires %llu", note_name(note->kind), (int)note->text.len,
-                   (const char *)note->text.at, note->grant.gateway,
+                   "%s %.*s gateway %u client %d resource %d expires %llu", note_name(note->kind),
+                   (int)note->text.len, (const char *)note->text.at, note->grant.gateway,
+                   (int)sim_policy_client(&world->policy, &note->grant.client),
+                   (int)sim_policy_resource(&world->policy, &note->grant.resource),
                    (unsigned long long)note->grant.expires_unix_s);
     switch (note->kind) {
     case SIM_NOTE_GRANT:
