@@ -53,7 +53,7 @@ static void undo(void *context, uint64_t value)
     struct world_node *portal = &world->portal_node;
     sim_trace_text(world->trace, SIM_NODE_WORLD, SIM_KIND_FAULT, "end of %u (%u, %u)",
                    (unsigned)what, a, b);
-    if (world->healed) {
+    if (world->healed && what != UNDO_GATEWAY_START) {
         return; /* everything has been repaired already */
     }
     switch (what) {
