@@ -119,6 +119,7 @@ static struct sim_resource *add_resource(struct sim_world *world, enum sim_resou
 {
     struct sim_policy *p = &world->policy;
     ASSERT(p->resources_count < SIM_RESOURCES_MAX);
+    ASSERT(p->gateways_count > 0);
     uint32_t index = p->resources_count++;
     struct sim_resource *r = &p->resources[index];
     r->id = draw_uuid(world, 4, index);
