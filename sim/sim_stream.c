@@ -57,6 +57,7 @@ struct conn {
     uint16_t port;
     uint64_t started_ns;
     bool unroutable; /* the connecting node has no address of the family */
+    bool hollow;     /* swallowed bytes: TCP delivers nothing after a gap */
 };
 
 struct listener {
@@ -373,6 +374,11 @@ static void push_bytes(struct sim_streams *streams, struct conn *conn, unsigned 
     }
 }
 
+static bool is_hollow(const struct sim_streams *streams, const struct conn *conn)
+{
+    return conn->hollow || streams->faults[conn->ends[1].node].half_open;
+}
+
 enum err sim_stream_send(struct sim_streams *streams, uint32_t node, uint32_t id, struct view bytes,
                          size_t *taken)
 {
@@ -394,7 +400,8 @@ enum err sim_stream_send(struct sim_streams *streams, uint32_t node, uint32_t id
     struct view part = view_sub(bytes, 0, len);
     sim_trace_bytes(streams->trace, (uint16_t)node, SIM_KIND_STREAM_SENT, id, part);
     end->sent += len;
-    if (!streams->faults[conn->ends[1].node].half_open) {
+    conn->hollow = is_hollow(streams, conn);
+    if (!conn->hollow) {
         push_bytes(streams, conn, side, part);
     }
     return ERR_NONE;
@@ -464,7 +471,7 @@ static void deliver_item(struct sim_streams *streams, struct conn *conn, unsigne
 
 static bool is_held_up(const struct sim_streams *streams, const struct conn *conn, unsigned side)
 {
-    return streams->faults[conn->ends[1].node].half_open || is_blocked(streams, conn, side);
+    return is_hollow(streams, conn) || is_blocked(streams, conn, side);
 }
 
 static void retry(void *context, uint64_t value)
@@ -539,8 +546,7 @@ static void abort_conn(struct sim_streams *streams, struct conn *conn, unsigned 
         return;
     }
     lose_items(streams, &conn->ends[side]);
-    bool reaches =
-        !is_blocked(streams, conn, side) && !streams->faults[conn->ends[1].node].half_open;
+    bool reaches = !is_blocked(streams, conn, side) && !is_hollow(streams, conn);
     if (reaches) {
         uint64_t latency =
             sim_net_latency(streams->net, conn->ends[side].node, conn->ends[1 - side].node);
@@ -589,7 +595,7 @@ void sim_stream_mark(struct sim_streams *streams, uint32_t node, uint32_t id, ui
 {
     unsigned side = 0;
     struct conn *conn = find(streams, node, id, &side);
-    if (conn == NULL || conn->state != CONN_OPEN || streams->faults[conn->ends[1].node].half_open) {
+    if (conn == NULL || conn->state != CONN_OPEN || is_hollow(streams, conn)) {
         streams->sink.mark(streams->sink.self, token, true);
         return;
     }

@@ -18,7 +18,8 @@ struct sim_stream_faults {
     bool refuse;          /* connections are refused */
     bool silent;          /* connections are never answered (ERR_TIMEOUT after a while) */
     enum err tls_failure; /* ERR_TLS, ERR_TLS_CERTIFICATE: reported instead of OPENED */
-    bool half_open;       /* established streams swallow both directions silently */
+    bool half_open;       /* established streams swallow both directions silently; one that lost
+                             bytes so stays mute when the fault ends */
     uint64_t cut_after;   /* a stream is reset once so many bytes were delivered to one side;
                              0: never */
     uint32_t segment_max; /* bytes of one delivery at most; 0: 16 384 */

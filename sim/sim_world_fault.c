@@ -251,7 +251,7 @@ bool act_portal_wrong(struct sim_world *world, const struct sim_action *action)
                                         portal->outbox);
     world_node_flush(portal);
     if (err == ERR_NONE && wrong == SIM_PORTAL_BAD_FRAME) {
-        world->gateways[gateway].unheard = true;
+        portal->broken_stream = portal->last_stream;
     }
     return err == ERR_NONE;
 }

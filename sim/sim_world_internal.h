@@ -34,7 +34,8 @@ struct world_node {
     uint64_t wake_ns;
     uint64_t queued_ns; /* time of the latest future event of this node in the heap */
     uint32_t boots;
-    uint32_t last_stream; /* of the latest STREAM_SEND in this outbox */
+    uint32_t last_stream;   /* of the latest STREAM_SEND in this outbox */
+    uint32_t broken_stream; /* got a broken frame: what follows on it is not understood */
 };
 
 /* Somebody that probes can be sent to. */
@@ -98,8 +99,7 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
-    bool joined;  /* the portal, in this boot */
-    bool unheard; /* a broken frame was sent: what follows on that connection is not understood */
+    bool joined;                                       /* the portal, in this boot */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
 

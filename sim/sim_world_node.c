@@ -61,7 +61,7 @@ static void defer_note(struct sim_world *world, const struct world_node *node,
         memcpy(pending->text, note->text.at, len);
     }
     pending->note.text = VIEW_EMPTY;
-    pending->unheard = world->gateways[note->grant.gateway].unheard;
+    pending->unheard = node->last_stream == node->broken_stream;
     uint32_t resource = sim_policy_resource(&world->policy, &note->grant.resource);
     if (resource != UINT32_MAX) {
         pending->resource = world->policy.resources[resource];
@@ -143,8 +143,6 @@ static void take_note(struct sim_world *world, const struct world_node *node,
                    (const char *)note->text.at);
         break;
     case SIM_NOTE_GATEWAY_JOINED:
-        world->gateways[note->grant.gateway].unheard = false;
-        break;
     case SIM_NOTE_GATEWAY_LOST:
     case SIM_NOTE_CLIENT_UP:
     case SIM_NOTE_CLIENT_DOWN:
@@ -380,6 +378,7 @@ void world_node_start(struct sim_world *world, struct world_node *node, struct s
                                      .unix_start_ns = WORLD_UNIX_START_NS};
     node->up = true;
     node->wake_ns = UINT64_MAX;
+    node->broken_stream = WORLD_NOBODY;
     world_node_addresses(node);
 }
 

@@ -250,6 +250,22 @@ static void test_a_half_open_stream_swallows_silently(void **state)
     bench_end(&bench);
 }
 
+static void test_a_stream_that_lost_bytes_delivers_none_after_them(void **state)
+{
+    (void)state;
+    bench_start(&bench);
+    dial(&bench);
+    run(&bench, 1);
+    sim_stream_faults(bench.streams, SERVER)->half_open = true;
+    send_pattern(&bench, CLIENT, 1, 10);
+    run(&bench, 5);
+    sim_stream_faults(bench.streams, SERVER)->half_open = false;
+    send_pattern(&bench, CLIENT, 1, 10);
+    run(&bench, 60);
+    assert_int_equal(bench.sides[SERVER].len, 0);
+    bench_end(&bench);
+}
+
 static void test_a_cut_ends_both_sides_after_so_many_bytes(void **state)
 {
     (void)state;
@@ -332,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_connecting_fails_with_the_reason_of_the_fault),
         cmocka_unit_test(test_a_partition_holds_bytes_up_and_loses_none),
         cmocka_unit_test(test_a_half_open_stream_swallows_silently),
+        cmocka_unit_test(test_a_stream_that_lost_bytes_delivers_none_after_them),
         cmocka_unit_test(test_a_cut_ends_both_sides_after_so_many_bytes),
         cmocka_unit_test(test_a_window_makes_takes_short_and_writable_follow),
         cmocka_unit_test(test_a_mark_fires_after_the_bytes_before_it),
