@@ -469,11 +469,6 @@ static void deliver_item(struct sim_streams *streams, struct conn *conn, unsigne
     }
 }
 
-static bool is_held_up(const struct sim_streams *streams, const struct conn *conn, unsigned side)
-{
-    return is_hollow(streams, conn) || is_blocked(streams, conn, side);
-}
-
 static void retry(void *context, uint64_t value)
 {
     struct sim_streams *streams = context;
@@ -491,7 +486,12 @@ static void deliver(void *context, uint64_t value)
         end->items[end->head].at_ns > streams->sched->now_ns) {
         return;
     }
-    if (is_held_up(streams, conn, side)) {
+    if (is_hollow(streams, conn)) {
+        conn->hollow = true;
+        lose_items(streams, end);
+        return;
+    }
+    if (is_blocked(streams, conn, side)) {
         end->stalled = true;
         sim_sched_in(streams->sched, (struct duration){STALL_RETRY_NS}, retry, streams, value);
         return;
@@ -591,11 +591,19 @@ void sim_stream_orphan_node(struct sim_streams *streams, uint32_t node)
     }
 }
 
+bool sim_stream_is_mute(struct sim_streams *streams, uint32_t node, uint32_t id)
+{
+    unsigned side = 0;
+    const struct conn *conn = find(streams, node, id, &side);
+    return conn == NULL || conn->state != CONN_OPEN || !conn->ends[1 - side].open ||
+           is_hollow(streams, conn);
+}
+
 void sim_stream_mark(struct sim_streams *streams, uint32_t node, uint32_t id, uint64_t token)
 {
     unsigned side = 0;
     struct conn *conn = find(streams, node, id, &side);
-    if (conn == NULL || conn->state != CONN_OPEN || is_hollow(streams, conn)) {
+    if (sim_stream_is_mute(streams, node, id)) {
         streams->sink.mark(streams->sink.self, token, true);
         return;
     }

@@ -62,8 +62,11 @@ void sim_stream_reset(struct sim_streams *streams, uint32_t node, uint32_t id);
 void sim_stream_reset_node(struct sim_streams *streams, uint32_t node);
 /* The node lost its address: its own ends see CLOSED with ERR_IO, the others hear nothing. */
 void sim_stream_orphan_node(struct sim_streams *streams, uint32_t node);
+/* Nothing that the node sends on it will arrive: it is gone, closed by the other side, or
+ * half-open. */
+MUST_USE bool sim_stream_is_mute(struct sim_streams *streams, uint32_t node, uint32_t id);
 /* Calls the sink's mark once everything sent so far by (node, id) is delivered; at once with `lost`
- * when the stream does not exist. */
+ * when the stream is mute. */
 void sim_stream_mark(struct sim_streams *streams, uint32_t node, uint32_t id, uint64_t token);
 
 #endif /* SIM_STREAM_H */

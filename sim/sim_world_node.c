@@ -201,7 +201,22 @@ void world_mark(void *self, uint64_t token, bool lost)
 
 /* ---- outboxes ---- */
 
-static void send_stream(struct world_node *node, const struct sim_out *out)
+/* A gateway that connects again has two connections for a while, and both get what is pushed. Its
+ * mark follows the one that still delivers. */
+static bool reached_before(const struct world_node *node, const struct sim_out *out, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        const struct sim_out *before = sim_outbox_at(node->outbox, i);
+        if (before->kind == SIM_OUT_STREAM_SEND && view_equal(before->bytes, out->bytes) &&
+            before->stream == node->last_stream &&
+            !sim_stream_is_mute(node->world->streams, node->net, before->stream)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void send_stream(struct world_node *node, const struct sim_out *out, size_t index)
 {
     size_t taken = 0;
     enum err err =
@@ -209,10 +224,13 @@ static void send_stream(struct world_node *node, const struct sim_out *out)
     if (err == ERR_NONE) {
         ASSERT(taken == out->bytes.len);
     }
-    node->last_stream = out->stream;
+    if (!sim_stream_is_mute(node->world->streams, node->net, out->stream) ||
+        !reached_before(node, out, index)) {
+        node->last_stream = out->stream;
+    }
 }
 
-static void carry_out(struct world_node *node, const struct sim_out *out)
+static void carry_out(struct world_node *node, const struct sim_out *out, size_t index)
 {
     struct sim_world *world = node->world;
     uint32_t client = 0;
@@ -224,7 +242,7 @@ static void carry_out(struct world_node *node, const struct sim_out *out)
         sim_stream_connect(world->streams, node->net, out->stream, &out->address);
         break;
     case SIM_OUT_STREAM_SEND:
-        send_stream(node, out);
+        send_stream(node, out, index);
         break;
     case SIM_OUT_STREAM_CLOSE:
         sim_stream_close(world->streams, node->net, out->stream);
@@ -287,7 +305,7 @@ void world_node_flush(struct world_node *node)
             memcpy(copy, out.bytes.at, out.bytes.len);
             out.bytes.at = copy;
         }
-        carry_out(node, &out);
+        carry_out(node, &out, i);
     }
     sim_outbox_clear(node->outbox);
     node->carrying = false;
