@@ -89,6 +89,8 @@ static void refuse_credentials(struct turn_client *c, const struct answer *a,
         return;
     }
     c->has_credentials = false;
+    /* A nonce that was damaged on its way here is answered with 401 like a wrong password. */
+    c->nonce.len = 0;
     turn_state_fail(c, failure, a->now);
 }
 

@@ -53,6 +53,10 @@ static struct view reply_error(struct relay *r, struct reply *out, const struct 
         char nonce[32];
         fresh_nonce(r);
         nonce_text(r, nonce);
+        if (r->damaged_nonces > 0) {
+            r->damaged_nonces--;
+            nonce[0] ^= 1;
+        }
         stun_put_realm(&out->s, view_text("firezone"));
         stun_put_nonce(&out->s, view_text(nonce));
     }
@@ -87,6 +91,9 @@ static uint16_t authenticate(struct relay *r, struct view datagram, const struct
     }
     char nonce[32];
     nonce_text(r, nonce);
+    if (msg->nonce.len == 0 || msg->nonce.at[0] != (uint8_t)nonce[0]) {
+        return 401; /* not of the form of a nonce (relay.md 3.3) */
+    }
     if (!view_equal_text(msg->nonce, nonce) || r->nonce_uses == 0) {
         return 438;
     }

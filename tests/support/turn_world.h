@@ -24,6 +24,7 @@ struct relay {
     unsigned nonce_number;
     unsigned nonce_uses; /* left */
     unsigned nonce_uses_max;
+    unsigned damaged_nonces; /* challenges from now on whose nonce the path changes */
     uint32_t lifetime_s;
 
     bool allocated;

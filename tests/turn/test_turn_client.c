@@ -521,6 +521,22 @@ static void void_credentials_fail_until_new_ones_come(void **state)
     world_free(w);
 }
 
+static void a_nonce_damaged_on_the_way_is_not_kept(void **state)
+{
+    (void)state;
+    struct world *w = world_new(4);
+    w->relay.damaged_nonces = 1;
+    world_settle(w);
+    assert_int_equal(turn_client_failure(w->client), TURN_FAILURE_CREDENTIALS);
+    struct turn_client_config config = world_config(w);
+    w->relay.user = "1800000000:other";
+    config.username = view_text("1800000000:other");
+    assert_int_equal(turn_client_update(w->client, &config, w->now), ERR_NONE);
+    world_settle(w);
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 static void the_same_credentials_change_nothing(void **state)
 {
     (void)state;
@@ -823,6 +839,7 @@ int main(void)
         cmocka_unit_test(another_realm_is_refused),
         cmocka_unit_test(new_credentials_do_not_end_a_working_allocation),
         cmocka_unit_test(void_credentials_fail_until_new_ones_come),
+        cmocka_unit_test(a_nonce_damaged_on_the_way_is_not_kept),
         cmocka_unit_test(the_same_credentials_change_nothing),
         cmocka_unit_test(another_server_address_starts_again),
         cmocka_unit_test(closing_gives_the_allocation_back),
