@@ -12,6 +12,7 @@ if "$@" >"$log" 2>&1 </dev/null; then
     count=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | tail -n 1)
     printf 'ok      %-44s %4ss %s\n' "$name" $(($(date +%s) - start)) "${count:+($count tests)}"
     echo "${count:-1}" >>"$results/passed"
+    echo "ok $name" >>"$results/steps"
 else
     code=$?
     printf 'FAILED  %-44s exit %s; run alone: %s\n' "$name" "$code" "$*"
