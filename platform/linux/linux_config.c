@@ -353,6 +353,9 @@ static void check_together(struct parser *p)
     if (name_len == 0 || name_len > 15) {
         usage(p, "invalid value for --tun-name", "", "");
     }
+    if (config->listen_port == 53) {
+        usage(p, "--listen-port 53: relays take what comes from there for DNS answers", "", "");
+    }
     if (config->record_file != NULL && config->record_to == NULL && !config->record_plain) {
         usage(p, "--record holds secrets: give --record-to PUBLICKEY, or insist with ",
               "--record-plain", "");

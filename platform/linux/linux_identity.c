@@ -191,32 +191,43 @@ static bool is_space(uint8_t c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-enum err linux_identity_token(const char *directory, char out[LINUX_IDENTITY_TOKEN_MAX + 1])
+static enum err read_credential(const char *directory, struct span room, size_t *len)
 {
     char path[PATH_SIZE];
     struct writer w = writer_of((struct span){(uint8_t *)path, sizeof(path) - 1});
-    struct span room = {(uint8_t *)out, LINUX_IDENTITY_TOKEN_MAX};
-    size_t len = 0;
     writer_text(&w, directory);
     writer_text(&w, "/FIREZONE_TOKEN");
     if (!writer_finish(&w)) {
         return ERR_SPACE;
     }
     path[w.used] = '\0';
-    enum err err = read_file(path, room, &len);
+    return read_file(path, room, len);
+}
+
+enum err linux_identity_token(const char *given, const char *directory,
+                              char out[LINUX_IDENTITY_TOKEN_MAX + 1])
+{
+    struct span room = {(uint8_t *)out, LINUX_IDENTITY_TOKEN_MAX};
+    size_t len = 0;
+    enum err err = ERR_NONE;
+    if (given != NULL) {
+        len = strlen(given);
+        err = len > room.len ? ERR_SPACE : ERR_NONE;
+        memcpy(room.at, given, err == ERR_NONE ? len : 0);
+    } else {
+        err = read_credential(directory, room, &len);
+    }
     if (err != ERR_NONE) {
         return err;
     }
-    size_t start = 0;
-    while (start < len && is_space(room.at[start])) {
-        start++;
+    size_t kept = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_space(room.at[i])) {
+            room.at[kept++] = room.at[i];
+        }
     }
-    while (len > start && is_space(room.at[len - 1])) {
-        len--;
-    }
-    memmove(out, out + start, len - start);
-    out[len - start] = '\0';
-    return len == start ? ERR_NOT_FOUND : ERR_NONE;
+    out[kept] = '\0';
+    return kept == 0 ? ERR_NOT_FOUND : ERR_NONE;
 }
 
 /* ---- user agent ---- */

@@ -46,9 +46,10 @@ void linux_identity_agent_of(const struct linux_identity_system *system, const c
 /* The same with the facts of this system. */
 void linux_identity_agent(const char *client_version, char out[LINUX_IDENTITY_AGENT_MAX + 1]);
 
-/* Reads the token from `directory`/FIREZONE_TOKEN and trims white space.
- * ERR_NOT_FOUND: no such file or empty; ERR_SPACE; ERR_PERMISSION; ERR_IO. */
-MUST_USE enum err linux_identity_token(const char *directory,
+/* Takes the token `given`, or when that is NULL the one in `directory`/FIREZONE_TOKEN, without the
+ * white space that copying leaves anywhere in it (spec/portal.md section 10.1).
+ * ERR_NOT_FOUND: no such file, or nothing else in it; ERR_SPACE; ERR_PERMISSION; ERR_IO. */
+MUST_USE enum err linux_identity_token(const char *given, const char *directory,
                                        char out[LINUX_IDENTITY_TOKEN_MAX + 1]);
 
 #endif /* LINUX_IDENTITY_H */

@@ -155,18 +155,11 @@ static int find_identity(struct app *app)
 {
     const struct linux_config *config = &app->config;
     struct linux_identity_paths paths = linux_identity_paths_default();
-    enum err err = ERR_NONE;
-    if (config->token != NULL) {
-        size_t len = strlen(config->token);
-        if (len > LINUX_IDENTITY_TOKEN_MAX) {
-            return fail("the token is too long", ERR_NONE);
-        }
-        memcpy(app->token, config->token, len + 1);
-    } else {
-        err = linux_identity_token(config->credentials_directory, app->token);
-    }
+    enum err err = linux_identity_token(config->token, config->credentials_directory, app->token);
     if (err != ERR_NONE) {
-        return fail("no token in FIREZONE_TOKEN and none in CREDENTIALS_DIRECTORY", err);
+        return err == ERR_SPACE
+                   ? fail("the token is too long", ERR_NONE)
+                   : fail("no token in FIREZONE_TOKEN and none in CREDENTIALS_DIRECTORY", err);
     }
     err = linux_identity_id(config->id, &paths, app->id);
     if (err != ERR_NONE) {

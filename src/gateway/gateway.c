@@ -238,6 +238,16 @@ void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gat
     trace_emit(&gw->trace, &event);
 }
 
+enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what)
+{
+    if (err == ERR_NONE) {
+        struct trace_event event = {
+            .event = EV_PORTAL_SENT, .at = gw->now, .text = view_text(what)};
+        trace_emit(&gw->trace, &event);
+    }
+    return err;
+}
+
 void gateway_begin(struct gateway *gw, struct clock_pair now)
 {
     ASSERT(gw->trains_next == gw->trains_count); /* the driver drains before it feeds */

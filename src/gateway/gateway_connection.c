@@ -119,14 +119,24 @@ void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
 
 /* ---- candidates ---- */
 
+static void trace_candidate(const struct gateway *gw, enum trace_id id,
+                            const struct gateway_connection *c, struct view text)
+{
+    struct trace_event event = {.event = id, .at = gw->now, .id = c->client, .text = text};
+    trace_emit(&gw->trace, &event);
+}
+
 void gateway_connection_offer(struct gateway *gw, struct gateway_connection *c,
                               const struct ice_candidate *candidate)
 {
     struct ice_candidate local = *candidate;
+    uint8_t text[ICE_CANDIDATE_TEXT_SIZE_MAX];
+    struct writer w = writer_of((struct span){text, sizeof(text)});
     enum err err = ice_agent_add_local(&c->ice, &local, gw->now.boot);
     if (err == ERR_NONE) {
         gateway_signal_add(gw, c, &local);
-        gateway_trace_client(gw, EV_CANDIDATE_LOCAL, c, "");
+        ice_candidate_put(&w, &local);
+        trace_candidate(gw, EV_CANDIDATE_LOCAL, c, writer_view(&w));
     } else if (err == ERR_FULL) {
         gateway_drop(gw, DROP_ICE_FULL, NULL);
     }
@@ -222,6 +232,7 @@ void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection
         gateway_drop(gw, reason, NULL);
         return;
     }
+    trace_candidate(gw, EV_CANDIDATE_REMOTE, c, text);
     c->signalled = true;
     if (candidate.kind == ICE_HOST) {
         if (c->remote_hosts_count < GATEWAY_REMOTE_HOSTS_MAX &&

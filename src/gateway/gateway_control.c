@@ -272,9 +272,11 @@ static void handle_authorize_flow(struct gateway *gw, const struct portal_author
     fill_offer(&offer, handle, &msg->client);
     offer.ice = (struct gateway_credentials){msg->gateway_ice.username, msg->gateway_ice.password,
                                              msg->client_ice.username, msg->client_ice.password};
-    if (connect_client(gw, &offer, had, &msg->resource.id) &&
-        portal_client_send_flow_authorized(&gw->portal, msg->ref) != ERR_NONE) {
-        refuse(gw, DROP_PORTAL_LIMIT, view_text("flow_authorized"));
+    if (connect_client(gw, &offer, had, &msg->resource.id)) {
+        enum err err = portal_client_send_flow_authorized(&gw->portal, msg->ref);
+        if (gateway_trace_sent(gw, err, "flow_authorized") != ERR_NONE) {
+            refuse(gw, DROP_PORTAL_LIMIT, view_text("flow_authorized"));
+        }
     }
     wg_psk_wipe(&offer.psk);
 }
@@ -308,8 +310,9 @@ static void handle_request_connection(struct gateway *gw,
         if (msg->domain.is_some) {
             gateway_resolve_legacy(gw, handle, &msg->resource.id, &msg->domain);
         }
-        if (portal_client_send_connection_ready(&gw->portal, msg->ref, VIEW_OF(ufrag),
-                                                VIEW_OF(password)) != ERR_NONE) {
+        enum err err = portal_client_send_connection_ready(&gw->portal, msg->ref, VIEW_OF(ufrag),
+                                                           VIEW_OF(password));
+        if (gateway_trace_sent(gw, err, "connection_ready") != ERR_NONE) {
             refuse(gw, DROP_PORTAL_LIMIT, view_text("connection_ready"));
         }
     }

@@ -321,6 +321,8 @@ void gateway_begin(struct gateway *gw, struct clock_pair now);
 void gateway_drop(struct gateway *gw, enum drop_reason reason, const struct sock_addr *remote);
 void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gateway_connection *c,
                           const char *text);
+/* Traces that a message waits for the portal, unless it was refused. Returns `err`. */
+enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
 
 /* ---- gateway_relay.c ---- */

@@ -195,8 +195,8 @@ void gateway_relay_none_left(struct gateway *gw)
         return;
     }
     if (portal_client_is_head(&gw->portal)) {
-        enum err err = portal_client_send_no_relays(&gw->portal);
-        (void)err; /* a full queue or a lost connection: the next init brings relays anyway */
+        /* A full queue or a lost connection: the next init brings relays anyway. */
+        (void)gateway_trace_sent(gw, portal_client_send_no_relays(&gw->portal), "no_relays");
     } else {
         (void)portal_client_reconnect(&gw->portal, gw->now);
     }

@@ -119,6 +119,8 @@ static enum err send_kind(struct gateway *gw, struct gateway_connection *c, bool
     }
     enum err err = removed ? portal_client_send_invalidated(&gw->portal, &c->client, views, count)
                            : portal_client_send_candidates(&gw->portal, &c->client, views, count);
+    err = gateway_trace_sent(
+        gw, err, removed ? "broadcast_invalidated_ice_candidates" : "broadcast_ice_candidates");
     if (err != ERR_FULL) {
         uint32_t kept = 0;
         for (uint32_t i = 0; i < c->signals_count; i++) {

@@ -764,6 +764,31 @@ static void an_old_client_is_answered_with_our_credentials_and_connects(void **s
     rig_free(rig);
 }
 
+/* Again from the same client: a new connection with new credentials, also for living ones. */
+static void request_connection_replaces_a_living_connection(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_forget(rig);
+    rig->clients[0].is_deaf = true;
+    push_request_connection(rig, "");
+    assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], 1);
+    assert_int_equal(rig->events_seen[EV_CONNECTION_NEW], 2);
+    assert_int_equal(counters(rig)->connections, 1);
+    assert_false(rig_reaches_tun(rig, 0, server4, 80)); /* the old session is gone */
+    take_ready(rig);
+    rig_client_start(rig, 0);
+    rig->clients[0].is_deaf = false;
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_client_tell(rig, 0);
+    rig_pass(rig, DURATION_S(3));
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_free(rig);
+}
+
 static void an_old_clients_name_is_resolved_without_a_status(void **state)
 {
     (void)state;
@@ -873,6 +898,7 @@ int main(void)
         cmocka_unit_test(a_resource_that_cannot_be_granted_leaves_no_client_behind),
         cmocka_unit_test(unusable_keys_and_credentials_get_no_answer),
         cmocka_unit_test(an_old_client_is_answered_with_our_credentials_and_connects),
+        cmocka_unit_test(request_connection_replaces_a_living_connection),
         cmocka_unit_test(an_old_clients_name_is_resolved_without_a_status),
         cmocka_unit_test(allow_access_grants_without_an_answer),
         cmocka_unit_test(messages_that_make_no_sense_are_counted_and_change_nothing),

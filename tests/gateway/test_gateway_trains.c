@@ -137,12 +137,81 @@ static void a_client_without_a_path_costs_the_others_nothing(void **state)
     free(source);
 }
 
+/* More than one train can hold, by number and by size: each train keeps its bounds, none is lost.
+ */
+static void trains_keep_their_bounds(void **state)
+{
+    static const struct {
+        size_t gso; /* payload of each segment */
+        size_t payload;
+    } rows[] = {{600, 60000}, {1200, 64800}, {1252, 65000}};
+    (void)state;
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        struct rig *rig = connected();
+        uint8_t *room = malloc(2 * (GATEWAY_TUN_HEADROOM + 65536U));
+        struct gateway_tun_packet packets[2];
+        assert_non_null(room);
+        for (size_t i = 0; i < 2; i++) {
+            uint8_t *at = room + i * (GATEWAY_TUN_HEADROOM + 65536U) + GATEWAY_TUN_HEADROOM;
+            size_t len = rig_put_udp(at, &server, &rig->clients[0].ipv4, 4000, rows[row].payload,
+                                     (uint8_t)i);
+            packets[i] = (struct gateway_tun_packet){
+                .bytes = {at, len}, .offload = {GATEWAY_GSO_UDP, (uint16_t)rows[row].gso, false}};
+        }
+        gateway_handle_tun(rig->gw, rig->now, packets, 2);
+        rig_settle(rig);
+        size_t segments = 0;
+        for (size_t i = 0; i < rig->wire.count; i++) {
+            const struct rig_item *train = &rig->wire.items[i];
+            size_t step = train->segment_size == 0 ? train->len : train->segment_size;
+            size_t count = (train->len + step - 1) / step;
+            assert_true(count <= 64);
+            assert_true(train->len <= 65000); /* 65 535 with the headers of UDP and IP */
+            segments += count;
+        }
+        assert_int_equal(segments, 2 * ((rows[row].payload + rows[row].gso - 1) / rows[row].gso));
+        assert_int_equal(rig->clients[0].packets.count, segments);
+        assert_true(rig->wire.count <= segments / 40 + 2); /* and few trains they are */
+        free(room);
+        rig_free(rig);
+    }
+}
+
+static void a_bad_packet_does_not_discard_its_batch(void **state)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    (void)state;
+    assert_non_null(source);
+    struct rig *rig = connected();
+    for (uint32_t i = 0; i < 9; i++) {
+        add(source, rig, 0, 100);
+    }
+    source->packets[1].bytes.at[0] = 0;                 /* no version */
+    source->packets[3].bytes.len = 0;                   /* nothing */
+    source->packets[5].offload.gso = GATEWAY_GSO_TCPV6; /* what it is not */
+    source->packets[7].bytes.len = 27;                  /* cut */
+    uint64_t before = rig_drops_all(rig);
+    gateway_handle_tun(rig->gw, rig->now, source->packets, source->count);
+    rig_settle(rig);
+    assert_int_equal(rig->clients[0].packets.count, 5);
+    for (size_t i = 0; i < 5; i++) {
+        const struct rig_item *got = &rig->clients[0].packets.items[i];
+        assert_int_equal(got->len, source->packets[2 * i].bytes.len);
+        assert_memory_equal(got->at, source->packets[2 * i].bytes.at, got->len);
+    }
+    assert_int_equal(rig_drops_all(rig) - before, 4);
+    rig_free(rig);
+    free(source);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clients_that_alternate_get_one_train_each),
         cmocka_unit_test(order_within_a_client_survives_any_interleaving),
         cmocka_unit_test(a_client_without_a_path_costs_the_others_nothing),
+        cmocka_unit_test(trains_keep_their_bounds),
+        cmocka_unit_test(a_bad_packet_does_not_discard_its_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

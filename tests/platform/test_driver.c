@@ -34,6 +34,8 @@ struct world {
     struct log recording; /* what the driver recorded */
     bool udp_blocked;
     bool tun_gone;
+    bool tun_blocked;
+    struct gateway_tun_group group; /* an output that waits */
     unsigned udp_reads;
     unsigned tun_reads;
     unsigned event_reads;
@@ -201,6 +203,9 @@ static enum err w_tun_write(void *self, const struct gateway_tun_group *group)
 {
     struct world *w = self;
     struct gateway_output out = {.kind = GATEWAY_OUT_TUN, .u.tun = group};
+    if (w->tun_blocked) {
+        return ERR_WOULD_BLOCK;
+    }
     put_output(&w->outputs, &out);
     return ERR_NONE;
 }
@@ -495,6 +500,81 @@ static void test_an_output_that_would_block_is_kept_and_nothing_is_fed(void **st
     assert_true(gateway_counters(w->gateway)->udp_in_datagrams == seen + 3);
 }
 
+static const uint8_t ping[] = {0x89, 0};
+static const uint8_t pong[] = {0x8a, 0};
+
+/* Sockets and device that never run dry: what the portal says is still heard in every step. */
+static void test_full_sockets_do_not_keep_the_portal_waiting(void **state)
+{
+    struct world *w = *state;
+    connect_portal(w);
+    for (unsigned i = 0; i < 10; i++) {
+        w->datagrams_waiting = 100000;
+        w->packets_waiting = 100000;
+        queue(w, GATEWAY_STREAM_BYTES, VIEW_OF(ping), ERR_NONE);
+        size_t outputs = w->outputs.used;
+        assert_true(driver_step(&w->driver, w->now, PLATFORM_READY_ALL).again);
+        assert_int_equal(w->events_count, 0);
+        assert_true(w->outputs.used > outputs); /* the Pong */
+        assert_true(w->datagrams_waiting < 100000 && w->packets_waiting < 100000);
+    }
+}
+
+/* A portal that never stops talking: sockets and device are still read in every step. */
+static void test_a_chattering_portal_does_not_keep_packets_waiting(void **state)
+{
+    struct world *w = *state;
+    connect_portal(w);
+    for (unsigned i = 0; i < 10; i++) {
+        while (w->events_count < EVENTS_MAX) {
+            queue(w, GATEWAY_STREAM_BYTES, VIEW_OF(pong), ERR_NONE);
+        }
+        w->datagrams_waiting = 1;
+        w->packets_waiting = 1;
+        assert_false(driver_step(&w->driver, w->now, PLATFORM_READY_ALL).exit);
+        assert_int_equal(w->datagrams_waiting + w->packets_waiting, 0);
+    }
+}
+
+/* Readiness is told once; the backlog is drained by steps that follow at once. */
+static void test_a_whole_backlog_is_drained_after_one_wake_up(void **state)
+{
+    struct world *w = *state;
+    connect_portal(w);
+    w->datagrams_waiting = 1000;
+    w->packets_waiting = 1000;
+    unsigned steps = 0;
+    struct driver_result result = {.again = true};
+    while (result.again && steps < 10000) {
+        result = driver_step(&w->driver, w->now, PLATFORM_READY_ALL);
+        steps++;
+    }
+    assert_int_equal(w->datagrams_waiting + w->packets_waiting, 0);
+    assert_true(steps > 1); /* budgets were spent: it took `again` to come back */
+    w->datagrams_waiting = 16;
+    w->packets_waiting = 0;
+    assert_true(driver_step(&w->driver, w->now, PLATFORM_READY_UDP).udp_blocked == false);
+    assert_int_equal(w->datagrams_waiting, 0);
+}
+
+static void test_a_device_that_would_block_stops_nothing_but_input(void **state)
+{
+    struct world *w = *state;
+    connect_portal(w);
+    w->driver.held = (struct gateway_output){.kind = GATEWAY_OUT_TUN, .u.tun = &w->group};
+    w->driver.holding = true;
+    w->tun_blocked = true;
+    for (unsigned i = 0; i < 3; i++) {
+        struct driver_result result = driver_step(&w->driver, w->now, PLATFORM_READY_ALL);
+        assert_true(result.tun_blocked); /* it returned: the loop waits for the device */
+        assert_false(result.again);
+    }
+    w->tun_blocked = false;
+    size_t outputs = w->outputs.used;
+    assert_false(step(w).tun_blocked);
+    assert_true(load_le64(w->outputs.bytes + outputs) == GATEWAY_OUT_TUN);
+}
+
 static void test_a_device_that_is_gone_ends_the_run(void **state)
 {
     struct world *w = *state;
@@ -633,6 +713,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DRIVER_TEST(test_an_output_that_would_block_is_kept_and_nothing_is_fed),
+        DRIVER_TEST(test_full_sockets_do_not_keep_the_portal_waiting),
+        DRIVER_TEST(test_a_chattering_portal_does_not_keep_packets_waiting),
+        DRIVER_TEST(test_a_whole_backlog_is_drained_after_one_wake_up),
+        DRIVER_TEST(test_a_device_that_would_block_stops_nothing_but_input),
         DRIVER_TEST(test_a_device_that_is_gone_ends_the_run),
         DRIVER_TEST(test_entropy_is_drawn_every_minute_and_after_a_gap),
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),

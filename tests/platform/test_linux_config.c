@@ -155,6 +155,7 @@ static void test_usage_errors(void **state)
         {"--no-telemetry=true", NULL},
         {"--listen-port", "65536"},
         {"--listen-port", "-1"},
+        {"--listen-port", "53"},
         {"--max-clients", "0"},
         {"--max-clients", "4294967296"},
         {"--nat64", "maybe"},

@@ -6,9 +6,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "tests/support/support.h"
 
 #define MACHINE_VECTOR "eeefe5d1cb3807dfc3ae24794878ec3147027390d839d1d718d8e42bcfde3336"
+
+/* What the next gethostname() says; NULL: it fails. */
+static const char *host_name;
+
+int gethostname(char *out, size_t size)
+{
+    if (host_name == NULL || strlen(host_name) >= size) {
+        return -1;
+    }
+    (void)snprintf(out, size, "%s", host_name);
+    return 0;
+}
 
 /* A fresh directory for each test. */
 struct place {
@@ -149,8 +162,49 @@ static void test_a_name_may_be_empty_and_defaults_to_the_host(void **state)
     assert_string_equal(out, "");
     assert_int_equal(linux_identity_name("gw 1", out), ERR_NONE);
     assert_string_equal(out, "gw 1");
+    host_name = "the-host";
     assert_int_equal(linux_identity_name(NULL, out), ERR_NONE);
-    assert_true(strlen(out) > 0);
+    assert_string_equal(out, "the-host");
+}
+
+static bool is_random_uuid(const char *text)
+{
+    struct uuid id;
+    return strlen(text) == UUID_TEXT_SIZE && uuid_parse(view_text(text), &id) && text[14] == '4' &&
+           strchr("89ab", text[19]) != NULL;
+}
+
+static void test_a_host_without_a_usable_name_gets_a_random_one(void **state)
+{
+    (void)state;
+    static const char *const unusable[] = {NULL, "", "caf\xe9"};
+    char first[LINUX_IDENTITY_NAME_MAX + 1];
+    char second[LINUX_IDENTITY_NAME_MAX + 1];
+    for (size_t i = 0; i < ARRAY_COUNT(unusable); i++) {
+        host_name = unusable[i];
+        assert_int_equal(linux_identity_name(NULL, first), ERR_NONE);
+        assert_int_equal(linux_identity_name(NULL, second), ERR_NONE);
+        assert_true(is_random_uuid(first) && is_random_uuid(second));
+        assert_string_not_equal(first, second);
+    }
+    host_name = "caf\xc3\xa9";
+    assert_int_equal(linux_identity_name(NULL, first), ERR_NONE);
+    assert_string_equal(first, host_name);
+}
+
+static void test_white_space_leaves_a_token_of_any_source(void **state)
+{
+    (void)state;
+    char out[LINUX_IDENTITY_TOKEN_MAX + 1];
+    char huge[LINUX_IDENTITY_TOKEN_MAX + 2];
+    assert_int_equal(linux_identity_token(" .SFM\nyNTY.\tabc\r\n", "/nonexistent", out), ERR_NONE);
+    assert_string_equal(out, ".SFMyNTY.abc");
+    assert_int_equal(linux_identity_token(" \n", "/nonexistent", out), ERR_NOT_FOUND);
+    memset(huge, 'x', sizeof(huge));
+    huge[sizeof(huge) - 1] = '\0';
+    assert_int_equal(linux_identity_token(huge, NULL, out), ERR_SPACE);
+    huge[sizeof(huge) - 2] = '\0';
+    assert_int_equal(linux_identity_token(huge, NULL, out), ERR_NONE);
 }
 
 static void test_the_token_of_a_credential_is_trimmed(void **state)
@@ -159,12 +213,12 @@ static void test_the_token_of_a_credential_is_trimmed(void **state)
     char path[160];
     char out[LINUX_IDENTITY_TOKEN_MAX + 1];
     (void)snprintf(path, sizeof(path), "%s/FIREZONE_TOKEN", place->directory);
-    assert_int_equal(linux_identity_token(place->directory, out), ERR_NOT_FOUND);
+    assert_int_equal(linux_identity_token(NULL, place->directory, out), ERR_NOT_FOUND);
     write_file(path, " \n\tto ken\r\n");
-    assert_int_equal(linux_identity_token(place->directory, out), ERR_NONE);
-    assert_string_equal(out, "to ken");
+    assert_int_equal(linux_identity_token(NULL, place->directory, out), ERR_NONE);
+    assert_string_equal(out, "token");
     write_file(path, " \n");
-    assert_int_equal(linux_identity_token(place->directory, out), ERR_NOT_FOUND);
+    assert_int_equal(linux_identity_token(NULL, place->directory, out), ERR_NOT_FOUND);
 }
 
 static void test_user_agents(void **state)
@@ -222,6 +276,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_id_that_cannot_be_kept_is_an_error, set_up,
                                         tear_down),
         cmocka_unit_test(test_a_name_may_be_empty_and_defaults_to_the_host),
+        cmocka_unit_test(test_a_host_without_a_usable_name_gets_a_random_one),
+        cmocka_unit_test(test_white_space_leaves_a_token_of_any_source),
         cmocka_unit_test_setup_teardown(test_the_token_of_a_credential_is_trimmed, set_up,
                                         tear_down),
         cmocka_unit_test(test_user_agents),

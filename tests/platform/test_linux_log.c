@@ -1,6 +1,7 @@
 #include "platform/linux/linux_log.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -111,6 +112,32 @@ static void close_pipe_log(struct pipe_log *p)
     (void)close(p->fd[1]);
 }
 
+static void test_colours_are_for_terminals_and_people(void **state)
+{
+    (void)state;
+    struct linux_log log;
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    const char *name = NULL;
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
+        print_message("skipped: no terminal here\n");
+        skip();
+    }
+    name = ptsname(master);
+    assert_non_null(name);
+    int terminal = open(name, O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0);
+    linux_log_init(&log, &(struct linux_log_options){terminal, TRACE_INFO, false});
+    assert_true(log.colour);
+    linux_log_init(&log, &(struct linux_log_options){terminal, TRACE_INFO, true});
+    assert_false(log.colour);
+    int file = open("/dev/null", O_WRONLY);
+    linux_log_init(&log, &(struct linux_log_options){file, TRACE_INFO, false});
+    assert_false(log.colour);
+    (void)close(file);
+    (void)close(terminal);
+    (void)close(master);
+}
+
 static void test_levels_filter(void **state)
 {
     (void)state;
@@ -169,6 +196,7 @@ int main(void)
         cmocka_unit_test(test_human_lines),
         cmocka_unit_test(test_json_lines_escape_their_text),
         cmocka_unit_test(test_a_text_too_long_leaves_the_event_name),
+        cmocka_unit_test(test_colours_are_for_terminals_and_people),
         cmocka_unit_test(test_levels_filter),
         cmocka_unit_test(test_packet_lines_are_bounded_per_second),
         cmocka_unit_test(test_a_reader_that_stops_loses_lines_only),

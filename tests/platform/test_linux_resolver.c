@@ -1,11 +1,18 @@
 #include "platform/linux/linux_resolver.h"
 
+#include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -391,6 +398,122 @@ static void test_ending_with_lookups_in_flight_frees_them(void **state)
 
 #define RESOLVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* ---- resolv.conf, in namespaces of its own ---- */
+
+enum outcome {
+    FOLLOWED,
+    NOT_PERMITTED,
+    OLD_NOT_ASKED,
+    NEW_NOT_ASKED,
+};
+
+static int name_server_at(uint8_t last)
+{
+    struct sockaddr_storage storage;
+    struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, last), 53);
+    socklen_t size = linux_addr_to(&local, &storage);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    return bind(fd, (struct sockaddr *)&storage, size) == 0 ? fd : -1;
+}
+
+static bool loopback_up(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    bool done = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    (void)close(fd);
+    return done;
+}
+
+static bool write_conf(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    (void)close(fd);
+    return done;
+}
+
+/* True when a query arrives at the name server within a second. */
+static bool is_asked(struct linux_resolver *resolver, int server, uint32_t id, struct instant at)
+{
+    struct gateway_lookup lookup = {id, GATEWAY_LOOKUP_A, view_text("some.test")};
+    uint8_t query[512];
+    uint8_t room[4096];
+    struct sockaddr_storage from;
+    socklen_t size = sizeof(from);
+    linux_resolver_lookup(resolver, &lookup, at);
+    for (int i = 0; i < 100; i++) {
+        struct pollfd fd = {.fd = server, .events = POLLIN};
+        (void)poll(&fd, 1, 10);
+        ssize_t got = recvfrom(server, query, sizeof(query), 0, (struct sockaddr *)&from, &size);
+        if (got >= 17) {
+            size_t len = build_answer(query, room);
+            (void)sendto(server, room, len, 0, (struct sockaddr *)&from, size);
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum outcome follow_resolv_conf(const char *path)
+{
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        !write_conf(path, "nameserver 127.0.0.2\n") ||
+        mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 || !loopback_up()) {
+        return NOT_PERMITTED;
+    }
+    int before = name_server_at(2);
+    int after = name_server_at(3);
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct linux_resolver_options options = {epoll, TAG, NULL};
+    struct linux_resolver *resolver = linux_resolver_create(&options);
+    if (before < 0 || after < 0 || resolver == NULL) {
+        return NOT_PERMITTED;
+    }
+    if (!is_asked(resolver, before, 1, now())) {
+        return OLD_NOT_ASKED;
+    }
+    for (int i = 0; i < 100 && !linux_resolver_has_answers(resolver); i++) {
+        struct epoll_event events[8];
+        int count = epoll_wait(epoll, events, 8, 10);
+        for (int k = 0; k < count; k++) {
+            linux_resolver_handle(resolver, (uint32_t)events[k].data.u64, events[k].events);
+        }
+    }
+    (void)usleep(20000); /* a time of change that differs, whatever the clock of the file system */
+    if (!write_conf(path, "nameserver 127.0.0.3\n")) {
+        return NOT_PERMITTED;
+    }
+    struct instant later = instant_add(now(), DURATION_S(2));
+    bool asked = is_asked(resolver, after, 2, later);
+    linux_resolver_destroy(resolver);
+    return asked ? FOLLOWED : NEW_NOT_ASKED;
+}
+
+static void test_a_changed_resolv_conf_is_followed(void **state)
+{
+    char path[] = "/tmp/fz-resolv-XXXXXX";
+    int status = 0;
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit((int)follow_resolv_conf(path));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    (void)unlink(path);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == NOT_PERMITTED) {
+        print_message("skipped: no namespaces of our own\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), FOLLOWED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +527,7 @@ int main(void)
         RESOLVER_TEST(test_silence_ends_after_ten_seconds),
         RESOLVER_TEST(test_many_lookups_in_flight_each_get_their_answer),
         RESOLVER_TEST(test_ending_with_lookups_in_flight_frees_them),
+        cmocka_unit_test(test_a_changed_resolv_conf_is_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

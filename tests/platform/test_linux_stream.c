@@ -1,5 +1,6 @@
 #include "platform/linux/linux_stream.h"
 
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -448,6 +449,45 @@ static void test_a_wrong_certificate_closes_with_that_reason(void **state)
     server_deinit(&server);
 }
 
+/* The socket of this process whose peer has `port` and which is no listener; -1 without. */
+static int find_connected(uint16_t port)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_storage storage = {0};
+        socklen_t size = sizeof(storage);
+        if (getpeername(fd, (struct sockaddr *)&storage, &size) == 0 &&
+            storage.ss_family == AF_INET && linux_addr_from(&storage).port == port) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+static void test_the_portals_socket_is_marked_and_does_not_wait(void **state)
+{
+    struct world *w = *state;
+    uint32_t mark = 0;
+    int nodelay = 0;
+    socklen_t size = sizeof(mark);
+    struct linux_streams_options options = {w->epoll, TAG, 0xfd002021, w->roots};
+    linux_streams_destroy(w->streams);
+    w->streams = linux_streams_create(&options);
+    assert_non_null(w->streams);
+    uint16_t port = listen_tcp(w);
+    open_to(w, 1, port, "");
+    struct platform_event event = next(w);
+    if (event.stream.kind == GATEWAY_STREAM_CLOSED && event.stream.reason == ERR_PERMISSION) {
+        print_message("skipped: the capability NET_ADMIN is missing\n");
+        skip();
+    }
+    int fd = find_connected(port);
+    assert_true(fd >= 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &size), 0);
+    assert_int_equal(mark, 0xfd002021);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size), 0);
+    assert_int_equal(nodelay, 1);
+}
+
 #define STREAM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -467,6 +507,7 @@ int main(void)
         STREAM_TEST(test_the_same_address_again_keeps_the_listener),
         STREAM_TEST(test_a_tls_stream_opens_and_carries_bytes),
         STREAM_TEST(test_a_wrong_certificate_closes_with_that_reason),
+        STREAM_TEST(test_the_portals_socket_is_marked_and_does_not_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,6 +180,38 @@ static void test_something_else_than_tls_is_refused(void **state)
     tear_down(&p);
 }
 
+/* The server offers nothing newer than `version`, 1 being TLS 1.0. */
+static enum err handshake_at_most(int version)
+{
+    struct pair p;
+    set_up(&p, &good, "portal.test", true);
+    mbedtls_ssl_conf_min_version(&p.server.config, MBEDTLS_SSL_MAJOR_VERSION_3, 1);
+    mbedtls_ssl_conf_max_version(&p.server.config, MBEDTLS_SSL_MAJOR_VERSION_3, version);
+    enum err err = handshake(&p);
+    tear_down(&p);
+    return err;
+}
+
+static void test_nothing_below_tls_1_2_is_spoken(void **state)
+{
+    (void)state;
+    assert_int_equal(handshake_at_most(MBEDTLS_SSL_MINOR_VERSION_3), ERR_NONE);
+    assert_int_equal(handshake_at_most(MBEDTLS_SSL_MINOR_VERSION_2), ERR_TLS);
+    assert_int_equal(handshake_at_most(MBEDTLS_SSL_MINOR_VERSION_1), ERR_TLS);
+}
+
+static void test_without_a_file_the_systems_authorities_are_trusted(void **state)
+{
+    (void)state;
+    if (access("/etc/ssl/certs/ca-certificates.crt", R_OK) != 0) {
+        print_message("skipped: this system has no store of certificates\n");
+        skip();
+    }
+    struct linux_tls_roots *roots = linux_tls_roots_load(NULL);
+    assert_non_null(roots);
+    linux_tls_roots_free(roots);
+}
+
 static void test_roots_that_cannot_be_read(void **state)
 {
     (void)state;
@@ -195,6 +227,8 @@ int main(void)
         cmocka_unit_test(test_an_end_without_notice_is_an_error),
         cmocka_unit_test(test_a_full_socket_blocks_and_nothing_is_lost),
         cmocka_unit_test(test_something_else_than_tls_is_refused),
+        cmocka_unit_test(test_nothing_below_tls_1_2_is_spoken),
+        cmocka_unit_test(test_without_a_file_the_systems_authorities_are_trusted),
         cmocka_unit_test(test_roots_that_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

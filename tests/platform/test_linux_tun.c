@@ -7,6 +7,7 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -149,6 +150,64 @@ static void test_the_device_gets_its_addresses_and_routes(void **state)
     linux_tun_close(&tun);
 }
 
+/* True when the output of a command has a line with `needle`. */
+static bool says(const char *command, const char *needle)
+{
+    char line[1024];
+    bool found = false;
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    while (fgets(line, sizeof(line), pipe) != NULL) {
+        found = found || strstr(line, needle) != NULL;
+    }
+    (void)pclose(pipe);
+    return found;
+}
+
+#define RULE "not from all fwmark 0xfd002021 lookup 539098368 proto kernel"
+
+static void test_link_rules_and_routes_are_those_of_the_reference(void **state)
+{
+    struct linux_tun tun;
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_true(says("ip -o link show dev " NAME, "mtu 1280 "));
+    assert_true(says("ip -o link show dev " NAME, " qlen 1000"));
+    assert_true(says("ip -o link show dev " NAME, ",UP,"));
+    assert_true(says("ip -d -4 rule", RULE));
+    assert_true(says("ip -d -6 rule", RULE));
+    assert_true(
+        says("ip -4 route show table 539098368", "100.64.0.0/11 dev " NAME " proto static"));
+    assert_true(
+        says("ip -6 route show table 539098368", "fd00:2021:1111::/107 dev " NAME " proto static"));
+    assert_false(says("ip -6 -o addr show dev " NAME, "fe80"));
+    linux_tun_close(&tun);
+}
+
+static void test_one_family_that_fails_leaves_the_other(void **state)
+{
+    struct linux_tun tun;
+    if (*state == NULL || !says("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 && "
+                                "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && echo done",
+                                "done")) {
+        print_message("skipped: IPv6 cannot be switched off here\n");
+        skip();
+    }
+    assert_int_equal(linux_tun_open(&tun, NAME, LINUX_TUN_OFFLOAD_USO), ERR_NONE);
+    assert_int_equal(linux_tun_configure_gateway(&tun, &config), ERR_NONE);
+    assert_true(says("ip -4 -o addr show dev " NAME, "100.70.1.2/32"));
+    assert_false(says("ip -6 -o addr show dev " NAME, "fd00"));
+    assert_true(says("ip -4 route show table 539098368", "100.64.0.0/11"));
+    assert_false(says("ip -6 route show table 539098368", "fd00"));
+    (void)close(open_socket());
+    /* With IPv6 back, the next init brings it in; an address that is none of its family fails. */
+    assert_true(says("echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6 && "
+                     "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && echo done",
+                     "done"));
+    assert_int_equal(linux_tun_configure_gateway(&tun, &config), ERR_NONE);
+    assert_true(says("ip -6 -o addr show dev " NAME, "fd00:2021:1111::7:102/128"));
+    linux_tun_close(&tun);
+}
+
 static void test_packets_of_the_kernel_are_read(void **state)
 {
     struct linux_tun tun;
@@ -270,6 +329,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_device_gets_its_addresses_and_routes),
+        cmocka_unit_test(test_link_rules_and_routes_are_those_of_the_reference),
+        cmocka_unit_test(test_one_family_that_fails_leaves_the_other),
         cmocka_unit_test(test_packets_of_the_kernel_are_read),
         cmocka_unit_test(test_without_offloads_checksums_are_complete),
         cmocka_unit_test(test_a_train_of_the_kernel_is_one_packet),

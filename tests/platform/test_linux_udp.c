@@ -1,9 +1,12 @@
 /* Needs CAP_NET_ADMIN for the mark on the sockets; says so and skips otherwise. */
 #include "platform/linux/linux_udp.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "tests/support/support.h"
 
@@ -198,6 +201,36 @@ static void test_headroom_in_front_of_a_datagram_may_be_written(void **state)
     close_pair(&p);
 }
 
+/* What leaves is seen by a raw socket on loopback, IP header included. */
+static void test_datagrams_leave_unfragmentable_with_their_mark_of_congestion(void **state)
+{
+    (void)state;
+    struct pair p;
+    uint8_t packet[128];
+    open_pair(&p, false, false);
+    int raw = socket(AF_INET, SOCK_RAW, IPPROTO_UDP);
+    if (raw < 0) {
+        print_message("skipped: no raw socket here\n");
+        close_pair(&p);
+        skip();
+    }
+    for (uint8_t ecn = 0; ecn < 4; ecn++) {
+        struct gateway_train train = train_to(&p.b, IP_V4, view_text("seen"), 0);
+        train.ecn = ecn;
+        assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+        ssize_t got = 0;
+        do {
+            got = recv(raw, packet, sizeof(packet), 0);
+            assert_true(got > 0);
+        } while (got < 32 || load_be16(packet + 22) != p.b.port[0]);
+        assert_int_equal(load_be16(packet + 20), p.a.port[0]);
+        assert_int_equal(packet[1], ecn);
+        assert_int_equal(load_be16(packet + 6), 0x4000); /* DF, no fragment */
+    }
+    (void)close(raw);
+    close_pair(&p);
+}
+
 static void test_a_preferred_port_that_is_taken_is_replaced(void **state)
 {
     (void)state;
@@ -239,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_receiving_merges_what_was_sent_as_one_train),
         cmocka_unit_test(test_the_source_address_can_be_chosen),
         cmocka_unit_test(test_headroom_in_front_of_a_datagram_may_be_written),
+        cmocka_unit_test(test_datagrams_leave_unfragmentable_with_their_mark_of_congestion),
         cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
         cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
     };

@@ -1,0 +1,310 @@
+/* What the portal's messages do, beyond test_gateway_portal: details of one rule each. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/gateway_internal.h"
+#include "tests/support/gateway_rig.h"
+#include "tests/support/support.h"
+#include "json/json.h"
+
+#define RELAY0 "aaaaaaaa-0000-4000-8000-000000000000"
+
+static const struct ip_addr server = {IP_V4, {10, 3, 0, 2}};
+
+static const struct gateway_counters *counters(const struct rig *rig)
+{
+    return gateway_counters(rig->gw);
+}
+
+/* ---- relays ---- */
+
+/* Two entries of one id with a stale password in front, and a `stun` entry that is no relay. */
+static void adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_count(void **state)
+{
+    (void)state;
+    char payload[2048];
+    struct rig *rig = rig_new();
+    rig->portal.relays = 0;
+    rig_settle(rig);
+    (void)snprintf(payload, sizeof(payload),
+                   "{\"disconnected_ids\":[],\"connected\":["
+                   "{\"id\":\"" RELAY0 "\",\"type\":\"turn\",\"addr\":\"203.0.113.10:3478\","
+                   "\"username\":\"stale\",\"password\":\"stale\",\"expires_at\":2145916800},"
+                   "{\"id\":\"" RELAY0 "\",\"type\":\"turn\",\"addr\":\"[2001:db8:113::10]:3478\","
+                   "\"username\":\"%s\",\"password\":\"%s\",\"expires_at\":2145916800},"
+                   "{\"id\":\"bbbbbbbb-0000-4000-8000-000000000000\",\"type\":\"stun\","
+                   "\"addr\":\"203.0.113.11:3478\"}]}",
+                   rig->relays[0].username, rig->relays[0].password);
+    rig_push(rig, "relays_presence", payload);
+    rig_pass(rig, DURATION_S(1));
+    assert_int_equal(counters(rig)->relays, 1);
+    assert_int_equal(rig->relays[0].allocates, 1);
+    assert_int_equal(rig->relays[1].allocates, 0);
+    struct gateway_relay *relay = &rig->gw->relays[0];
+    assert_true(relay->used);
+    /* Both families of the one relay are asked: the silent one ends as a stray. */
+    bool asked_v6 = false;
+    for (size_t i = 0; i < rig->strays.count; i++) {
+        asked_v6 = asked_v6 || rig->strays.items[i].remote.ip.family == IP_V6;
+    }
+    assert_true(asked_v6);
+    rig_free(rig);
+}
+
+static void relays_that_init_does_not_mention_stay_and_are_refreshed(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    unsigned refreshes = rig->relays[0].refreshes;
+    rig->portal.relays = 2;
+    rig_push_init(rig);
+    assert_int_equal(counters(rig)->relays, 2);
+    assert_int_equal(rig->relays[0].refreshes, refreshes + 1);
+    assert_int_equal(rig->relays[0].deletes, 0);
+    assert_int_equal(rig->relays[1].allocates, 1);
+    assert_true(rig_reaches_tun(rig, 0, server, 80));
+    rig_free(rig);
+}
+
+/* A relay that forgets its allocation again and again costs a bounded number of datagrams. */
+static void a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    for (unsigned minute = 0; minute < 60; minute++) {
+        rig->relays[0].forgets = true;
+        rig_pass(rig, DURATION_S(60));
+    }
+    assert_true(rig->relays[0].allocates >= 2);
+    assert_true(rig->relays[0].is_allocated);
+    /* BINDING every 25 s is 144; each new allocation costs at most ten datagrams more. */
+    assert_true(counters(rig)->udp_out_datagrams < 144 + 60 * 10);
+    rig_free(rig);
+}
+
+/* ---- init ---- */
+
+/* Everything that a join and a connected client lead to, as one text of counts. */
+static void join_with_config(const char *config, uint64_t out[6])
+{
+    char payload[2048];
+    struct rig *rig = rig_new();
+    rig->portal.skips_init = true;
+    rig_settle(rig);
+    (void)snprintf(payload, sizeof(payload),
+                   "{\"interface\":{\"ipv4\":\"100.70.1.2\",\"ipv6\":\"fd00:2021:1111::7:102\"},"
+                   "\"config\":%s,\"relays\":[{\"id\":\"" RELAY0
+                   "\",\"type\":\"turn\",\"addr\":\"203.0.113.10:3478\",\"username\":\"%s\","
+                   "\"password\":\"%s\",\"expires_at\":2145916800}]}",
+                   config, rig->relays[0].username, rig->relays[0].password);
+    rig_push(rig, "init", payload);
+    rig_pass(rig, DURATION_S(1));
+    rig_connect(rig, 0, RIG_CIDR4);
+    assert_true(rig_reaches_tun(rig, 0, server, 80));
+    assert_true(rig_reaches_client(rig, 0, server, 80));
+    out[0] = rig->tun_configs;
+    out[1] = rig->listens;
+    out[2] = rig->relays[0].allocates;
+    out[3] = counters(rig)->udp_out_bytes;
+    out[4] = counters(rig)->tun_out_bytes;
+    out[5] = rig->portal.texts.count;
+    rig_free(rig);
+}
+
+static void the_config_of_init_has_no_effect(void **state)
+{
+    (void)state;
+    uint64_t on[6];
+    uint64_t off[6];
+    join_with_config("{\"ipv4_masquerade_enabled\":true,\"ipv6_masquerade_enabled\":true}", on);
+    join_with_config("{\"ipv4_masquerade_enabled\":false,\"ipv6_masquerade_enabled\":false}", off);
+    assert_memory_equal(on, off, sizeof(on));
+    assert_int_equal(on[0], 1);
+}
+
+/* ---- candidates ---- */
+
+static void candidates_of_one_list_are_taken_in_order_and_unreadable_ones_skipped(void **state)
+{
+    (void)state;
+    char payload[1024];
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    (void)snprintf(payload, sizeof(payload),
+                   "{\"client_id\":\"%s\",\"candidates\":["
+                   "\"candidate:1 1 udp 2113937151 10.1.0.2 52625 typ host\",\"\",\"nonsense\","
+                   "\"candidate:1 1 udp 1 10.1.0.2 99999 typ host\","
+                   "\"candidate:2 1 udp 1677721855 203.0.113.50 52625 typ srflx raddr 0.0.0.0 "
+                   "rport 0\"]}",
+                   rig->clients[0].id_text);
+    rig_push(rig, "ice_candidates", payload);
+    assert_int_equal(rig->events_seen[EV_CANDIDATE_REMOTE], 2);
+    assert_int_equal(rig_drops(rig, DROP_ICE_CANDIDATE), 3);
+    /* Both are checked. */
+    const struct gateway_connection *c = &rig->gw->connections[0];
+    assert_true(c->used && c->signalled);
+    assert_int_equal(c->remote_hosts_count, 1);
+    rig_free(rig);
+}
+
+/* ---- messages to the portal ---- */
+
+static void error_replies_are_counted_and_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const reasons[] = {"invalid_ref", "unknown_message", "something new"};
+    char text[256];
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    for (size_t i = 0; i < ARRAY_COUNT(reasons); i++) {
+        (void)snprintf(text, sizeof(text),
+                       "{\"topic\":\"gateway\",\"event\":\"phx_reply\",\"ref\":1,\"payload\":"
+                       "{\"status\":\"error\",\"response\":{\"reason\":\"%s\"}}}",
+                       reasons[i]);
+        rig_push_raw(rig, text);
+        assert_int_equal(rig_drops(rig, DROP_PORTAL_REPLY), i + 1);
+    }
+    assert_int_equal(rig->portal.joins, 1);
+    assert_int_equal(rig->events_seen[EV_PORTAL_LOST], 0);
+    assert_true(rig_reaches_tun(rig, 0, server, 80));
+    rig_free(rig);
+}
+
+/* A whole life with a portal of either generation: no event but those that it knows. */
+static void nothing_is_sent_that_a_portal_does_not_know(void **state)
+{
+    (void)state;
+    static const char *const known[] = {"flow_authorized", "broadcast_ice_candidates",
+                                        "broadcast_invalidated_ice_candidates", "no_relays"};
+    for (int head = 0; head < 2; head++) {
+        size_t said = 0;
+        struct rig *rig = rig_new();
+        rig->portal.is_head = head == 1;
+        rig_join(rig);
+        rig_connect(rig, 0, RIG_CIDR4);
+        rig_push_presence(rig, 0, 1);
+        rig_pass(rig, DURATION_S(2));
+        rig_portal_drop(rig);
+        rig_pass(rig, DURATION_S(30));
+        rig_push_reject(rig, 0, RIG_CIDR4_ID);
+        for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+            said += rig_said(rig, known[i], NULL);
+        }
+        assert_int_equal(said, rig->portal.texts.count);
+        assert_int_equal(said, rig->events_seen[EV_PORTAL_SENT]); /* and each is in the log */
+        assert_int_equal(rig_said(rig, "set_snownet_capabilities", NULL), 0);
+        assert_true(said >= 3);
+        assert_true(head == 1 || rig_said(rig, "no_relays", NULL) == 0);
+        rig_free(rig);
+    }
+}
+
+/* ---- keys ---- */
+
+static void public_key_of(uint8_t first, uint8_t out[32])
+{
+    struct gateway_limits limits = rig_limits();
+    struct gateway *gw = NULL;
+    uint8_t seed[32] = {first};
+    const struct clock_pair now = {{NS_PER_S}, RIG_UNIX_S * NS_PER_S};
+    const struct gateway_config config = {.api_url = view_text("ws://portal.test"),
+                                          .token = view_text("t"),
+                                          .firezone_id = view_text("id"),
+                                          .name = view_text("n"),
+                                          .user_agent = view_text("a connlib/1.5.2"),
+                                          .partition_max_s = 1};
+    size_t size = gateway_size(&limits);
+    void *memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    assert_non_null(memory);
+    memset(memory, 0, size);
+    assert_int_equal(
+        gateway_init(memory, &limits, &config, now, seed, (struct trace){NULL, NULL}, &gw),
+        ERR_NONE);
+    memcpy(out, gateway_public_key(gw), 32);
+    gateway_deinit(gw);
+    free(memory);
+}
+
+static void every_seed_gives_a_key_pair_of_its_own(void **state)
+{
+    (void)state;
+    uint8_t a[32];
+    uint8_t b[32];
+    uint8_t c[32];
+    public_key_of(1, a);
+    public_key_of(1, b);
+    public_key_of(2, c);
+    assert_memory_equal(a, b, 32);
+    assert_memory_not_equal(a, c, 32);
+}
+
+/* ---- quiet ---- */
+
+static unsigned spoken(const struct rig *rig)
+{
+    unsigned count = 0;
+    for (int i = 0; i < EV_COUNT; i++) {
+        count += trace_level_of((enum trace_id)i) <= TRACE_INFO ? rig->events_seen[i] : 0;
+    }
+    return count;
+}
+
+static void packets_served_or_refused_say_nothing_at_info(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    unsigned before = spoken(rig);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(rig_reaches_tun(rig, 0, server, 80));
+        assert_true(rig_reaches_client(rig, 0, server, 80));
+        assert_false(rig_reaches_tun(rig, 0, ip_v4(10, 9, 9, 9), 80));
+        rig_stranger(rig, view_text("garbage"));
+    }
+    rig_pass(rig, DURATION_S(60));
+    assert_int_equal(spoken(rig), before);
+    assert_true(rig_drops_all(rig) >= 200);
+    rig_free(rig);
+}
+
+/* ---- paths ---- */
+
+static void a_client_whose_port_is_3478_connects_directly(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig->clients[0].mapped.port = 3478;
+    rig->clients[0].host.port = 3478;
+    rig->clients[0].is_direct = true;
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_pass(rig, DURATION_S(5));
+    assert_int_equal(rig->clients[0].remote.port, 52625); /* not through a relay */
+    assert_true(rig_reaches_tun(rig, 0, server, 80));
+    assert_true(rig_reaches_client(rig, 0, server, 80));
+    rig_free(rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_count),
+        cmocka_unit_test(relays_that_init_does_not_mention_stay_and_are_refreshed),
+        cmocka_unit_test(a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop),
+        cmocka_unit_test(the_config_of_init_has_no_effect),
+        cmocka_unit_test(candidates_of_one_list_are_taken_in_order_and_unreadable_ones_skipped),
+        cmocka_unit_test(error_replies_are_counted_and_change_nothing),
+        cmocka_unit_test(nothing_is_sent_that_a_portal_does_not_know),
+        cmocka_unit_test(every_seed_gives_a_key_pair_of_its_own),
+        cmocka_unit_test(packets_served_or_refused_say_nothing_at_info),
+        cmocka_unit_test(a_client_whose_port_is_3478_connects_directly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
