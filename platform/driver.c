@@ -6,12 +6,13 @@
 
 /* Budgets of one step: about a millisecond of work between two looks at the sockets
  * (spec/performance.md section 4.6). */
-#define UDP_ROUNDS_MAX    4U
-#define TUN_ROUNDS_MAX    2U
-#define EVENTS_MAX        64U
-#define TIMER_ROUNDS_MAX  16U
-#define RESEED_INTERVAL_S 60U
-#define CLOCK_GAP_S       30U /* a longer silence is a suspend: take fresh entropy */
+#define UDP_ROUNDS_MAX       4U
+#define TUN_ROUNDS_MAX       2U
+#define EVENTS_MAX           64U
+#define TIMER_ROUNDS_MAX     16U
+#define RESEED_INTERVAL_S    60U
+#define COUNTERS_INTERVAL_MS 100U
+#define CLOCK_GAP_S          30U /* a longer silence is a suspend: take fresh entropy */
 
 void driver_init(struct driver *driver, struct gateway *gateway, const struct platform *platform,
                  struct driver_recorder recorder, struct trace trace)
@@ -237,6 +238,22 @@ static void follow_offload(struct driver *driver, struct clock_pair now)
     driver->tun_offload = offload;
 }
 
+/* Tells the gateway the platform's counters when somebody may ask for them; a recorded input. */
+static void follow_counters(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    if (p->io_counters == NULL || !instant_reached(now.boot, driver->counters_at)) {
+        return;
+    }
+    struct gateway_io_counters io = {0};
+    p->io_counters(p->self, &io);
+    io.udp_send_errors = driver->send_errors;
+    io.tun_write_errors = driver->tun_write_errors;
+    driver_record_counters(&driver->recorder, now, &io);
+    gateway_set_io_counters(driver->gateway, &io);
+    driver->counters_at = instant_add(now.boot, DURATION_MS(COUNTERS_INTERVAL_MS));
+}
+
 struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
 {
     bool again = false;
@@ -252,8 +269,9 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
     if (run_timers(driver, now)) {
         again = true;
     }
-    if ((ready & PLATFORM_READY_EVENT) != 0 && feed_events(driver, now)) {
-        again = true;
+    if ((ready & PLATFORM_READY_EVENT) != 0) {
+        follow_counters(driver, now);
+        again = feed_events(driver, now) || again;
     }
     struct driver_result result = {
         .next = gateway_poll_timeout(driver->gateway),

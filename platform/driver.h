@@ -45,8 +45,9 @@ struct driver {
     int exit_code;
     struct instant reseed_at;
     struct instant last_step;
-    uint64_t send_errors;      /* trains lost to errors of the environment */
-    uint64_t tun_write_errors; /* groups lost to errors of the environment */
+    struct instant counters_at; /* when the platform's counters may be told again */
+    uint64_t send_errors;       /* trains lost to errors of the environment */
+    uint64_t tun_write_errors;  /* groups lost to errors of the environment */
 };
 
 /* Starts to drive `gateway` over `platform`; borrows all pointers. */

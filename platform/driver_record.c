@@ -103,6 +103,35 @@ void driver_record_tun(const struct driver_recorder *recorder, struct clock_pair
     }
 }
 
+#define IO_FIELDS 9U
+
+/* The counters in the order of the recording. */
+static void io_fields(struct gateway_io_counters *io, uint64_t *fields[IO_FIELDS])
+{
+    fields[0] = &io->wakeups;
+    fields[1] = &io->udp_receive_calls;
+    fields[2] = &io->udp_receive_messages;
+    fields[3] = &io->udp_send_calls;
+    fields[4] = &io->udp_send_errors;
+    fields[5] = &io->tun_read_calls;
+    fields[6] = &io->tun_write_calls;
+    fields[7] = &io->tun_write_errors;
+    fields[8] = &io->longest_step_ns;
+}
+
+void driver_record_counters(const struct driver_recorder *recorder, struct clock_pair now,
+                            struct gateway_io_counters *io)
+{
+    uint8_t bytes[IO_FIELDS * 8U];
+    struct writer w = writer_of((struct span){bytes, sizeof(bytes)});
+    uint64_t *fields[IO_FIELDS];
+    io_fields(io, fields);
+    for (size_t i = 0; i < IO_FIELDS; i++) {
+        writer_le64(&w, *fields[i]);
+    }
+    driver_record_mark(recorder, now, DRIVER_INPUT_COUNTERS, writer_view(&w));
+}
+
 void driver_record_stream(const struct driver_recorder *recorder, struct clock_pair now,
                           const struct gateway_stream_event *event)
 {
@@ -326,6 +355,21 @@ static bool replay_sent(struct replay *replay, struct reader *r)
     return true;
 }
 
+static bool replay_counters(struct replay *replay, struct reader *r)
+{
+    struct gateway_io_counters io;
+    uint64_t *fields[IO_FIELDS];
+    io_fields(&io, fields);
+    for (size_t i = 0; i < IO_FIELDS; i++) {
+        *fields[i] = reader_le64(r);
+    }
+    if (!reader_finish(r)) {
+        return false;
+    }
+    gateway_set_io_counters(replay->gateway, &io);
+    return true;
+}
+
 static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair now, struct reader *r)
 {
     switch (kind) {
@@ -360,6 +404,8 @@ static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair no
         gateway_set_tun_offload(replay->gateway, (r->rest.at[0] & PLATFORM_TUN_TCP) != 0,
                                 (r->rest.at[0] & PLATFORM_TUN_UDP) != 0);
         return true;
+    case DRIVER_INPUT_COUNTERS:
+        return replay_counters(replay, r);
     default:
         return false;
     }

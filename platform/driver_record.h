@@ -22,6 +22,7 @@ enum driver_input {
     DRIVER_INPUT_SHUTDOWN,
     DRIVER_INPUT_RESEED,
     DRIVER_INPUT_OFFLOAD,
+    DRIVER_INPUT_COUNTERS,
 };
 
 /* Writes the header of a recording. */
@@ -40,6 +41,8 @@ void driver_record_listener(const struct driver_recorder *recorder, struct clock
                             const struct gateway_listener_datagram *datagram);
 void driver_record_lookup(const struct driver_recorder *recorder, struct clock_pair now,
                           const struct gateway_lookup_answer *answer);
+void driver_record_counters(const struct driver_recorder *recorder, struct clock_pair now,
+                            struct gateway_io_counters *io);
 void driver_record_mark(const struct driver_recorder *recorder, struct clock_pair now,
                         enum driver_input kind, struct view bytes);
 

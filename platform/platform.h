@@ -8,7 +8,7 @@
 #ifndef PLATFORM_H
 #define PLATFORM_H
 
-#include "gateway/gateway_io.h"
+#include "gateway/gateway.h"
 
 enum platform_event_kind {
     PLATFORM_STREAM,   /* something happened to a byte stream */
@@ -62,6 +62,9 @@ struct platform {
     /* Which super-packets tun_write takes now, a set of enum platform_tun_offload; may change at
      * any time. NULL: none. */
     uint32_t (*tun_offload)(void *self);
+
+    /* What was counted so far; the errors are the driver's. NULL: nothing is counted. */
+    void (*io_counters)(void *self, struct gateway_io_counters *out);
 
     /* Starts connecting; the outcome is a stream event. Copies what it keeps. */
     void (*stream_open)(void *self, const struct gateway_stream_open *open);

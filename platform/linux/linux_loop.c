@@ -46,6 +46,14 @@ static bool is_forced(const struct linux_platform *platform, struct instant *dea
     return signals > 1 || instant_reached(now, *deadline);
 }
 
+static void note_step(struct linux_platform *platform, struct instant since)
+{
+    uint64_t took = instant_since(linux_clock_now().boot, since).ns;
+    if (took > platform->longest_step_ns) {
+        platform->longest_step_ns = took;
+    }
+}
+
 int linux_loop_run(struct driver *driver, struct linux_platform *platform,
                    struct linux_record *record)
 {
@@ -53,6 +61,7 @@ int linux_loop_run(struct driver *driver, struct linux_platform *platform,
     for (;;) {
         struct clock_pair now = linux_clock_now();
         struct driver_result result = driver_step(driver, now, linux_platform_ready(platform));
+        note_step(platform, now.boot);
         if (record != NULL) {
             linux_record_tick(record, now.boot);
         }

@@ -313,6 +313,20 @@ static int start(struct app *app)
     return code;
 }
 
+/* What carries the packets on this machine: whoever reads of slowness wants to know it. */
+static void log_start(struct app *app)
+{
+    static const char *const offloads[] = {[LINUX_TUN_OFFLOAD_USO] = "uso",
+                                           [LINUX_TUN_OFFLOAD_TSO] = "tso",
+                                           [LINUX_TUN_OFFLOAD_NONE] = "none"};
+    char line[160];
+    (void)snprintf(line, sizeof(line),
+                   "firezone-gateway %s started; aead: %s; TUN offload: %s; UDP segmentation: %s",
+                   LINUX_CONFIG_OWN_VERSION, gateway_aead_name(app->gateway),
+                   offloads[app->platform.tun.offload], app->platform.udp.gso ? "yes" : "no");
+    linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns, line);
+}
+
 static int run(struct app *app)
 {
     const struct linux_config *config = &app->config;
@@ -322,8 +336,7 @@ static int run(struct app *app)
     take_over_signals();
     int code = start(app);
     if (code == 0) {
-        linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns,
-                       "firezone-gateway " LINUX_CONFIG_OWN_VERSION " started");
+        log_start(app);
         confine(app);
         start_driver(app);
         code = linux_loop_run(&app->driver, &app->platform, app->record);

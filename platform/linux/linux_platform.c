@@ -119,6 +119,20 @@ static uint32_t tun_offload(void *self)
     return 0;
 }
 
+static void io_counters(void *self, struct gateway_io_counters *out)
+{
+    const struct linux_platform *platform = self;
+    *out = (struct gateway_io_counters){
+        .wakeups = platform->wakeups,
+        .udp_receive_calls = platform->udp.receive_calls,
+        .udp_receive_messages = platform->udp.receive_messages,
+        .udp_send_calls = platform->udp.send_calls,
+        .tun_read_calls = platform->tun.read_calls,
+        .tun_write_calls = platform->tun.write_calls,
+        .longest_step_ns = platform->longest_step_ns,
+    };
+}
+
 static void stream_open(void *self, const struct gateway_stream_open *open)
 {
     struct linux_platform *platform = self;
@@ -185,6 +199,7 @@ static struct platform table_of(struct linux_platform *platform)
         .tun_read = tun_read,
         .tun_write = tun_write,
         .tun_offload = tun_offload,
+        .io_counters = io_counters,
         .stream_open = stream_open,
         .stream_send = stream_send,
         .stream_close = stream_close,
@@ -346,6 +361,7 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
 {
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(platform->epoll, events, EVENTS_MAX, timeout_ms);
+    platform->wakeups += timeout_ms != 0 ? 1 : 0;
     for (int i = 0; i < count; i++) {
         handle(platform, &events[i]);
     }

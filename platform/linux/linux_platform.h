@@ -31,6 +31,8 @@ struct linux_platform {
     struct trace trace; /* failures of the environment */
     struct platform_event event;
     struct instant streams_tick_at;
+    uint64_t wakeups;
+    uint64_t longest_step_ns; /* the loop's to write */
 };
 
 struct linux_platform_options {

@@ -162,6 +162,7 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
             continue;
         }
         memcpy(&header, at, sizeof(header));
+        tun->read_calls++;
         struct gateway_tun_packet *packet = &out[(*count)++];
         packet->bytes = (struct span){slot + GATEWAY_TUN_HEADROOM, (size_t)got - sizeof(header)};
         packet->offload = to_offload(&header);
@@ -208,7 +209,7 @@ static void put_gso(struct virtio_net_hdr *header, const struct gateway_offload 
 }
 
 /* Writes as it is; the result is an errno. */
-static int write_group(const struct linux_tun *tun, const struct gateway_tun_group *group)
+static int write_group(struct linux_tun *tun, const struct gateway_tun_group *group)
 {
     struct virtio_net_hdr header;
     struct iovec vectors[GATEWAY_TUN_SLICES_MAX + 1];
@@ -218,6 +219,7 @@ static int write_group(const struct linux_tun *tun, const struct gateway_tun_gro
         put_checksum(&header, group->slices[0]);
     }
     put_gso(&header, &group->offload);
+    tun->write_calls++;
     vectors[0] = (struct iovec){&header, sizeof(header)};
     for (uint32_t i = 0; i < group->slices_count; i++) {
         memcpy(&vectors[i + 1].iov_base, &group->slices[i].at, sizeof(vectors[i + 1].iov_base));

@@ -209,6 +209,8 @@ static enum err receive_family(struct linux_udp *udp, unsigned index, struct gat
     if (got <= 0) {
         return got == 0 ? ERR_WOULD_BLOCK : linux_err(errno);
     }
+    udp->receive_calls++;
+    udp->receive_messages += (uint64_t)got;
     for (size_t i = first; i < first + (size_t)got; i++) {
         struct gateway_datagram d;
         memset(&d, 0, sizeof(d));
@@ -293,6 +295,7 @@ static enum err send_bytes(struct linux_udp *udp, const struct gateway_train *tr
     if (segment_size != 0) {
         put_control(&header, SOL_UDP, UDP_SEGMENT, &segment_size, sizeof(segment_size));
     }
+    udp->send_calls++;
     if (sendmsg(fd, &header, MSG_NOSIGNAL) >= 0) {
         return ERR_NONE;
     }

@@ -35,7 +35,10 @@ struct linux_udp {
     struct instant gso_retry_at;
     uint8_t *buffers; /* LINUX_UDP_BATCH receive buffers */
     struct linux_udp_work *work;
-    unsigned next;     /* which family is read first */
+    unsigned next;          /* which family is read first */
+    uint64_t receive_calls; /* that brought anything */
+    uint64_t receive_messages;
+    uint64_t send_calls;
     size_t sent_bytes; /* of a train that goes out in single datagrams and would block */
 };
 

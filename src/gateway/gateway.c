@@ -652,6 +652,11 @@ bool gateway_poll(struct gateway *gw, struct gateway_output *out)
     return true;
 }
 
+void gateway_set_io_counters(struct gateway *gw, const struct gateway_io_counters *io)
+{
+    gw->counters.io = *io;
+}
+
 const struct gateway_counters *gateway_counters(struct gateway *gw)
 {
     struct policy_stats stats = policy_stats(gw->policy);

@@ -94,6 +94,23 @@ void gateway_set_tun_offload(struct gateway *gw, bool tcp, bool udp);
 void gateway_tun_cut(const struct gateway_tun_group *group, struct span room,
                      void (*emit)(void *self, struct view packet), void *self);
 
+/* What the platform counted since start: how well its calls were filled. */
+struct gateway_io_counters {
+    uint64_t wakeups;              /* returns from waiting */
+    uint64_t udp_receive_calls;    /* that brought anything */
+    uint64_t udp_receive_messages; /* datagrams and trains of these calls */
+    uint64_t udp_send_calls;
+    uint64_t udp_send_errors; /* trains lost to errors of the environment */
+    uint64_t tun_read_calls;  /* that brought anything: packets and super-packets */
+    uint64_t tun_write_calls;
+    uint64_t tun_write_errors; /* packets and super-packets lost to errors of the environment */
+    uint64_t longest_step_ns;  /* the longest time without a look at the sockets */
+};
+
+/* Replaces the counters that /metrics shows beside the gateway's own. A recorded input, because
+ * they appear in an output; nothing else depends on them. */
+void gateway_set_io_counters(struct gateway *gw, const struct gateway_io_counters *io);
+
 /* Inputs. Each may leave outputs for gateway_poll(). Refused input is counted, traced and dropped;
  * one bad item of a batch never affects another. */
 void gateway_handle_udp(struct gateway *gw, struct clock_pair now,
@@ -128,10 +145,16 @@ struct gateway_counters {
     uint64_t udp_out_datagrams;
     uint64_t udp_out_bytes;
     uint64_t tun_in_packets;
+    uint64_t tun_in_segments; /* of those that were not refused, cut to the tunnel's size */
     uint64_t tun_in_bytes;
     uint64_t tun_out_packets;
     uint64_t tun_out_bytes;
     uint64_t icmp_generated;
+    uint64_t aead_sealed; /* messages of the data path */
+    uint64_t aead_seal_batches;
+    uint64_t aead_opened;
+    uint64_t aead_open_batches;
+    struct gateway_io_counters io;
     uint64_t drops[DROP_COUNT];
     uint32_t clients;
     uint32_t connections;

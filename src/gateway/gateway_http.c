@@ -56,6 +56,19 @@ static void put_metric(struct writer *w, const char *name, uint64_t value)
     text_put_char(w, '\n');
 }
 
+static void put_io(struct writer *w, const struct gateway_io_counters *io)
+{
+    put_metric(w, "wakeups_total", io->wakeups);
+    put_metric(w, "udp_receive_calls_total", io->udp_receive_calls);
+    put_metric(w, "udp_receive_messages_total", io->udp_receive_messages);
+    put_metric(w, "udp_send_calls_total", io->udp_send_calls);
+    put_metric(w, "udp_send_errors_total", io->udp_send_errors);
+    put_metric(w, "tun_read_calls_total", io->tun_read_calls);
+    put_metric(w, "tun_write_calls_total", io->tun_write_calls);
+    put_metric(w, "tun_write_errors_total", io->tun_write_errors);
+    put_metric(w, "longest_step_ns", io->longest_step_ns);
+}
+
 static void put_metrics(struct writer *w, const struct gateway_http_facts *facts)
 {
     const struct gateway_counters *c = facts->counters;
@@ -64,10 +77,16 @@ static void put_metrics(struct writer *w, const struct gateway_http_facts *facts
     put_metric(w, "udp_out_datagrams_total", c->udp_out_datagrams);
     put_metric(w, "udp_out_bytes_total", c->udp_out_bytes);
     put_metric(w, "tun_in_packets_total", c->tun_in_packets);
+    put_metric(w, "tun_in_segments_total", c->tun_in_segments);
     put_metric(w, "tun_in_bytes_total", c->tun_in_bytes);
     put_metric(w, "tun_out_packets_total", c->tun_out_packets);
     put_metric(w, "tun_out_bytes_total", c->tun_out_bytes);
     put_metric(w, "icmp_generated_total", c->icmp_generated);
+    put_metric(w, "aead_sealed_total", c->aead_sealed);
+    put_metric(w, "aead_seal_batches_total", c->aead_seal_batches);
+    put_metric(w, "aead_opened_total", c->aead_opened);
+    put_metric(w, "aead_open_batches_total", c->aead_open_batches);
+    put_io(w, &c->io);
     put_metric(w, "clients", c->clients);
     put_metric(w, "clients_limit", facts->limits->clients);
     put_metric(w, "connections", c->connections);

@@ -88,7 +88,11 @@ static void flush_opens(struct gateway *gw)
     for (uint32_t i = 0; i < count; i++) {
         gw->open_items[i] = gw->open_slots[i].open.item;
     }
-    aead_open_batch(&gw->aead, gw->open_items, count);
+    if (count > 0) {
+        aead_open_batch(&gw->aead, gw->open_items, count);
+        gw->counters.aead_opened += count;
+        gw->counters.aead_open_batches++;
+    }
     gw->open_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         gw->open_slots[i].open.item.ok = gw->open_items[i].ok;

@@ -104,6 +104,8 @@ void gateway_seal_flush(struct gateway *gw)
 {
     if (gw->seal_count > 0) {
         aead_seal_batch(&gw->aead, gw->seal_items, gw->seal_count);
+        gw->counters.aead_sealed += gw->seal_count;
+        gw->counters.aead_seal_batches++;
         gw->seal_count = 0;
     }
 }
@@ -276,6 +278,7 @@ static void seal_connection(struct gateway *gw, uint32_t first)
             gateway_drop(gw, reason, NULL);
         } else {
             seal_segments(gw, &sealer, &gw->inbound[i].segments);
+            gw->counters.tun_in_segments += gw->inbound[i].segments.count;
         }
     }
     if (reason == DROP_NONE) {

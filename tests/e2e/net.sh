@@ -271,7 +271,7 @@ write_policy() {
     cat >"$WORK/policy.new" <<EOF
 {"account_slug": "acme", "relay_token": "$RELAY_TOKEN",
  "gateways": [{"id": "$GATEWAY_ID", "token": "$GATEWAY_TOKEN", "name": "gateway", "ipv4": "100.64.0.2", "ipv6": "fd00:2021:1111::2"}],
- "clients": [{"id": "$CLIENT_ID", "token": "$CLIENT_TOKEN", "ipv4": "100.64.0.10", "ipv6": "fd00:2021:1111::a", "head": $([ "$PERSONALITY" = head ] && echo true || echo false)}],
+ "clients": [{"id": "$CLIENT_ID", "token": "$CLIENT_TOKEN", "ipv4": "100.64.0.10", "ipv6": "fd00:2021:1111::a", "head": $([ "$PERSONALITY" = head ] && echo true || echo false)}${MORE_CLIENTS:-}],
  "resources": [
   {"id": "$WEB", "type": "dns", "address": "*.corp.test", "name": "web", "filters": [{"protocol": "tcp", "port_range_start": 80, "port_range_end": 80}, {"protocol": "icmp"}]},
   {"id": "$CIDR4", "type": "cidr", "address": "10.3.0.0/24", "name": "net4", "filters": [$CIDR_FILTERS]},

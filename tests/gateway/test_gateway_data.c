@@ -143,6 +143,7 @@ static void super_packets_are_cut_sealed_in_order_and_sent_as_few_trains(void **
             assert_true(rig_client_send(rig, 0, writer_view(&w)));
             rig_forget(rig);
             rig->keeps_wire = true;
+            struct gateway_counters before = *counters(rig);
             size_t payload = 50001;
             size_t size = 1200;
             struct view packet = put_super(room, sizeof(room), rig, tcp == 1, payload);
@@ -152,6 +153,10 @@ static void super_packets_are_cut_sealed_in_order_and_sent_as_few_trains(void **
             check_cut(rig, tcp == 1, payload, size);
             assert_int_equal(rig->wire.count, 1);
             assert_true(rig->wire.items[0].segment_size > 1200);
+            assert_int_equal(counters(rig)->tun_in_packets - before.tun_in_packets, 1);
+            assert_int_equal(counters(rig)->tun_in_segments - before.tun_in_segments, 42);
+            assert_int_equal(counters(rig)->aead_sealed - before.aead_sealed, 42);
+            assert_int_equal(counters(rig)->aead_seal_batches - before.aead_seal_batches, 1);
             /* Directly from the nominated address; towards the relay the kernel chooses it. */
             struct sock_addr host = sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
             struct sock_addr none = {{0}, 0};

@@ -314,7 +314,11 @@ static void a_bulk_flow_leaves_in_super_packets_that_respect_every_bound(void **
     gateway_set_tun_offload(rig->gw, true, true);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         equal_packets(rig, &rows[i].flow, rows[i].count, batch);
+        struct gateway_counters before = *gateway_counters(rig->gw);
         send_batch(rig, batch);
+        const struct gateway_counters *after = gateway_counters(rig->gw);
+        assert_int_equal(after->aead_opened - before.aead_opened, rows[i].count);
+        assert_int_equal(after->aead_open_batches - before.aead_open_batches, 1);
         assert_int_equal(rig->tun.count, rows[i].writes);
         if (rows[i].writes > 0) {
             assert_int_equal(rig->tun.items[0].offload.gso, rows[i].gso);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gateway/gateway_http.h"
+#include "gateway/gateway_internal.h"
 #include "tests/support/gateway_rig.h"
 #include "tests/support/support.h"
 
@@ -113,6 +114,33 @@ static void metrics_tell_the_counters_and_every_drop_reason(void **state)
     rig_free(rig);
 }
 
+static void metrics_tell_how_well_calls_are_filled(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    struct gateway_io_counters io = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    gateway_set_io_counters(rig->gw, &io);
+    const char *body = body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n"));
+    static const char *const lines[] = {
+        "wakeups_total 1",         "udp_receive_calls_total 2", "udp_receive_messages_total 3",
+        "udp_send_calls_total 4",  "udp_send_errors_total 5",   "tun_read_calls_total 6",
+        "tun_write_calls_total 7", "tun_write_errors_total 8",  "longest_step_ns 9",
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char line[96];
+        (void)snprintf(line, sizeof(line), "firezone_gateway_%s\n", lines[i]);
+        assert_non_null(strstr(body, line));
+    }
+    /* The longest text that there can be fits. */
+    memset(&rig->gw->counters, 0xff, sizeof(rig->gw->counters));
+    body = body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n"));
+    assert_non_null(strstr(body, "aead_opened_total 18446744073709551615\n"));
+    memset(&rig->gw->counters, 0, sizeof(rig->gw->counters));
+    rig_free(rig);
+}
+
 static void other_requests_get_the_status_that_fits(void **state)
 {
     (void)state;
@@ -218,6 +246,7 @@ int main(void)
         cmocka_unit_test(health_is_fine_from_the_start_and_readiness_follows_the_portal),
         cmocka_unit_test(answers_announce_their_length_and_head_has_no_body),
         cmocka_unit_test(metrics_tell_the_counters_and_every_drop_reason),
+        cmocka_unit_test(metrics_tell_how_well_calls_are_filled),
         cmocka_unit_test(other_requests_get_the_status_that_fits),
         cmocka_unit_test(a_request_may_come_byte_by_byte_and_the_answer_leave_in_pieces),
         cmocka_unit_test(a_request_that_never_ends_is_refused_and_a_silent_one_closed),

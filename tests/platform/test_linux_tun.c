@@ -259,6 +259,7 @@ static void test_a_train_of_the_kernel_is_one_packet(void **state)
     assert_int_equal(packet.offload.gso, GATEWAY_GSO_UDP);
     assert_int_equal(packet.offload.gso_size, 1000);
     assert_true(packet.offload.checksum_needed);
+    assert_int_equal(tun.read_calls, 1);
     (void)close(fd);
     linux_tun_close(&tun);
 }
@@ -278,6 +279,7 @@ static void test_written_packets_reach_the_kernel(void **state)
     assert_int_equal(linux_tun_write(&tun, &group), ERR_NONE);
     assert_int_equal(recv(fd, room, sizeof(room), 0), 5);
     assert_memory_equal(room, "world", 5);
+    assert_int_equal(tun.write_calls, 1);
     (void)close(fd);
     linux_tun_close(&tun);
 }

@@ -106,6 +106,10 @@ static void check_train(enum ip_family family, bool no_gso, bool no_gro)
     size_t datagrams = receive_all(&p.b, VIEW_OF(bytes), SEGMENT, &last);
     if (no_gro) {
         assert_int_equal(datagrams, 21);
+        assert_int_equal(p.b.receive_messages, 21);
+    }
+    if (no_gso) {
+        assert_int_equal(p.a.send_calls, 21);
     }
     assert_int_equal(last.ecn, 2);
     assert_int_equal(last.remote.port, p.a.port[family == IP_V4 ? 0 : 1]);
@@ -157,6 +161,9 @@ static void test_receiving_merges_what_was_sent_as_one_train(void **state)
     assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
     assert_true(p.a.gso);
     assert_int_equal(receive_all(&p.b, VIEW_OF(bytes), SEGMENT, &last), 1);
+    assert_int_equal(p.a.send_calls, 1);
+    assert_int_equal(p.b.receive_calls, 1);
+    assert_int_equal(p.b.receive_messages, 1);
     assert_int_equal(last.segment_size, SEGMENT);
     close_pair(&p);
 }

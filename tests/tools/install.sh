@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a group of targets needs; does nothing when all are there.
-# usage: install.sh build|test|check|demo [...]
+# usage: install.sh build|test|bench|check|demo [...]
 set -eu
 
 BUILD="gcc make pkg-config libc6-dev linux-libc-dev libsodium-dev libmbedtls-dev libcjson-dev libwslay-dev libb2-dev
@@ -8,6 +8,7 @@ BUILD="gcc make pkg-config libc6-dev linux-libc-dev libsodium-dev libmbedtls-dev
 DEMO="iproute2 nftables nginx-light unbound curl procps openssl iputils-ping ca-certificates"
 TEST="libcmocka-dev clang-14 libclang-rt-14-dev binutils coturn wireguard-go wireguard-tools libnice-dev libglib2.0-dev
   iperf3 tshark netcat-openbsd $DEMO"
+BENCH="iperf3 ethtool wireguard-go wireguard-tools $DEMO"
 CHECK="clang-format-14 clang-tidy-14 $TEST"
 
 wanted=$BUILD
@@ -16,6 +17,7 @@ for group in "$@"; do
     build) ;;
     demo) wanted="$wanted $DEMO" ;;
     test) wanted="$wanted $TEST" ;;
+    bench) wanted="$wanted $BENCH" ;;
     check) wanted="$wanted $CHECK" ;;
     *) echo "install.sh: unknown group $group" >&2; exit 2 ;;
     esac

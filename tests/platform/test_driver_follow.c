@@ -1,4 +1,5 @@
-/* What the TUN device takes reaches the gateway, once per change, and its recording. */
+/* What the platform says of itself reaches the gateway and its recording: what the TUN device
+ * takes, once per change, and what its calls carried, when somebody may ask. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 
 struct world {
     uint32_t offload;
+    struct gateway_io_counters io;
     size_t used;
     uint8_t log[LOG_SIZE];
 };
@@ -130,10 +132,76 @@ static void offloads_are_told_once_per_change_and_replayed(void **state)
     free(world);
 }
 
+static void io_counters(void *self, struct gateway_io_counters *out)
+{
+    const struct world *world = self;
+    *out = world->io;
+}
+
+static bool no_event(void *self, struct platform_event *out)
+{
+    (void)self;
+    (void)out;
+    return false;
+}
+
+static void counters_are_told_before_an_event_and_replayed(void **state)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    struct platform table = {.self = world,
+                             .entropy = entropy,
+                             .io_counters = io_counters,
+                             .event = no_event,
+                             .lookup = lookup,
+                             .listen = listen_at};
+    struct driver driver;
+    void *memory[2];
+    (void)state;
+    assert_non_null(world);
+    struct gateway *gw = new_gateway(&memory[0]);
+    driver_init(&driver, gw, &table, (struct driver_recorder){keep, world},
+                (struct trace){NULL, NULL});
+    driver.send_errors = 5;
+    driver.tun_write_errors = 8;
+    static const struct {
+        uint64_t at_ms;
+        uint32_t ready;
+        uint64_t seen;
+    } steps[] = {
+        {1000, 0, 0},
+        {1010, PLATFORM_READY_EVENT, 2},
+        {1020, PLATFORM_READY_EVENT, 2}, /* not more often than ten times a second */
+        {1110, PLATFORM_READY_EVENT, 4},
+        {1300, 0, 4},
+    };
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct clock_pair now = {{steps[i].at_ms * NS_PER_MS}, steps[i].at_ms * NS_PER_MS};
+        world->io = (struct gateway_io_counters){i + 1, 2, 3, 4, 0, 6, 7, 0, UINT64_MAX};
+        assert_false(driver_step(&driver, now, steps[i].ready).exit);
+        assert_int_equal(gateway_counters(gw)->io.wakeups, steps[i].seen);
+    }
+    const struct gateway_io_counters want = {4, 2, 3, 4, 5, 6, 7, 8, UINT64_MAX};
+    assert_memory_equal(&gateway_counters(gw)->io, &want, sizeof(want));
+    assert_int_equal(count_records(world, DRIVER_INPUT_COUNTERS), 2);
+    struct gateway *again = new_gateway(&memory[1]);
+    struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
+    assert_non_null(room.at);
+    struct view recording = {world->log, world->used};
+    assert_int_equal(driver_replay(again, recording, room, ignore, NULL), ERR_NONE);
+    assert_memory_equal(&gateway_counters(again)->io, &want, sizeof(want));
+    gateway_deinit(gw);
+    gateway_deinit(again);
+    free(room.at);
+    free(memory[0]);
+    free(memory[1]);
+    free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(offloads_are_told_once_per_change_and_replayed),
+        cmocka_unit_test(counters_are_told_before_an_event_and_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

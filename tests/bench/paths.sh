@@ -1,0 +1,176 @@
+# paths.sh: ways from a client to a server for macro.sh, one at a time. Sourced after tests/e2e/net.sh, whose
+# functions it uses; a smaller network than there, because NATs would only dilute what is compared:
+#
+#   client 203.0.113.30 ------- wan (bridge) ------- 203.0.113.40 gw 10.3.0.1 ------- resource 10.3.0.10 (iperf3, port 80)
+#       [line: fzdev link]      |          |                                                   10.3.0.53 (unbound)
+#                    portal 203.0.113.20   relay1 203.0.113.10
+#
+# The gateway's host has the packaged rules (connection tracking, masquerade) on every path.
+
+CROWD=8
+NAMESPACES="wan client line gw portal relay1 resource $(seq -f crowd%.0f $CROWD | tr '\n' ' ')"
+SERVER=10.3.0.10
+PORT=80
+CABLES="client:eth0 gw:eth0 gw:eth1 resource:eth0"
+
+plug_client() {
+    cable client eth0 wan client
+    ip -n "$P-wan" link set client master br0
+    dress_client
+}
+
+# The same with a line of fzdev link in between; flags of it.
+plug_client_by_line() {
+    cable client eth0 line near
+    cable line far wan client
+    ip -n "$P-wan" link set client master br0
+    rm -f "$WORK/line.log"
+    spawn line line "$FZDEV" link --a near --b far "$@"
+    wait_for 5 grep -q joined "$WORK/line.log" || fail "the line does not start"
+    dress_client
+}
+
+dress_client() {
+    address client eth0 203.0.113.30/24
+    ip -n "$P-client" route add default via 203.0.113.40
+}
+
+unplug_client() {
+    stop line
+    ip -n "$P-client" link del eth0
+    ip -n "$P-line" link del far 2>/dev/null || true
+}
+
+bench_net_up() {
+    for _ns in $NAMESPACES; do
+        ip netns add "$P-$_ns"
+        ip -n "$P-$_ns" link set lo up
+        mkdir -p "/etc/netns/$P-$_ns"
+        printf '127.0.0.1 localhost\n203.0.113.20 portal.test\n' >"/etc/netns/$P-$_ns/hosts"
+        echo "nameserver 127.0.0.1" >"/etc/netns/$P-$_ns/resolv.conf"
+    done
+    echo "nameserver 10.3.0.53" >"/etc/netns/$P-gw/resolv.conf"
+    ip -n "$P-wan" link add br0 type bridge forward_delay 0 mcast_snooping 0
+    ip -n "$P-wan" link set br0 up
+    plug portal 203.0.113.20/24
+    plug relay1 203.0.113.10/24
+    plug gw 203.0.113.40/24
+    cable gw eth1 resource eth0
+    address gw eth1 10.3.0.1/24
+    address resource eth0 10.3.0.10/24 10.3.0.53/24
+    ip -n "$P-resource" route add 203.0.113.30 via 10.3.0.1
+    plug_client
+    gateway_rules
+    CIDR_FILTERS=
+    MORE_CLIENTS=$(seq $CROWD | awk '{
+        printf ",{\"id\":\"66666666-6666-4666-8666-66666666666%d\",\"token\":\"crowd-%d\",\"ipv4\":\"100.64.1.%d\",\"ipv6\":\"fd00:2021:1111::1:%d\"}", $1, $1, $1, $1 }')
+    write_policy
+    start_dns
+    start_portal
+    start_relay 1
+    wait_for 5 relays_joined 1 || fail "the relay does not join"
+    spawn iperf resource iperf3 -s -p $PORT
+    for _n in $(seq $CROWD); do
+        plug "crowd$_n" "203.0.113.10$_n/24"
+        spawn "iperf$_n" resource iperf3 -s -p "520$_n"
+    done
+}
+
+# A wire segments and merges at its ends, a plain pair of virtual interfaces hands super-packets through.
+wire_like() { # on or off
+    case $1 in
+    on) _tso=off _gro=on ;;
+    off) _tso=on _gro=off ;;
+    esac
+    for _cable in $CABLES; do
+        in_ns "${_cable%:*}" ethtool -K "${_cable#*:}" tso $_tso tx-udp-segmentation $_tso gro $_gro
+    done
+    for _port in client gw; do
+        in_ns wan ethtool -K $_port tso $_tso tx-udp-segmentation $_tso
+    done
+}
+
+# ---- paths ----
+
+# Flags of the gateway for a rung of the ladder; fails for what is no rung.
+rung_flags() {
+    case $1 in
+    all) ;;
+    libsodium) echo --aead=libsodium ;;
+    avx2) echo --aead=avx2 ;;
+    tso) echo --tun-offload=tso ;;
+    no-tun) echo --tun-offload=none ;;
+    no-gso) echo --no-gso ;;
+    no-gro) echo --no-gro ;;
+    reference) echo --tun-offload=none --aead=libsodium ;;
+    none) echo --tun-offload=none --no-gso --no-gro ;;
+    *) return 1 ;;
+    esac
+}
+
+# path_up PATH [client flags]: traffic to $TARGET takes it from now on. $MEASURED is the gateway process, if any.
+path_up() {
+    PATH_NAME=$1
+    TARGET=$SERVER
+    MEASURED=
+    shift
+    case $PATH_NAME in
+    forward) ;;
+    deb) deb_up ;;
+    null) ours_up "$BUILD/bench-null/firezone-gateway" "$BUILD/bench-null/fzdev" --aead=libsodium "$@" ;;
+    relayed) ours_up "$GATEWAY" "$FZDEV" "" --no-direct "$@" ;;
+    named) ours_up "$GATEWAY" "$FZDEV" "" "$@" && TARGET=four.corp.test ;;
+    *) ours_up "$GATEWAY" "$FZDEV" "$(rung_flags "$PATH_NAME")" "$@" ;;
+    esac
+    wait_for 10 in_ns client ping -q -c 1 -W 1 "$TARGET" || fail "no way on path $PATH_NAME"
+}
+
+path_down() {
+    for _process in client gateway deb-client deb-gateway; do
+        stop $_process
+    done
+    MEASURED=
+}
+
+ours_up() { # GATEWAY FZDEV FLAGS [client flags]
+    GATEWAY_FLAGS=$3
+    _gateway=$GATEWAY
+    _fzdev=$FZDEV
+    GATEWAY=$1
+    FZDEV=$2
+    shift 3
+    start_gateway
+    wait_for 10 gateway_ready || fail "the gateway does not get ready"
+    start_client "$@"
+    GATEWAY=$_gateway
+    FZDEV=$_fzdev
+    MEASURED=$(pid_of gateway)
+}
+
+start_crowd_client() { # NUMBER
+    : >"$WORK/crowd$1.jsonl"
+    SSL_CERT_FILE="$WORK/tls/ca.pem" spawn "crowd$1" "crowd$1" "$FZDEV" client --portal wss://portal.test \
+        --token "crowd-$1" --name "crowd-$1" --events "$WORK/crowd$1.jsonl"
+    wait_for 10 in_ns "crowd$1" ping -q -c 1 -W 1 $SERVER || fail "client $1 of the crowd does not get through"
+}
+
+# wireguard-go of the distribution on both ends, with the addresses that the portal gives to ours.
+deb_up() {
+    for _end in client gw; do
+        [ -e "$WORK/$_end.key" ] || (umask 077 && wg genkey >"$WORK/$_end.key")
+    done
+    spawn deb-client client wireguard-go -f "$P-c"
+    spawn deb-gateway gw wireguard-go -f "$P-g"
+    wait_for 5 ip -n "$P-client" link show "$P-c" || fail "wireguard-go does not start"
+    wait_for 5 ip -n "$P-gw" link show "$P-g" || fail "wireguard-go does not start"
+    wait_for 5 in_ns client wg set "$P-c" private-key "$WORK/client.key" \
+        peer "$(wg pubkey <"$WORK/gw.key")" endpoint 203.0.113.40:51820 allowed-ips 10.3.0.0/24 || fail "wg set"
+    wait_for 5 in_ns gw wg set "$P-g" listen-port 51820 private-key "$WORK/gw.key" \
+        peer "$(wg pubkey <"$WORK/client.key")" allowed-ips 100.64.0.10/32 || fail "wg set"
+    ip -n "$P-client" addr add 100.64.0.10/32 dev "$P-c"
+    ip -n "$P-client" link set "$P-c" mtu 1280 up
+    ip -n "$P-client" route add 10.3.0.0/24 dev "$P-c"
+    ip -n "$P-gw" link set "$P-g" mtu 1280 up
+    ip -n "$P-gw" route add 100.64.0.10/32 dev "$P-g"
+    MEASURED=$(pid_of deb-gateway)
+}
