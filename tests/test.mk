@@ -70,6 +70,13 @@ check:
 	@tests/tools/install.sh check
 	@tests/tools/check.sh $(BUILD)
 
+## make cover: line coverage of src/ by unit tests, fuzz corpora and the simulator, and the least it may be
+.PHONY: cover cover-programs
+cover:
+	@tests/tools/install.sh test
+	@tests/tools/cover.sh $(BUILD)/cover
+cover-programs: $(UNIT_TESTS) $(REPLAY_BINARIES) $(BUILD)/fzsim
+
 ## make fuzz TIME=600: every fuzz target for that many seconds
 TIME ?= 60
 fuzz:
