@@ -88,26 +88,35 @@ void client_relay_bind(struct sim_client *client, uint32_t index, const struct s
     }
 }
 
-bool client_relay_send(struct sim_client *client, uint32_t index, const struct sock_addr *peer,
-                       struct view bytes)
+bool client_relay_channel(struct sim_client *client, uint32_t index, const struct sock_addr *peer,
+                          uint16_t *number, struct sock_addr *server)
 {
     struct client_relay *relay = &client->relays[index];
-    uint8_t room[CHANNEL_DATA_HEADER_SIZE + 2048];
-    if (!relay->used || !relay->has_active || bytes.len > 2048) {
+    const struct client_channel *channel = channel_to(relay, peer);
+    if (!relay->used || !relay->has_active || channel == NULL || !is_usable(client, channel)) {
         return false;
     }
-    struct client_channel *channel = channel_to(relay, peer);
-    if (channel == NULL || !is_usable(client, channel)) {
-        return false;
-    }
-    channel_data_put_header(room, channel->number, bytes.len);
-    memcpy(room + CHANNEL_DATA_HEADER_SIZE, bytes.at, bytes.len);
-    struct sock_addr server = relay->servers[relay->active];
-    sim_put_datagram(client->out, client_local(client, server.ip.family), server,
-                     (struct view){room, CHANNEL_DATA_HEADER_SIZE + bytes.len});
+    *number = channel->number;
+    *server = relay->servers[relay->active];
     if (client_is_head(client)) {
         relay->keepalive_at = client_later(client, DURATION_S(KEEPALIVE_S));
     }
+    return true;
+}
+
+bool client_relay_send(struct sim_client *client, uint32_t index, const struct sock_addr *peer,
+                       struct view bytes)
+{
+    uint8_t room[CHANNEL_DATA_HEADER_SIZE + 2048];
+    uint16_t number = 0;
+    struct sock_addr server;
+    if (bytes.len > 2048 || !client_relay_channel(client, index, peer, &number, &server)) {
+        return false;
+    }
+    channel_data_put_header(room, number, bytes.len);
+    memcpy(room + CHANNEL_DATA_HEADER_SIZE, bytes.at, bytes.len);
+    sim_put_datagram(client->out, client_local(client, server.ip.family), server,
+                     (struct view){room, CHANNEL_DATA_HEADER_SIZE + bytes.len});
     return true;
 }
 

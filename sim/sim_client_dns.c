@@ -219,7 +219,7 @@ void sim_client_resolve(struct sim_client *client, struct clock_pair now, const 
 
 /* ---- DNS over the TUN device ---- */
 
-static bool is_sentinel(const struct ip_addr *ip)
+bool client_dns_is_sentinel(const struct ip_addr *ip)
 {
     static const uint8_t v6[15] = {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11, 0x80, 0x00,
                                    0x01, 0x00, 0x01, 0x00, 0x01, 0x11, 0x00};
@@ -342,7 +342,7 @@ bool client_dns_outbound(struct sim_client *client, const struct packet *packet,
                          const struct packet_info *info)
 {
     struct dns_msg query;
-    if (!is_sentinel(&info->destination)) {
+    if (!client_dns_is_sentinel(&info->destination)) {
         return false;
     }
     if (info->kind == PACKET_UDP && info->destination_port == DNS_PORT &&
@@ -353,10 +353,15 @@ bool client_dns_outbound(struct sim_client *client, const struct packet *packet,
     return true;
 }
 
+bool client_dns_is_answer(const struct packet_info *info)
+{
+    return info->kind == PACKET_UDP && info->source_port == TUN_DNS_PORT;
+}
+
 bool client_dns_inbound(struct sim_client *client, const struct packet *packet,
                         const struct packet_info *info)
 {
-    if (info->kind != PACKET_UDP || info->source_port != TUN_DNS_PORT) {
+    if (!client_dns_is_answer(info)) {
         return false;
     }
     struct view payload = packet_payload(packet, info);

@@ -373,6 +373,29 @@ static bool is_own(const struct sim_client *client, const struct ip_addr *ip)
     return ip_equal(ip, &client->tunnel_v4) || ip_equal(ip, &client->tunnel_v6);
 }
 
+/* Nothing that an application may send: it disappears. */
+static bool is_forbidden(const struct sim_client *client, const struct packet_info *info)
+{
+    return ip_is_multicast(&info->destination) ||
+           (client_is_head(client) && !is_own(client, &info->source));
+}
+
+struct client_link *client_flow_open(struct sim_client *client, const struct packet_info *info)
+{
+    struct client_name *name = NULL;
+    if (is_forbidden(client, info) || client_dns_is_sentinel(&info->destination)) {
+        return NULL;
+    }
+    const struct client_resource *resource = resource_for(client, &info->destination, &name);
+    if (resource == NULL || !resource->has_gateway ||
+        (client_is_head(client) && !is_permitted(resource, info)) ||
+        (name != NULL && (name->nat == CLIENT_NAT_NONE || must_hold(name)))) {
+        return NULL;
+    }
+    struct client_link *link = client_link_find(client, &resource->gateway);
+    return link != NULL && link->has_path && link->waiting.first == NULL ? link : NULL;
+}
+
 void client_flow_outbound(struct sim_client *client, struct view bytes)
 {
     uint8_t copy[PACKET_INNER_MTU];
@@ -386,8 +409,7 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
     if (packet_parse(&packet, &info) != DROP_NONE) {
         return;
     }
-    bool head = client_is_head(client);
-    if (ip_is_multicast(&info.destination) || (head && !is_own(client, &info.source))) {
+    if (is_forbidden(client, &info)) {
         return;
     }
     if (client_dns_outbound(client, &packet, &info)) {
@@ -398,7 +420,7 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
         client->counters.no_resource++;
         return;
     }
-    if (head && !is_permitted(resource, &info)) {
+    if (client_is_head(client) && !is_permitted(resource, &info)) {
         prohibit(client, &packet, &info);
         return;
     }
@@ -414,8 +436,8 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
 
 /* ---- inbound ---- */
 
-static bool is_source_of(struct sim_client *client, const struct client_link *link,
-                         const struct ip_addr *ip)
+bool client_flow_is_source(struct sim_client *client, const struct client_link *link,
+                           const struct ip_addr *ip)
 {
     if (client_is_head(client) &&
         (ip_equal(ip, &link->tunnel_v4) || ip_equal(ip, &link->tunnel_v6))) {
@@ -465,7 +487,7 @@ void client_flow_inbound(struct sim_client *client, struct client_link *link, st
     memcpy(copy, bytes.at, bytes.len);
     struct packet packet = packet_of((struct span){copy, bytes.len}, 0, bytes.len);
     bool good = packet_parse(&packet, &info) == DROP_NONE;
-    if (!good || !is_source_of(client, link, &info.source)) {
+    if (!good || !client_flow_is_source(client, link, &info.source)) {
         client->counters.refused_source++;
         return;
     }

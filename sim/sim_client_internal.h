@@ -375,6 +375,11 @@ void client_relay_bind(struct sim_client *client, uint32_t index, const struct s
 /* Sends `bytes` to `peer` through the relay; false when there is no channel. */
 bool client_relay_send(struct sim_client *client, uint32_t index, const struct sock_addr *peer,
                        struct view bytes);
+/* How bytes for `peer`, which are sent now, travel through the relay; false when there is no
+ * channel. */
+MUST_USE bool client_relay_channel(struct sim_client *client, uint32_t index,
+                                   const struct sock_addr *peer, uint16_t *number,
+                                   struct sock_addr *server);
 void client_relays_timeout(struct sim_client *client);
 struct wake client_relays_wake(const struct sim_client *client);
 MUST_USE uint32_t client_relay_sample(struct sim_client *client);
@@ -424,10 +429,23 @@ void client_link_transmit(struct sim_client *client, struct client_link *link, s
 /* sim_client_wireguard.c */
 /* False when the datagram is no WireGuard message for us. */
 MUST_USE bool client_link_wireguard(struct sim_client *client, const struct sim_datagram *datagram);
+/* The link whose tunnel has this receiver index, or NULL. */
+struct client_link *client_link_of_index(struct sim_client *client, uint32_t receiver);
+/* After wg_peer_open_finish(): what an authentic message means for the link. True when it carries a
+ * packet. */
+MUST_USE bool client_link_opened(struct sim_client *client, struct client_link *link,
+                                 const struct wg_open *open);
 
 /* sim_client_flow.c */
 void client_flow_outbound(struct sim_client *client, struct view bytes);
 void client_flow_inbound(struct sim_client *client, struct client_link *link, struct view bytes);
+/* The link whose tunnel takes the packet at once: nothing is to be decided, asked or told first,
+ * and nothing waits. NULL: client_flow_outbound() must look at it. */
+MUST_USE struct client_link *client_flow_open(struct sim_client *client,
+                                              const struct packet_info *info);
+/* True when the link's gateway may send packets from this address. */
+MUST_USE bool client_flow_is_source(struct sim_client *client, const struct client_link *link,
+                                    const struct ip_addr *ip);
 /* Asks the portal for the resource, at most every 2 s. */
 void client_flow_intend(struct sim_client *client, struct client_resource *resource);
 void client_flow_created(struct sim_client *client, const struct json_value *payload);
@@ -449,6 +467,9 @@ void client_names_update(struct sim_client *client);
 void client_name_ask(struct sim_client *client, struct client_name *name);
 void client_name_status(struct sim_client *client, const struct client_link *from,
                         const struct p2p_domain_status *status);
+MUST_USE bool client_dns_is_sentinel(const struct ip_addr *ip);
+/* True for what client_dns_inbound() may want to rewrite. */
+MUST_USE bool client_dns_is_answer(const struct packet_info *info);
 /* Answers a packet to the sentinel; false: it is not one. */
 MUST_USE bool client_dns_outbound(struct sim_client *client, const struct packet *packet,
                                   const struct packet_info *info);

@@ -4,7 +4,7 @@
 
 #include "sim/sim_client_internal.h"
 
-static struct client_link *link_of_index(struct sim_client *client, uint32_t receiver)
+struct client_link *client_link_of_index(struct sim_client *client, uint32_t receiver)
 {
     for (uint32_t i = 0; i < CLIENT_LINKS_MAX; i++) {
         if (client->links[i].used && client->links[i].id == receiver >> WG_SLOT_BITS) {
@@ -60,7 +60,8 @@ static void session_is_up(struct sim_client *client, struct client_link *link)
 static bool take_response(struct sim_client *client, const struct wg_arrival *arrival)
 {
     uint8_t cookie[WG_COOKIE_REPLY_SIZE];
-    struct client_link *link = link_of_index(client, wg_msg_receiver_index(arrival->message));
+    struct client_link *link =
+        client_link_of_index(client, wg_msg_receiver_index(arrival->message));
     if (link == NULL || wg_node_check_response(&client->node, arrival, &client->rng, cookie).kind !=
                             WG_VERDICT_ACCEPTED) {
         return false;
@@ -72,11 +73,27 @@ static bool take_response(struct sim_client *client, const struct wg_arrival *ar
     return true;
 }
 
+bool client_link_opened(struct sim_client *client, struct client_link *link,
+                        const struct wg_open *open)
+{
+    if (open->is_first) {
+        link->had_session = true;
+        client_link_flush(client, link);
+    }
+    if (open->is_keepalive) {
+        return false;
+    }
+    client_link_wake_up(client, link);
+    link->active_in_at = client->now.boot;
+    return true;
+}
+
 static bool take_data(struct sim_client *client, const struct wg_arrival *arrival)
 {
     uint8_t room[2048];
     struct wg_open open;
-    struct client_link *link = link_of_index(client, wg_msg_receiver_index(arrival->message));
+    struct client_link *link =
+        client_link_of_index(client, wg_msg_receiver_index(arrival->message));
     if (link == NULL) {
         return false;
     }
@@ -86,13 +103,7 @@ static bool take_data(struct sim_client *client, const struct wg_arrival *arriva
     if (reason != DROP_NONE) {
         return false;
     }
-    if (open.is_first) {
-        link->had_session = true;
-        client_link_flush(client, link);
-    }
-    if (!open.is_keepalive) {
-        client_link_wake_up(client, link);
-        link->active_in_at = client->now.boot;
+    if (client_link_opened(client, link, &open)) {
         client_flow_inbound(client, link, view_of_span(open.plaintext));
     }
     return true;
@@ -109,7 +120,7 @@ bool client_link_wireguard(struct sim_client *client, const struct sim_datagram 
     case WG_TYPE_RESPONSE:
         return take_response(client, &arrival);
     case WG_TYPE_COOKIE_REPLY:
-        link = link_of_index(client, wg_msg_receiver_index(datagram->bytes));
+        link = client_link_of_index(client, wg_msg_receiver_index(datagram->bytes));
         return link != NULL && wg_peer_handle_cookie_reply(&link->peer, datagram->bytes,
                                                            client->now.boot) == DROP_NONE;
     case WG_TYPE_DATA:

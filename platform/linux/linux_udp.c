@@ -76,16 +76,15 @@ static enum err bind_any(int fd, int family, uint16_t preferred, uint16_t *port)
     return ERR_NONE;
 }
 
-static enum err open_family(struct linux_udp *udp, unsigned index,
-                            const struct linux_udp_options *options)
+/* Makes a socket with every option set, not bound yet. */
+static enum err make_socket(int family, uint32_t mark, const struct linux_udp_options *options,
+                            int *out)
 {
-    int family = index == 0 ? AF_INET : AF_INET6;
-    uint32_t mark = LINUX_MARK;
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return linux_err(errno);
     }
-    if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0) {
+    if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0) {
         (void)close(fd);
         return ERR_PERMISSION;
     }
@@ -100,7 +99,20 @@ static enum err open_family(struct linux_udp *udp, unsigned index,
     if (!options->no_gro) {
         try_option(fd, SOL_UDP, UDP_GRO, on);
     }
-    enum err err = bind_any(fd, family, options->port, &udp->port[index]);
+    *out = fd;
+    return ERR_NONE;
+}
+
+static enum err open_family(struct linux_udp *udp, unsigned index,
+                            const struct linux_udp_options *options)
+{
+    int family = index == 0 ? AF_INET : AF_INET6;
+    int fd = -1;
+    enum err err = make_socket(family, LINUX_MARK, options, &fd);
+    if (err != ERR_NONE) {
+        return err;
+    }
+    err = bind_any(fd, family, options->port, &udp->port[index]);
     if (err != ERR_NONE) {
         (void)close(fd);
         return err;
@@ -118,11 +130,29 @@ static bool has_gso(const struct linux_udp *udp)
     return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, &len) == 0;
 }
 
-enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *options)
+static void clear(struct linux_udp *udp)
 {
     memset(udp, 0, sizeof(*udp));
     udp->fd[0] = -1;
     udp->fd[1] = -1;
+}
+
+static bool make_room(struct linux_udp *udp)
+{
+    udp->buffers = malloc((size_t)LINUX_UDP_BATCH * BUFFER_SIZE);
+    udp->work = calloc(1, sizeof(*udp->work));
+    return udp->buffers != NULL && udp->work != NULL;
+}
+
+static void choose_gso(struct linux_udp *udp, const struct linux_udp_options *options)
+{
+    udp->gso = !options->no_gso && has_gso(udp);
+    udp->gso_retry_at = udp->gso ? (struct instant){0} : TIME_NEVER;
+}
+
+enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *options)
+{
+    clear(udp);
     enum err v4 = open_family(udp, 0, options);
     enum err v6 = open_family(udp, 1, options);
     if (v4 == ERR_PERMISSION || v6 == ERR_PERMISSION) {
@@ -132,14 +162,46 @@ enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *o
     if (v4 != ERR_NONE && v6 != ERR_NONE) {
         return ERR_UNREACHABLE;
     }
-    udp->buffers = malloc((size_t)LINUX_UDP_BATCH * BUFFER_SIZE);
-    udp->work = calloc(1, sizeof(*udp->work));
-    if (udp->buffers == NULL || udp->work == NULL) {
+    if (!make_room(udp)) {
         linux_udp_close(udp);
         return ERR_MEMORY;
     }
-    udp->gso = !options->no_gso && has_gso(udp);
-    udp->gso_retry_at = udp->gso ? (struct instant){0} : TIME_NEVER;
+    choose_gso(udp, options);
+    return ERR_NONE;
+}
+
+enum err linux_udp_open_room(struct linux_udp *udp)
+{
+    clear(udp);
+    if (!make_room(udp)) {
+        linux_udp_close(udp);
+        return ERR_MEMORY;
+    }
+    return ERR_NONE;
+}
+
+enum err linux_udp_open_at(struct linux_udp *udp, const struct linux_udp_options *options,
+                           const struct sock_addr *local, uint32_t mark,
+                           const struct linux_udp *room)
+{
+    struct sockaddr_storage storage;
+    socklen_t size = linux_addr_to(local, &storage);
+    unsigned index = local->ip.family == IP_V4 ? 0 : 1;
+    clear(udp);
+    enum err err = make_socket(storage.ss_family, mark, options, &udp->fd[index]);
+    if (err != ERR_NONE) {
+        return err;
+    }
+    if (bind(udp->fd[index], (struct sockaddr *)&storage, size) != 0) {
+        err = linux_err(errno);
+        linux_udp_close(udp);
+        return err;
+    }
+    udp->port[index] = local->port;
+    udp->buffers = room->buffers;
+    udp->work = room->work;
+    udp->room_is_shared = true;
+    choose_gso(udp, options);
     return ERR_NONE;
 }
 
@@ -151,8 +213,10 @@ void linux_udp_close(struct linux_udp *udp)
             udp->fd[i] = -1;
         }
     }
-    free(udp->buffers);
-    free(udp->work);
+    if (!udp->room_is_shared) {
+        free(udp->buffers);
+        free(udp->work);
+    }
     udp->buffers = NULL;
     udp->work = NULL;
 }

@@ -35,6 +35,7 @@ struct linux_udp {
     struct instant gso_retry_at;
     uint8_t *buffers; /* LINUX_UDP_BATCH receive buffers */
     struct linux_udp_work *work;
+    bool room_is_shared;    /* both belong to another one */
     unsigned next;          /* which family is read first */
     uint64_t receive_calls; /* that brought anything */
     uint64_t receive_messages;
@@ -45,6 +46,14 @@ struct linux_udp {
 /* Opens the sockets. ERR_UNREACHABLE: no family could be bound; ERR_PERMISSION: the mark was
  * refused; ERR_MEMORY. */
 MUST_USE enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *options);
+/* For processes with many sockets: opens no socket, only the room to receive into. ERR_MEMORY. */
+MUST_USE enum err linux_udp_open_room(struct linux_udp *udp);
+/* Opens one socket, bound to `local` exactly, that receives into the room of `room`, which must
+ * outlive it: what was received is gone with the next receive of any of them. `mark`: SO_MARK; 0:
+ * none. The options' port is not used. ERR_PERMISSION: the mark was refused; errors of bind(). */
+MUST_USE enum err linux_udp_open_at(struct linux_udp *udp, const struct linux_udp_options *options,
+                                    const struct sock_addr *local, uint32_t mark,
+                                    const struct linux_udp *room);
 void linux_udp_close(struct linux_udp *udp);
 /* As struct platform's udp_receive and udp_send. */
 MUST_USE enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, size_t max,

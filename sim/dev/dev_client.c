@@ -15,12 +15,11 @@
 #include "platform/linux/linux_addr.h"
 #include "platform/linux/linux_udp.h"
 #include "sim/dev/dev_args.h"
+#include "sim/dev/dev_client_path.h"
 #include "sim/dev/dev_command.h"
 #include "sim/dev/dev_connect.h"
 #include "sim/dev/dev_dns.h"
 #include "sim/dev/dev_log.h"
-#include "sim/dev/dev_runner.h"
-#include "sim/dev/dev_tun.h"
 #include "sim/sim_client.h"
 
 struct dev_client_options {
@@ -34,8 +33,12 @@ struct dev_client_options {
     const char *address4;
     const char *address6;
     const char *port;
+    const char *tun_offload;
+    enum linux_tun_offload offload;
     uint16_t port_number;
     bool no_direct;
+    bool no_gso;
+    bool no_gro;
 };
 
 struct dev_client {
@@ -43,7 +46,7 @@ struct dev_client {
     struct dev_loop loop;
     struct dev_connect connect;
     struct dev_log log;
-    struct dev_tun tun;
+    struct dev_client_path path;
     struct dev_dns dns;
     struct sim_client *client;
     struct dev_runner *runner;
@@ -126,13 +129,20 @@ static void note(void *context, const struct sim_note *note)
 static void to_tun(void *context, struct view packet)
 {
     struct dev_client *self = context;
-    dev_tun_write(&self->tun, packet);
+    dev_client_path_deliver(&self->path, packet);
 }
 
-static void from_tun(void *context, struct view packet)
+static bool take_datagram(void *context, struct clock_pair now,
+                          const struct gateway_datagram *datagram, struct sim_outbox *out)
 {
     struct dev_client *self = context;
-    dev_runner_tun(self->runner, packet);
+    return dev_client_path_datagram(&self->path, now, datagram, out);
+}
+
+static void flush(void *context, struct clock_pair now, struct sim_outbox *out)
+{
+    struct dev_client *self = context;
+    dev_client_path_flush(&self->path, now, out);
 }
 
 static void update_tun(void *context)
@@ -150,7 +160,7 @@ static void update_tun(void *context)
         routes[count++] = (struct ip_prefix){ip_v4(0, 0, 0, 0), 0};
         routes[count++] = (struct ip_prefix){{IP_V6, {0}}, 0};
     }
-    dev_tun_configure(&self->tun, &config, routes, count);
+    dev_tun_configure(&self->path.tun, &config, routes, count);
 }
 
 static void resolve(void *context, const char *name, uint16_t type, struct dev_dns_answer *out)
@@ -208,6 +218,20 @@ static bool copy_text(char *out, const char *text, const char *option)
     return true;
 }
 
+static bool read_offload(const char *text, enum linux_tun_offload *out)
+{
+    static const char *const names[] = {[LINUX_TUN_OFFLOAD_USO] = "uso",
+                                        [LINUX_TUN_OFFLOAD_TSO] = "tso",
+                                        [LINUX_TUN_OFFLOAD_NONE] = "none"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = (enum linux_tun_offload)i;
+            return true;
+        }
+    }
+    return dev_args_bad("client", "no offload", text);
+}
+
 static bool read_options(struct dev_client *self, const char *const *argv, int *exit_code)
 {
     struct dev_client_options *o = &self->options;
@@ -222,12 +246,16 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
         {"--address4", &o->address4, NULL, NULL, "IP", "of the host; else found"},
         {"--address6", &o->address6, NULL, NULL, "IP", "of the host; else found"},
         {"--port", &o->port, NULL, NULL, "N", "of the UDP sockets (52625)"},
+        {"--tun-offload", &o->tun_offload, NULL, NULL, "uso|tso|none", "best one to try (uso)"},
+        {"--no-gso", NULL, NULL, &o->no_gso, NULL, "never send with UDP_SEGMENT"},
+        {"--no-gro", NULL, NULL, &o->no_gro, NULL, "never receive with UDP_GRO"},
         {"--no-direct", NULL, NULL, &o->no_direct, NULL, "use relays alone"},
         {NULL, NULL, NULL, NULL, NULL, NULL},
     };
     o->personality = "base";
     o->name = "fzdev";
     o->tun = "tun-client";
+    o->tun_offload = "uso";
     if (!dev_args_read("client", options, argv, exit_code)) {
         return false;
     }
@@ -240,7 +268,7 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
     if (o->port != NULL && !text_parse_u16(view_text(o->port), &o->port_number)) {
         return dev_args_bad("client", "no port", o->port);
     }
-    return true;
+    return read_offload(o->tun_offload, &o->offload);
 }
 
 /* The host's addresses: given, or the first of each family that is neither loopback, link-local nor
@@ -297,6 +325,8 @@ static bool make_client(struct dev_client *self)
     sim_client_observe(self->client, observe, self);
     struct dev_runner_options options = {.node = sim_client_node(self->client),
                                          .mark = LINUX_MARK,
+                                         .udp = {.no_gso = o->no_gso, .no_gro = o->no_gro},
+                                         .bulk = {take_datagram, flush},
                                          .roots = self->connect.roots,
                                          .tls_name = self->connect.host,
                                          .tun = to_tun,
@@ -323,12 +353,12 @@ static bool start_dns(struct dev_client *self)
 
 static bool start(struct dev_client *self)
 {
-    self->tun.packet = from_tun;
-    self->tun.self = self;
     if (!dev_loop_init(&self->loop) ||
         !dev_connect_prepare(&self->connect, "client", self->options.portal) ||
         !dev_log_open(&self->log, self->options.events, false) || !find_addresses(self) ||
-        !make_client(self) || !dev_tun_open(&self->loop, &self->tun, self->options.tun) ||
+        !make_client(self) ||
+        !dev_client_path_open(&self->path, &self->loop, self->runner, self->client,
+                              self->options.tun, self->options.offload) ||
         !start_dns(self)) {
         return false;
     }
@@ -355,7 +385,7 @@ int dev_client(const char *const *argv)
     }
     dev_runner_free(self->runner);
     sim_client_free(self->client);
-    dev_tun_close(&self->tun);
+    dev_client_path_close(&self->path);
     dev_connect_free(&self->connect);
     dev_log_close(&self->log);
     free(self);

@@ -1,23 +1,20 @@
 #include "sim/dev/dev_runner.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "platform/linux/linux_addr.h"
 
-#define DATAGRAM_SIZE  2048U /* larger ones are dropped */
-#define DATAGRAM_BATCH 32U
-#define SOCKET_BUFFER  (4 * 1024 * 1024)
+#define DATAGRAM_MAX 2048U /* larger ones are dropped */
 
 struct runner_socket {
     struct runner_socket *next;
     struct dev_runner *runner;
     struct dev_watch watch;
     struct sock_addr local;
+    struct linux_udp udp;
 };
 
 struct runner_stream {
@@ -25,14 +22,6 @@ struct runner_stream {
     uint32_t id;
     struct dev_stream *stream;
     struct dev_runner *runner;
-};
-
-/* Where datagrams of one batch are received. */
-struct runner_batch {
-    struct mmsghdr messages[DATAGRAM_BATCH];
-    struct iovec vectors[DATAGRAM_BATCH];
-    struct sockaddr_storage remotes[DATAGRAM_BATCH];
-    uint8_t bytes[DATAGRAM_BATCH][DATAGRAM_SIZE];
 };
 
 struct runner_listener {
@@ -51,47 +40,66 @@ struct dev_runner {
     struct runner_listener listeners[DEV_RUNNER_LISTENERS_MAX];
     uint32_t listeners_count;
     uint32_t accepted_next;
-    struct runner_batch batch;
+    struct linux_udp room; /* where all sockets receive */
 };
 
 /* ---- datagrams ---- */
 
-static void receive_batch(struct runner_socket *socket, int count)
+static void flush_bulk(struct dev_runner *runner)
 {
-    struct dev_runner *runner = socket->runner;
-    const struct sim_node *node = &runner->options.node;
-    for (int i = 0; i < count; i++) {
-        const struct mmsghdr *message = &runner->batch.messages[i];
-        if ((message->msg_hdr.msg_flags & MSG_TRUNC) != 0) {
-            continue;
-        }
-        struct sim_datagram datagram = {
-            .local = socket->local,
-            .remote = linux_addr_from(&runner->batch.remotes[i]),
-            .bytes = {runner->batch.bytes[i], message->msg_len},
-        };
-        node->ops->handle_datagram(node->self, dev_now(), &datagram, runner->outbox);
+    if (runner->options.bulk.flush != NULL) {
+        runner->options.bulk.flush(runner->options.self, dev_now(), runner->outbox);
     }
-    dev_runner_carry(runner); /* may free the socket */
+}
+
+/* Offers one datagram to the fast path, then to the node. */
+static void receive_one(struct dev_runner *runner, struct clock_pair now,
+                        const struct gateway_datagram *one)
+{
+    const struct sim_node *node = &runner->options.node;
+    const struct dev_runner_bulk *bulk = &runner->options.bulk;
+    if (bulk->datagram != NULL && bulk->datagram(runner->options.self, now, one, runner->outbox)) {
+        return;
+    }
+    flush_bulk(runner);
+    if (one->bytes.len > DATAGRAM_MAX) {
+        return;
+    }
+    struct sim_datagram datagram = {
+        .local = one->local, .remote = one->remote, .bytes = view_of_span(one->bytes)};
+    node->ops->handle_datagram(node->self, dev_now(), &datagram, runner->outbox);
+}
+
+static void receive_train(struct dev_runner *runner, struct clock_pair now,
+                          const struct gateway_datagram *train)
+{
+    size_t step = train->segment_size == 0 ? train->bytes.len : train->segment_size;
+    for (size_t at = 0; at < train->bytes.len; at += step) {
+        size_t left = train->bytes.len - at;
+        struct gateway_datagram one = *train;
+        one.bytes = (struct span){train->bytes.at + at, left < step ? left : step};
+        one.segment_size = 0;
+        receive_one(runner, now, &one);
+    }
 }
 
 static void socket_ready(void *self, uint32_t events)
 {
     struct runner_socket *socket = self;
-    struct runner_batch *batch = &socket->runner->batch;
+    struct dev_runner *runner = socket->runner;
+    struct gateway_datagram datagrams[LINUX_UDP_BATCH];
+    size_t count = 0;
     (void)events;
-    for (uint32_t i = 0; i < DATAGRAM_BATCH; i++) {
-        batch->vectors[i] = (struct iovec){batch->bytes[i], DATAGRAM_SIZE};
-        batch->messages[i].msg_hdr = (struct msghdr){.msg_name = &batch->remotes[i],
-                                                     .msg_namelen = sizeof batch->remotes[i],
-                                                     .msg_iov = &batch->vectors[i],
-                                                     .msg_iovlen = 1};
-    }
     /* An error (a port that is closed) is taken off the socket by the call that reports it. */
-    int count = recvmmsg(socket->watch.fd, batch->messages, DATAGRAM_BATCH, MSG_DONTWAIT, NULL);
-    if (count > 0) {
-        receive_batch(socket, count);
+    if (linux_udp_receive(&socket->udp, datagrams, LINUX_UDP_BATCH, &count) != ERR_NONE) {
+        return;
     }
+    struct clock_pair now = dev_now();
+    for (size_t i = 0; i < count; i++) {
+        receive_train(runner, now, &datagrams[i]);
+    }
+    flush_bulk(runner);
+    dev_runner_carry(runner); /* may free the socket */
 }
 
 static struct runner_socket **find_socket(struct dev_runner *runner, const struct sock_addr *local)
@@ -103,30 +111,6 @@ static struct runner_socket **find_socket(struct dev_runner *runner, const struc
     return at;
 }
 
-static int open_socket(const struct dev_runner *runner, const struct sock_addr *local)
-{
-    struct sockaddr_storage address;
-    socklen_t size = linux_addr_to(local, &address);
-    int one = 1;
-    int buffer = SOCKET_BUFFER;
-    int fd = socket(address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer);
-    if (local->ip.family == IP_V6) {
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    }
-    if ((runner->options.mark != 0 &&
-         setsockopt(fd, SOL_SOCKET, SO_MARK, &runner->options.mark, sizeof(uint32_t)) != 0) ||
-        bind(fd, (struct sockaddr *)&address, size) != 0) {
-        (void)close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static void bind_socket(struct dev_runner *runner, const struct sock_addr *local)
 {
     if (*find_socket(runner, local) != NULL) {
@@ -135,9 +119,16 @@ static void bind_socket(struct dev_runner *runner, const struct sock_addr *local
     struct runner_socket *socket = calloc(1, sizeof *socket);
     ASSERT(socket != NULL);
     *socket = (struct runner_socket){.next = runner->sockets, .runner = runner, .local = *local};
-    socket->watch = (struct dev_watch){open_socket(runner, local), socket_ready, socket};
-    if (socket->watch.fd < 0 || !dev_loop_watch(runner->loop, &socket->watch, EPOLLIN)) {
-        fprintf(stderr, "fzdev: cannot bind UDP port %u: %s\n", local->port, strerror(errno));
+    enum err err = linux_udp_open_at(&socket->udp, &runner->options.udp, local,
+                                     runner->options.mark, &runner->room);
+    if (err == ERR_NONE) {
+        socket->watch =
+            (struct dev_watch){socket->udp.fd[local->ip.family == IP_V6], socket_ready, socket};
+        err = dev_loop_watch(runner->loop, &socket->watch, EPOLLIN) ? ERR_NONE : ERR_FULL;
+    }
+    if (err != ERR_NONE) {
+        fprintf(stderr, "fzdev: cannot bind UDP port %u: %s\n", local->port, err_text(err));
+        linux_udp_close(&socket->udp);
         free(socket);
         return;
     }
@@ -151,27 +142,32 @@ static void unbind_socket(struct dev_runner *runner, const struct sock_addr *loc
     if (socket != NULL) {
         *at = socket->next;
         dev_loop_forget(runner->loop, &socket->watch);
-        (void)close(socket->watch.fd);
+        linux_udp_close(&socket->udp);
         free(socket);
     }
 }
 
 /* What cannot be sent is lost, as on any network. */
-static void send_datagram(struct dev_runner *runner, const struct sim_datagram *datagram)
+void dev_runner_send(struct dev_runner *runner, const struct gateway_train *train)
 {
-    const struct runner_socket *socket = *find_socket(runner, &datagram->local);
-    struct sockaddr_storage remote;
-    socklen_t size = linux_addr_to(&datagram->remote, &remote);
+    struct runner_socket *socket = *find_socket(runner, &train->local);
     if (socket == NULL) {
         return;
     }
+    struct instant now = dev_now().boot;
     for (unsigned i = 0; i < 2; i++) { /* the first may only report an earlier ICMP error */
-        if (sendto(socket->watch.fd, datagram->bytes.at, datagram->bytes.len, 0,
-                   (struct sockaddr *)&remote, size) >= 0 ||
-            errno != ECONNREFUSED) {
-            return;
+        if (linux_udp_send(&socket->udp, train, now) != ERR_REFUSED) {
+            break;
         }
     }
+    socket->udp.sent_bytes = 0;
+}
+
+static void send_datagram(struct dev_runner *runner, const struct sim_datagram *datagram)
+{
+    dev_runner_send(runner, &(struct gateway_train){.local = datagram->local,
+                                                    .remote = datagram->remote,
+                                                    .bytes = datagram->bytes});
 }
 
 /* ---- streams ---- */
@@ -341,11 +337,14 @@ static void fire_timeout(void *self)
 struct dev_runner *dev_runner_new(struct dev_loop *loop, const struct dev_runner_options *options)
 {
     struct dev_runner *runner = calloc(1, sizeof *runner);
-    if (runner == NULL) {
+    if (runner == NULL || linux_udp_open_room(&runner->room) != ERR_NONE) {
+        free(runner);
         return NULL;
     }
     runner->loop = loop;
     runner->options = *options;
+    runner->options.udp.receive_buffer = LINUX_UDP_RECEIVE_BUFFER;
+    runner->options.udp.send_buffer = LINUX_UDP_SEND_BUFFER;
     runner->outbox = sim_outbox_new();
     runner->accepted_next = GATEWAY_STREAM_ACCEPTED_BASE;
     dev_loop_timer(loop, (struct dev_timer){next_timeout, fire_timeout, runner});
@@ -369,6 +368,7 @@ void dev_runner_free(struct dev_runner *runner)
         (void)close(runner->listeners[i].listener.watch.fd);
     }
     sim_outbox_free(runner->outbox);
+    linux_udp_close(&runner->room);
     free(runner);
 }
 
@@ -399,6 +399,7 @@ void dev_runner_addresses(struct dev_runner *runner, const struct sim_host_addre
 void dev_runner_tun(struct dev_runner *runner, struct view packet)
 {
     const struct sim_node *node = &runner->options.node;
+    flush_bulk(runner);
     node->ops->handle_tun(node->self, dev_now(), packet, runner->outbox);
     dev_runner_carry(runner);
 }
