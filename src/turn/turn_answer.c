@@ -6,8 +6,11 @@
 #include "turn/turn_state.h"
 
 #define CHALLENGES_MAX      4U            /* 401 and 438 in a row before we believe the refusal */
-#define MISMATCHES_MAX      8U            /* 437 to ALLOCATE in a row before a long pause */
-#define MISMATCH_PAUSE_MS   UINT64_C(500) /* doubles: 0.5, 1, 2, 4, 8, 16 s */
+#define MISMATCHES_MAX      9U            /* 437 to ALLOCATE in a row before a long pause */
+#define MISMATCHES_ROUND    3U            /* of them until the next deletion */
+#define MISMATCH_PAUSE_MS   UINT64_C(500) /* doubles within a round: 0.5, 1 s */
+#define DELETED_PAUSE       DURATION_MS(500) /* lets copies of a deletion pass by */
+#define DELETED_REFRESH     DURATION_S(2)    /* looks whether one came later still */
 #define RETRY_PAUSE_S       UINT64_C(10) /* after other refusals; doubles up to RETRY_PAUSE_S_MAX */
 #define RETRY_PAUSE_S_MAX   UINT64_C(300)
 #define REFRESH_RETRY_PAUSE DURATION_S(10)
@@ -43,8 +46,14 @@ static void finish_delete(struct turn_client *c, struct instant now)
     if (c->closing) {
         c->closed = true;
     } else {
-        turn_state_allocate(c, now);
+        c->retry_at = instant_add(now, DELETED_PAUSE);
     }
+}
+
+static void delete_first(struct turn_client *c, struct instant now)
+{
+    c->deleted = true;
+    turn_request_start(c, TURN_SLOT_ALLOCATION, TURN_REQUEST_DELETE, c->active, now);
 }
 
 /* Any error without a meaning of its own. */
@@ -122,20 +131,22 @@ static void on_challenge(struct turn_client *c, const struct answer *a)
     turn_request_restart(c, a->slot, a->now);
 }
 
-/* 437 to ALLOCATE: an allocation of an earlier life is in the way. Delete it once; a deleted one
- * may linger for a second or two (relay.md 10.4), and deleting again could revive it. */
+/* 437 to ALLOCATE: an allocation of an earlier life is in the way. Delete it; a deleted one may
+ * linger for a second or two (relay.md 10.4), and deleting again could revive it, so that happens
+ * only when more time has passed. */
 static void on_allocate_mismatch(struct turn_client *c, const struct answer *a)
 {
     turn_request_end(c, a->slot);
     c->mismatches++;
-    if (c->mismatches == 1) {
-        turn_request_start(c, TURN_SLOT_ALLOCATION, TURN_REQUEST_DELETE, c->active, a->now);
-    } else if (c->mismatches < MISMATCHES_MAX) {
-        uint64_t pause_ms = MISMATCH_PAUSE_MS << (c->mismatches - 2);
-        c->retry_at = instant_add(a->now, DURATION_MS(pause_ms));
-    } else {
+    uint32_t step = (c->mismatches - 1) % MISMATCHES_ROUND;
+    if (c->mismatches > MISMATCHES_MAX) {
         c->mismatches = 0;
         retry_later(c, a->now);
+    } else if (step == 0) {
+        delete_first(c, a->now);
+    } else {
+        uint64_t pause_ms = MISMATCH_PAUSE_MS << (step - 1);
+        c->retry_at = instant_add(a->now, DURATION_MS(pause_ms));
     }
 }
 
@@ -287,7 +298,48 @@ static enum drop_reason on_allocated(struct turn_client *c, const struct answer 
     c->mismatches = 0;
     c->allocated_from = msg->mapped.ip.family != IP_NONE ? msg->mapped : c->srflx[c->active].addr;
     turn_state_extend(c, msg->lifetime_s, a->now);
+    if (c->deleted) {
+        c->deleted = false;
+        c->refresh_at = instant_min(c->refresh_at, instant_add(a->now, DELETED_REFRESH));
+    }
     turn_state_drain_pending(c, a->now);
+    return DROP_NONE;
+}
+
+static struct stun_txn *recent_allocate(struct turn_client *c, const struct stun_txn *txn)
+{
+    for (uint32_t i = 0; i < TURN_RECENT_MAX; i++) {
+        if (stun_txn_equal(&c->recent[i], txn)) {
+            return &c->recent[i];
+        }
+    }
+    return NULL;
+}
+
+/* A success that no request waits for. If it is of a recent ALLOCATE and names another allocation
+ * than ours, the network delivered that request late or twice, and the relay has something else
+ * than we believe: begin anew, once for each request. */
+static enum drop_reason on_late_success(struct turn_client *c, const struct answer *a,
+                                        uint8_t server)
+{
+    const struct stun_msg *msg = &a->msg;
+    struct stun_txn *recent = recent_allocate(c, &msg->txn);
+    if (recent == NULL || msg->method != STUN_ALLOCATE || msg->class != STUN_SUCCESS ||
+        server != c->active || c->closing ||
+        turn_request_is(c, TURN_SLOT_ALLOCATION, TURN_REQUEST_DELETE)) {
+        return DROP_STUN_UNKNOWN_TXN;
+    }
+    if (!stun_msg_check_integrity(a->datagram, msg, VIEW_OF(c->credentials.key))) {
+        return DROP_STUN_INTEGRITY;
+    }
+    if (sock_addr_equal(&msg->relayed_v4, &c->relayed[TURN_SERVER_V4].addr) &&
+        sock_addr_equal(&msg->relayed_v6, &c->relayed[TURN_SERVER_V6].addr)) {
+        return DROP_STUN_UNKNOWN_TXN; /* a copy of what we know */
+    }
+    *recent = (struct stun_txn){0};
+    turn_state_lose(c);
+    c->mismatches = 1;
+    delete_first(c, a->now);
     return DROP_NONE;
 }
 
@@ -352,12 +404,6 @@ static bool needs_integrity(const struct turn_request *request, const struct stu
 static enum drop_reason check_answer(struct turn_client *c, const struct answer *a, uint8_t server)
 {
     const struct stun_msg *msg = &a->msg;
-    if (msg->class != STUN_SUCCESS && msg->class != STUN_ERROR) {
-        return DROP_STUN_UNEXPECTED;
-    }
-    if (a->slot == TURN_REQUEST_NONE) {
-        return DROP_STUN_UNKNOWN_TXN;
-    }
     const struct turn_request *request = request_of(c, a);
     if (request->server != server) {
         return DROP_STUN_SOURCE;
@@ -381,7 +427,13 @@ static enum drop_reason handle_stun(struct turn_client *c, struct answer *a, uin
     if (reason != DROP_NONE) {
         return reason;
     }
+    if (a->msg.class != STUN_SUCCESS && a->msg.class != STUN_ERROR) {
+        return DROP_STUN_UNEXPECTED;
+    }
     a->slot = turn_request_find(c, &a->msg.txn);
+    if (a->slot == TURN_REQUEST_NONE) {
+        return on_late_success(c, a, server);
+    }
     reason = check_answer(c, a, server);
     if (reason != DROP_NONE) {
         return reason;

@@ -7,6 +7,11 @@
  *   or our own address changed: the relay no longer recognises us, so we allocate again at once.
  * - New credentials for a known relay do not end a working allocation: they are adopted when the
  * old ones stop working or the allocation ends.
+ * - A relay remembers no transactions: a deletion that the network delivers twice deletes what was
+ *   allocated meanwhile, and an ALLOCATE delivered late makes an allocation that we do not know of.
+ *   So half a second lies between deleting and allocating, a REFRESH looks after the allocation two
+ *   seconds later, and a success of a recent ALLOCATE that names another address than the one that
+ *   we know begins anew.
  * - A relay that failed is tried again every 30 s for as long as the owner keeps the client.
  *
  * Use: after every call that takes `now`, drain turn_client_poll_transmit() and
@@ -36,6 +41,7 @@
 #define TURN_REQUESTS_MAX 128U  /* in flight; further channel requests wait in the ring */
 #define TURN_PENDING_MAX  100U  /* peers that wait for a channel; the oldest is dropped */
 #define TURN_DATAGRAM_MAX 1200U /* bytes of our largest request */
+#define TURN_RECENT_MAX   4U    /* ALLOCATEs whose late successes are recognised */
 
 /* ---- what the owner gives ---- */
 
@@ -191,13 +197,16 @@ struct turn_client {
     struct sock_addr allocated_from; /* our mapped address as of the allocation */
     struct instant expires_at;
     struct instant refresh_at;
-    struct instant retry_at;    /* next ALLOCATE after an error */
-    struct instant restart_at;  /* next BINDING round after a failure */
-    struct instant sent_at;     /* last traffic to the relay, for the keep-alive */
-    struct instant answered_at; /* last answer from the active server */
-    struct instant probed_at;   /* last probe because of an ICMP error */
-    uint32_t retries;           /* failed ALLOCATEs since the last success */
-    uint32_t mismatches;        /* 437 to ALLOCATE since the last success */
+    struct instant retry_at;                 /* next ALLOCATE after an error */
+    struct instant restart_at;               /* next BINDING round after a failure */
+    struct instant sent_at;                  /* last traffic to the relay, for the keep-alive */
+    struct instant answered_at;              /* last answer from the active server */
+    struct instant probed_at;                /* last probe because of an ICMP error */
+    uint32_t retries;                        /* failed ALLOCATEs since the last success */
+    uint32_t mismatches;                     /* 437 to ALLOCATE since the last success */
+    bool deleted;                            /* something was deleted since the last success */
+    struct stun_txn recent[TURN_RECENT_MAX]; /* of ALLOCATEs with credentials; zero: none */
+    uint32_t recent_next;
     uint16_t last_error;
     struct duration rtt; /* 0: not measured */
 

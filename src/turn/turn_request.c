@@ -37,6 +37,10 @@ void turn_request_restart(struct turn_client *c, uint32_t slot, struct instant n
     rng_bytes(c->rng, request->txn.bytes, STUN_TXN_SIZE);
     /* relay.md 10.4: no credentials before there is a nonce. */
     request->is_signed = request->kind != TURN_REQUEST_BINDING && c->nonce.len > 0;
+    if (request->kind == TURN_REQUEST_ALLOCATE && request->is_signed) {
+        c->recent[c->recent_next] = request->txn;
+        c->recent_next = (c->recent_next + 1) % TURN_RECENT_MAX;
+    }
     request->credentials_generation = c->credentials_generation;
     request->sends = 0;
     request->first_sent_at = now;

@@ -114,12 +114,13 @@ static struct view serve_allocate(struct relay *r, struct reply *out, const stru
                                   const struct sock_addr *mapped, struct instant now)
 {
     static const uint8_t v6[16] = {0x20, 0x01, 0x0D, 0xB8, 0, 9};
-    struct sock_addr relayed4 = sock_addr_of(ip_v4(198, 51, 100, 1), 50000);
-    struct sock_addr relayed6 = sock_addr_of(ip_from_bytes(IP_V6, v6), 50000);
     assert_int_equal(msg->transport, STUN_TRANSPORT_UDP);
     if (is_allocated(r, mapped, now)) {
         return reply_error(r, out, msg, 437, true);
     }
+    uint16_t port = (uint16_t)(50000 + r->allocations++);
+    struct sock_addr relayed4 = sock_addr_of(ip_v4(198, 51, 100, 1), port);
+    struct sock_addr relayed6 = sock_addr_of(ip_from_bytes(IP_V6, v6), port);
     bool both = r->coturn ? msg->additional_family_old == IP_V6 : msg->additional_family == IP_V6;
     r->allocated = true;
     r->allocated_for = *mapped;
@@ -284,27 +285,44 @@ static void drain_events(struct world *w)
     }
 }
 
+/* The relay takes a request; its answer arrives unless it is lost. */
+static enum turn_input deliver(struct world *w, const struct world_request *request, bool is_lost)
+{
+    struct relay *r = &w->relay;
+    struct reply reply;
+    w->now = instant_add(w->now, ONE_WAY);
+    struct view answer = serve(r, (struct view){request->bytes, request->len},
+                               &r->mapped[request->family], w->now, &reply);
+    w->now = instant_add(w->now, ONE_WAY);
+    struct turn_data data;
+    return is_lost ? TURN_INPUT_DROPPED
+                   : turn_client_handle_input(w->client, &r->addr[request->family],
+                                              &w->local[request->family], answer, w->now, &data);
+}
+
 static void exchange(struct world *w, const struct turn_transmit *transmit)
 {
-    uint8_t request[TURN_DATAGRAM_MAX];
     struct relay *r = &w->relay;
-    unsigned family = sock_addr_equal(&transmit->remote, &r->addr[0]) ? 0 : 1;
-    memcpy(request, transmit->bytes.at, transmit->bytes.len);
+    struct world_request *request = &w->history[w->requests % WORLD_HISTORY];
+    request->family = sock_addr_equal(&transmit->remote, &r->addr[0]) ? 0 : 1;
+    request->len = transmit->bytes.len;
+    memcpy(request->bytes, transmit->bytes.at, transmit->bytes.len);
     w->requests++;
     assert_true(w->requests < EXCHANGES_MAX);
     bool lost = r->lose_every > 0 && w->requests % r->lose_every == 0;
-    if (r->silent || lost || r->mapped[family].ip.family == IP_NONE) {
+    if (r->silent || lost || r->mapped[request->family].ip.family == IP_NONE) {
         return;
     }
-    struct reply reply;
-    w->now = instant_add(w->now, ONE_WAY);
-    struct view answer =
-        serve(r, (struct view){request, transmit->bytes.len}, &r->mapped[family], w->now, &reply);
-    w->now = instant_add(w->now, ONE_WAY);
-    struct turn_data data;
-    enum turn_input input = turn_client_handle_input(w->client, &r->addr[family], &w->local[family],
-                                                     answer, w->now, &data);
+    enum turn_input input = deliver(w, request, false);
     assert_true(input == TURN_INPUT_HANDLED || input == TURN_INPUT_DROPPED);
+}
+
+enum turn_input world_repeat(struct world *w, unsigned number, bool is_lost)
+{
+    assert_true(number < w->requests && w->requests - number <= WORLD_HISTORY);
+    enum turn_input input = deliver(w, &w->history[number % WORLD_HISTORY], is_lost);
+    drain_events(w);
+    return input;
 }
 
 void world_settle(struct world *w)

@@ -10,6 +10,7 @@
 
 #define WORLD_EVENTS_MAX 64U
 #define WORLD_CHANNELS   4096U
+#define WORLD_HISTORY    8U
 
 struct relay {
     struct sock_addr addr[2];
@@ -28,6 +29,7 @@ struct relay {
     uint32_t lifetime_s;
 
     bool allocated;
+    unsigned allocations; /* made so far; each has a port of its own, from 50000 on */
     struct sock_addr allocated_for;
     struct instant expires_at;
     struct instant lingers_until;
@@ -47,6 +49,13 @@ struct relay {
     bool last_signed;
 };
 
+/* A request that was sent, for the network to deliver once more. */
+struct world_request {
+    uint8_t bytes[TURN_DATAGRAM_MAX];
+    size_t len;
+    unsigned family;
+};
+
 struct world {
     struct turn_client *client;
     struct rng rng;
@@ -54,6 +63,7 @@ struct world {
     struct sock_addr local[2];
     struct instant now;
     unsigned requests;
+    struct world_request history[WORLD_HISTORY]; /* the last ones, number n at n % WORLD_HISTORY */
     struct turn_event events[WORLD_EVENTS_MAX];
     unsigned events_count;
 };
@@ -67,6 +77,9 @@ struct turn_client_config world_config(const struct world *w);
 void world_settle(struct world *w);
 /* Lets time pass with all timers; settles before and after each. */
 void world_pass(struct world *w, struct duration d);
+/* The network delivers request number `number` (from 0) once more; what the relay answers arrives
+ * unless `is_lost`. */
+enum turn_input world_repeat(struct world *w, unsigned number, bool is_lost);
 /* Data of `peer` through the relay; returns what the client makes of it. */
 enum turn_input world_peer_sends(struct world *w, uint16_t number, struct turn_data *data);
 unsigned world_count(const struct world *w, enum turn_event_kind kind);

@@ -403,8 +403,111 @@ static void an_allocation_in_the_way_is_deleted_first(void **state)
     w->relay.allocated_for = w->relay.mapped[0];
     w->relay.expires_at = instant_add(w->now, DURATION_S(600));
     world_settle(w);
+    assert_int_equal(w->relay.deletes, 1);
+    world_pass(w, DURATION_MS(510)); /* copies of the deletion may come until then */
     assert_true(turn_client_is_ready(w->client));
     assert_int_equal(w->relay.deletes, 1);
+    world_free(w);
+}
+
+/* What the relay has is what the client believes. */
+static void assert_agreed(const struct world *w)
+{
+    assert_true(turn_client_is_ready(w->client));
+    assert_true(w->relay.allocated);
+    assert_int_equal(turn_client_relayed(w->client, IP_V4).port, 49999 + w->relay.allocations);
+}
+
+/* A client whose first ALLOCATE met an allocation of an earlier life, settled. Requests: 0 BINDING,
+ * 1 ALLOCATE, 2 ALLOCATE with credentials (437), 3 deletion, 4 ALLOCATE. */
+static struct world *world_in_the_way(void)
+{
+    struct world *w = world_new(4);
+    w->relay.allocated = true;
+    w->relay.allocated_for = w->relay.mapped[0];
+    w->relay.expires_at = instant_add(w->now, DURATION_S(600));
+    world_settle(w);
+    assert_int_equal(w->relay.deletes, 1);
+    return w;
+}
+
+static void copies_of_a_deletion_find_nothing_to_delete(void **state)
+{
+    (void)state;
+    struct world *w = world_in_the_way();
+    world_pass(w, DURATION_MS(450));
+    assert_false(turn_client_is_ready(w->client)); /* it lets copies pass by */
+    (void)world_repeat(w, 3, false);
+    world_pass(w, DURATION_MS(100));
+    assert_agreed(w);
+    assert_int_equal(w->requests, 5);
+    world_free(w);
+}
+
+static void an_allocation_deleted_by_a_late_copy_is_missed_soon(void **state)
+{
+    (void)state;
+    struct world *w = world_in_the_way();
+    world_pass(w, DURATION_MS(600));
+    assert_agreed(w);
+    (void)world_repeat(w, 3, false);
+    assert_false(w->relay.allocated);
+    world_pass(w, DURATION_S(3));
+    assert_agreed(w);
+    world_free(w);
+}
+
+static void an_allocation_replaced_by_late_copies_is_replaced(void **state)
+{
+    (void)state;
+    struct world *w = world_in_the_way();
+    world_pass(w, DURATION_MS(600));
+    assert_agreed(w);
+    world_forget_events(w);
+    (void)world_repeat(w, 3, false);
+    assert_int_equal(world_repeat(w, 4, false), TURN_INPUT_HANDLED);
+    assert_int_equal(w->relay.allocations, 2);
+    world_pass(w, DURATION_S(1));
+    assert_agreed(w);
+    assert_int_equal(world_count(w, TURN_EVENT_LOST), 1);
+    assert_int_equal(world_count(w, TURN_EVENT_READY), 1);
+    /* Each request says so once: no copy makes a circle of it. */
+    unsigned requests = w->requests;
+    assert_int_equal(world_repeat(w, 4, false), TURN_INPUT_DROPPED);
+    assert_int_equal(w->requests, requests);
+    world_free(w);
+}
+
+static void an_allocation_made_by_a_late_copy_does_not_block_the_next(void **state)
+{
+    (void)state;
+    for (unsigned is_lost = 0; is_lost < 2; is_lost++) {
+        struct world *w = world_in_the_way();
+        (void)world_repeat(w, 2, is_lost == 1); /* the refused one, now that there is room */
+        assert_true(w->relay.allocated);
+        world_pass(w, is_lost == 1 ? DURATION_S(3) : DURATION_S(1));
+        assert_agreed(w);
+        world_free(w);
+    }
+}
+
+static void a_repeated_success_of_the_same_allocation_changes_nothing(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    unsigned requests = w->requests;
+    w->relay.allocated = false;
+    w->relay.allocations = 0; /* coturn answers a copy as it did before */
+    assert_int_equal(world_repeat(w, requests - 1, false), TURN_INPUT_DROPPED);
+    world_settle(w);
+    assert_int_equal(w->requests, requests);
+    assert_agreed(w);
+    /* Nor does one that is not signed by the relay. */
+    w->relay.allocated = false;
+    w->relay.forge_success = true;
+    assert_int_equal(world_repeat(w, requests - 1, false), TURN_INPUT_DROPPED);
+    world_settle(w);
+    assert_int_equal(w->requests, requests);
     world_free(w);
 }
 
@@ -832,6 +935,11 @@ int main(void)
         cmocka_unit_test(errors_repeated_for_ever_do_not_become_a_storm),
         cmocka_unit_test(a_refused_family_is_left_out),
         cmocka_unit_test(an_allocation_in_the_way_is_deleted_first),
+        cmocka_unit_test(copies_of_a_deletion_find_nothing_to_delete),
+        cmocka_unit_test(an_allocation_deleted_by_a_late_copy_is_missed_soon),
+        cmocka_unit_test(an_allocation_replaced_by_late_copies_is_replaced),
+        cmocka_unit_test(an_allocation_made_by_a_late_copy_does_not_block_the_next),
+        cmocka_unit_test(a_repeated_success_of_the_same_allocation_changes_nothing),
         cmocka_unit_test(a_deleted_allocation_of_coturn_may_linger),
         cmocka_unit_test(an_unsigned_437_does_not_tear_down_a_working_allocation),
         cmocka_unit_test(a_signed_437_to_refresh_leads_to_a_new_allocation),
