@@ -130,31 +130,38 @@ static void send_to_peer(struct relay_call *call, const struct relay_allocation 
                                .bytes = payload});
 }
 
-static void handle_channel_data(struct relay_call *call)
+/* The bound channel that a client's ChannelData names, and what it carries; NULL: there is none. */
+static const struct relay_channel *
+named_channel(struct sim_relay *relay, const struct sim_datagram *datagram, struct view *payload)
 {
-    struct sim_relay *relay = call->relay;
     struct channel_data header;
-    struct view bytes = call->datagram->bytes;
+    struct view bytes = datagram->bytes;
     uint16_t last = relay_is_coturn(relay) ? CHANNEL_NUMBER_RFC_MAX : CHANNEL_NUMBER_MAX;
-    const struct relay_allocation *allocation = relay_allocation_of(relay, &call->datagram->remote);
+    const struct relay_allocation *allocation = relay_allocation_of(relay, &datagram->remote);
     if (channel_data_decode(bytes, &header) != DROP_NONE || header.number > last ||
         allocation == NULL) {
-        relay->counters.dropped++;
-        return;
+        return NULL;
     }
     /* spec/relay.md section 11: the kernel wants the length to be exact. */
     if (relay->config.mode == SIM_RELAY_HEAD_EBPF &&
         header.length != bytes.len - CHANNEL_DATA_HEADER_SIZE) {
-        relay->counters.dropped++;
-        return;
+        return NULL;
     }
     const struct relay_channel *channel = relay_channel_by_number(relay, allocation, header.number);
-    if (channel == NULL || !channel->bound) {
+    *payload = view_sub(bytes, CHANNEL_DATA_HEADER_SIZE, header.length);
+    return channel != NULL && channel->bound ? channel : NULL;
+}
+
+static void handle_channel_data(struct relay_call *call)
+{
+    struct sim_relay *relay = call->relay;
+    struct view payload;
+    const struct relay_channel *channel = named_channel(relay, call->datagram, &payload);
+    if (channel == NULL) {
         relay->counters.dropped++;
         return;
     }
-    send_to_peer(call, allocation, &channel->peer,
-                 view_sub(bytes, CHANNEL_DATA_HEADER_SIZE, header.length));
+    send_to_peer(call, &relay->allocations[channel->allocation], &channel->peer, payload);
 }
 
 /* Send indications exist in coturn only. */
@@ -236,6 +243,57 @@ static void handle_peer_data(struct relay_call *call, const struct relay_allocat
     } else {
         send_data_indication(call, allocation);
     }
+}
+
+/* ---- data of bound channels, for the fast path ---- */
+
+static bool pass_to_peer(struct sim_relay *relay, struct instant now,
+                         const struct sim_datagram *datagram, struct sim_relay_passage *out)
+{
+    const struct relay_channel *channel = named_channel(relay, datagram, &out->payload);
+    if (channel == NULL || out->payload.len == 0) {
+        return false;
+    }
+    const struct relay_allocation *allocation = &relay->allocations[channel->allocation];
+    if (!relay_allocation_has(allocation, (enum ip_family)channel->peer.ip.family) ||
+        !instant_reached(now, allocation->ready_at)) {
+        return false;
+    }
+    out->local = channel->peer.ip.family == IP_V4 ? allocation->v4 : allocation->v6;
+    out->remote = channel->peer;
+    out->channel = 0;
+    relay->counters.to_peer++;
+    return true;
+}
+
+static bool pass_to_client(struct sim_relay *relay, struct instant now,
+                           const struct sim_datagram *datagram, struct sim_relay_passage *out)
+{
+    const struct relay_allocation *allocation = relay_allocation_at_port(relay, &datagram->local);
+    if (allocation == NULL || allocation->lingering ||
+        !instant_reached(now, allocation->ready_at)) {
+        return false;
+    }
+    const struct relay_channel *channel =
+        relay_channel_by_peer(relay, allocation, &datagram->remote);
+    if (channel == NULL || !channel->bound || datagram->bytes.len == 0) {
+        return false;
+    }
+    *out = (struct sim_relay_passage){allocation->local, allocation->client, channel->number,
+                                      datagram->bytes};
+    relay->counters.to_client++;
+    return true;
+}
+
+bool sim_relay_pass(struct sim_relay *relay, struct clock_pair now,
+                    const struct sim_datagram *datagram, struct sim_relay_passage *out)
+{
+    if (relay->faults.silent || relay->faults.drop_data) {
+        return false;
+    }
+    return datagram->local.port == relay->config.port
+               ? pass_to_peer(relay, now.boot, datagram, out)
+               : pass_to_client(relay, now.boot, datagram, out);
 }
 
 /* ---- the node's face ---- */

@@ -9,6 +9,8 @@
 #include "sim/dev/dev_runner.h"
 #include "sim/dev/dev_uplink.h"
 #include "sim/sim_relay.h"
+#include "sim/sim_trains.h"
+#include "stun/channel_data.h"
 
 struct dev_relay_options {
     const char *listen4;
@@ -17,6 +19,8 @@ struct dev_relay_options {
     const char *token;
     const char *mode;
     const char *secret;
+    bool no_gso;
+    bool no_gro;
 };
 
 struct dev_relay {
@@ -25,6 +29,7 @@ struct dev_relay {
     struct sim_host_addresses addresses;
     struct sim_relay *relay;
     struct dev_runner *runner;
+    struct sim_trains trains;
     struct dev_connect connect;
     struct dev_uplink *uplink;
     struct dev_runner *uplink_runner;
@@ -65,6 +70,8 @@ static bool read_options(struct dev_relay *self, struct sim_relay_config *config
         {"--token", &o->token, NULL, NULL, "TOKEN", "the policy's relay_token"},
         {"--mode", &o->mode, NULL, NULL, "v142|head|strict", "whose behaviour to have (v142)"},
         {"--secret", &o->secret, NULL, NULL, "TEXT", "64 characters, as in the policy; else drawn"},
+        {"--no-gso", NULL, NULL, &o->no_gso, NULL, "never send with UDP_SEGMENT"},
+        {"--no-gro", NULL, NULL, &o->no_gro, NULL, "never receive with UDP_GRO"},
         {NULL, NULL, NULL, NULL, NULL, NULL},
     };
     o->mode = "v142";
@@ -91,6 +98,48 @@ static void print_note(void *context, const struct sim_note *note)
     if (note->kind == SIM_NOTE_TEXT && note->text.len > 0) {
         fprintf(stderr, "fzdev relay: %.*s\n", (int)note->text.len, (const char *)note->text.at);
     }
+}
+
+/* ---- data of bound channels, in trains ---- */
+
+static void send_trains(struct dev_relay *self)
+{
+    for (uint32_t i = 0; i < self->trains.count; i++) {
+        dev_runner_send(self->runner, &self->trains.trains[i]);
+    }
+    sim_trains_clear(&self->trains);
+}
+
+static bool take_datagram(void *context, struct clock_pair now,
+                          const struct gateway_datagram *datagram, struct sim_outbox *out)
+{
+    struct dev_relay *self = context;
+    struct sim_relay_passage passage;
+    struct sim_datagram whole = {datagram->local, datagram->remote, view_of_span(datagram->bytes),
+                                 0};
+    (void)out;
+    if (!sim_relay_pass(self->relay, now, &whole, &passage)) {
+        return false;
+    }
+    size_t front = passage.channel == 0 ? 0 : CHANNEL_DATA_HEADER_SIZE;
+    if (!sim_trains_fits(&self->trains, front + passage.payload.len)) {
+        send_trains(self);
+    }
+    uint8_t *at = sim_trains_room(&self->trains);
+    if (passage.channel != 0) {
+        channel_data_put_header(at, passage.channel, passage.payload.len);
+    }
+    memcpy(at + front, passage.payload.at, passage.payload.len);
+    struct gateway_train head = {.local = passage.local, .remote = passage.remote};
+    sim_trains_add(&self->trains, &head, front + passage.payload.len);
+    return true;
+}
+
+static void flush(void *context, struct clock_pair now, struct sim_outbox *out)
+{
+    (void)now;
+    (void)out;
+    send_trains(context);
 }
 
 static bool start_uplink(struct dev_relay *self)
@@ -124,10 +173,14 @@ static bool start_uplink(struct dev_relay *self)
 static bool start(struct dev_relay *self, const struct sim_relay_config *config)
 {
     self->relay = sim_relay_new(config);
-    if (self->relay == NULL || !dev_loop_init(&self->loop)) {
+    if (self->relay == NULL || !sim_trains_init(&self->trains) || !dev_loop_init(&self->loop)) {
         return false;
     }
-    struct dev_runner_options options = {.node = sim_relay_node(self->relay), .self = self};
+    const struct dev_relay_options *o = &self->options;
+    struct dev_runner_options options = {.node = sim_relay_node(self->relay),
+                                         .udp = {.no_gso = o->no_gso, .no_gro = o->no_gro},
+                                         .bulk = {take_datagram, flush},
+                                         .self = self};
     self->runner = dev_runner_new(&self->loop, &options);
     if (self->runner == NULL) {
         return false;
@@ -155,6 +208,7 @@ int dev_relay(const char *const *argv)
     dev_connect_free(&self->connect);
     dev_runner_free(self->runner);
     sim_relay_free(self->relay);
+    sim_trains_free(&self->trains);
     free(self);
     return exit_code;
 }

@@ -17,6 +17,7 @@
 #include "crypto/x25519.h"
 #include "gateway/gateway.h"
 #include "sim/sim_client.h"
+#include "sim/sim_client_bulk.h"
 #include "sim/sim_packet.h"
 #include "sim/sim_portal.h"
 #include "sim/sim_relay.h"
@@ -64,6 +65,14 @@ struct cw {
     struct clock_pair now;
     struct sim_policy policy;
     struct sim_client *client;
+    struct sim_client_bulk *bulk; /* NULL: no fast path */
+    struct aead_backend aead;
+    uint32_t bulk_taken;  /* datagrams and packets that went the fast path */
+    uint32_t bulk_trains; /* what came out of it */
+    uint32_t bulk_groups;
+    bool bulk_waits; /* datagrams for the fast path are kept until cw_bulk_flush() */
+    uint8_t *bulk_kept[CW_INBOX_MAX];
+    uint32_t bulk_kept_count;
     struct sim_relay *relay;
     struct sim_portal *portal;
     struct gateway *gateway;
@@ -111,6 +120,9 @@ struct cw_options {
     bool relay_only;
     bool v6_only_client;
 };
+
+/* Every client made from now on has the fast path in front of it. */
+static bool cw_with_bulk;
 
 static inline struct ip_addr cw_ip(const char *text)
 {
@@ -318,7 +330,7 @@ static inline void cw_host(struct cw *w, struct view bytes)
     cw_gateway_drain(w);
 }
 
-static inline void cw_gateway_train(struct cw *w, const struct gateway_train *train)
+static inline void cw_train(struct cw *w, enum cw_who from, const struct gateway_train *train)
 {
     size_t size = train->segment_size == 0 ? train->bytes.len : train->segment_size;
     for (size_t at = 0; at < train->bytes.len; at += size) {
@@ -329,7 +341,7 @@ static inline void cw_gateway_train(struct cw *w, const struct gateway_train *tr
         if (datagram.local.port == 0) {
             datagram.local.port = 52625;
         }
-        cw_send(w, CW_GATEWAY, &datagram);
+        cw_send(w, from, &datagram);
     }
 }
 
@@ -362,7 +374,7 @@ static inline void cw_gateway_drain(struct cw *w)
     while (gateway_poll(w->gateway, &out)) {
         switch (out.kind) {
         case GATEWAY_OUT_TRAIN:
-            cw_gateway_train(w, &out.u.train);
+            cw_train(w, CW_GATEWAY, &out.u.train);
             break;
         case GATEWAY_OUT_TUN: {
             assert_true(inside_count < 64);
@@ -464,6 +476,60 @@ static inline void cw_gateway_deliver(struct cw *w, const struct cw_item *item)
     cw_gateway_drain(w);
 }
 
+/* ---- the client's fast path ---- */
+
+static inline void cw_bulk_send(void *self, const struct gateway_train *train)
+{
+    struct cw *w = self;
+    w->bulk_trains++;
+    cw_train(w, CW_CLIENT, train);
+}
+
+static inline void cw_bulk_packet(void *self, struct view packet)
+{
+    cw_take_tun(self, packet);
+}
+
+static inline void cw_bulk_tun(void *self, const struct gateway_tun_group *group)
+{
+    struct cw *w = self;
+    uint8_t *room = malloc(GATEWAY_TUN_CUT_ROOM);
+    assert_non_null(room);
+    w->bulk_groups++;
+    gateway_tun_cut(group, (struct span){room, GATEWAY_TUN_CUT_ROOM}, cw_bulk_packet, w);
+    free(room);
+}
+
+static inline void cw_bulk_flush(struct cw *w)
+{
+    sim_client_bulk_flush(w->bulk, w->now, w->out);
+    cw_carry(w, CW_CLIENT);
+    while (w->bulk_kept_count > 0) {
+        free(w->bulk_kept[--w->bulk_kept_count]);
+    }
+}
+
+/* True when the fast path took it. */
+static inline bool cw_bulk_datagram(struct cw *w, const struct cw_item *item)
+{
+    if (w->bulk == NULL || item->to != CW_CLIENT || item->kind != CW_DATAGRAM) {
+        return false;
+    }
+    uint8_t *copy = malloc(item->len + 1); /* exactly as long, for the sanitizers */
+    assert_non_null(copy);
+    memcpy(copy, item->bytes + 64, item->len);
+    assert_true(w->bulk_kept_count < CW_INBOX_MAX);
+    w->bulk_kept[w->bulk_kept_count++] = copy;
+    struct gateway_datagram datagram = {
+        .bytes = {copy, item->len}, .local = item->local, .remote = item->remote};
+    bool taken = sim_client_bulk_datagram(w->bulk, w->now, &datagram, w->out);
+    w->bulk_taken += taken ? 1 : 0;
+    if (!taken || !w->bulk_waits) {
+        cw_bulk_flush(w);
+    }
+    return taken;
+}
+
 /* ---- delivery ---- */
 
 static inline void cw_node_deliver(struct cw *w, const struct cw_item *item)
@@ -476,7 +542,7 @@ static inline void cw_node_deliver(struct cw *w, const struct cw_item *item)
                                          .remote = sock_addr_of(w->host[pipe->from].ipv4, 4000)};
     struct sim_datagram datagram = {
         .local = item->local, .remote = item->remote, .bytes = {item->bytes + 64, item->len}};
-    switch (item->kind) {
+    switch (cw_bulk_datagram(w, item) ? CW_LOOKUP : item->kind) {
     case CW_DATAGRAM:
         node->ops->handle_datagram(node->self, w->now, &datagram, w->out);
         break;
@@ -739,6 +805,13 @@ static inline struct cw *cw_new(const struct cw_options *options)
     strcpy(client.token, "client-token");
     assert_int_equal(sim_portal_client_token(w->portal, 0, "client-token"), ERR_NONE);
     w->client = sim_client_new(&client);
+    w->aead = aead_backend_libsodium();
+    if (cw_with_bulk) {
+        struct sim_client_sink sink = {cw_bulk_send, cw_bulk_tun, w};
+        w->bulk = sim_client_bulk_new(w->client, &w->aead, &sink);
+        assert_non_null(w->bulk);
+        sim_client_bulk_offload(w->bulk, true, true);
+    }
     sim_client_observe(w->client, cw_observe, w);
     w->nodes[CW_RELAY] = sim_relay_node(w->relay);
     w->nodes[CW_PORTAL] = sim_portal_node(w->portal);
@@ -757,6 +830,7 @@ static inline void cw_free(struct cw *w)
     cw_settle(w);
     gateway_deinit(w->gateway);
     free(w->memory);
+    sim_client_bulk_free(w->bulk);
     sim_client_free(w->client);
     sim_portal_free(w->portal);
     sim_relay_free(w->relay);
@@ -772,7 +846,13 @@ static inline void cw_app(struct cw *w, const struct sim_packet *packet)
     struct writer out = writer_of((struct span){room, sizeof room});
     sim_packet_put(&out, packet);
     assert_true(writer_finish(&out));
-    sim_client_send_ip(w->client, w->now, writer_view(&out), w->out);
+    struct gateway_tun_packet tun = {.bytes = {room, out.used}};
+    if (w->bulk != NULL && sim_client_bulk_tun(w->bulk, w->now, &tun, w->out)) {
+        w->bulk_taken++;
+        sim_client_bulk_flush(w->bulk, w->now, w->out);
+    } else {
+        sim_client_send_ip(w->client, w->now, writer_view(&out), w->out);
+    }
     cw_carry(w, CW_CLIENT);
 }
 

@@ -735,6 +735,110 @@ static void noise_from_everywhere_changes_nothing(void **state)
     each(hostile, &(struct cw_options){0});
 }
 
+/* ---- the fast path ---- */
+
+#define TRAIN_SEGMENTS 40U
+#define TRAIN_STEP     100U
+#define TRAIN_TAIL     7U
+
+/* One super-packet goes out as one train and comes back as one super-packet, byte for byte. */
+static void echo_super_packet(struct cw *w, const char *to)
+{
+    uint8_t payload[TRAIN_SEGMENTS * TRAIN_STEP + TRAIN_TAIL];
+    uint8_t room[sizeof payload + 64];
+    struct ip_addr ip = cw_ip(to);
+    bool v4 = ip.family == IP_V4;
+    for (size_t i = 0; i < sizeof payload; i++) {
+        payload[i] = (uint8_t)(i * 7U + i / 256U);
+    }
+    struct sim_packet packet = {.source = v4 ? w->policy.clients[0].tunnel_v4
+                                             : w->policy.clients[0].tunnel_v6,
+                                .destination = ip,
+                                .protocol = SIM_PROTO_UDP,
+                                .source_port = 4000,
+                                .destination_port = 5000,
+                                .payload = {payload, sizeof payload}};
+    struct writer out = writer_of((struct span){room, sizeof room});
+    sim_packet_put(&out, &packet);
+    assert_true(writer_finish(&out));
+    struct gateway_tun_packet tun = {.bytes = {room, out.used},
+                                     .offload = {GATEWAY_GSO_UDP, TRAIN_STEP, true}};
+    uint32_t trains = w->bulk_trains;
+    uint32_t groups = w->bulk_groups;
+    w->inbox_count = 0;
+    w->bulk_waits = true;
+    assert_true(sim_client_bulk_tun(w->bulk, w->now, &tun, w->out));
+    cw_bulk_flush(w);
+    assert_int_equal(w->bulk_trains, trains + 1);
+    cw_settle(w);
+    assert_int_equal(w->bulk_kept_count, TRAIN_SEGMENTS + 1);
+    cw_bulk_flush(w);
+    assert_int_equal(w->bulk_groups, groups + 1);
+    w->bulk_waits = false;
+    assert_int_equal(w->inbox_count, TRAIN_SEGMENTS + 1);
+    for (uint32_t i = 0; i <= TRAIN_SEGMENTS; i++) {
+        struct sim_packet back;
+        struct view part = view_sub((struct view){payload, sizeof payload}, i * TRAIN_STEP,
+                                    i < TRAIN_SEGMENTS ? TRAIN_STEP : TRAIN_TAIL);
+        assert_null(sim_packet_read((struct view){w->inbox[i], w->inbox_len[i]}, &back));
+        assert_true(view_equal(back.payload, part));
+        assert_int_equal(back.destination_port, 4000);
+    }
+}
+
+static void super_packets_travel_whole(void **state)
+{
+    (void)state;
+    cw_with_bulk = true;
+    for (uint32_t i = 0; i < 8; i++) {
+        struct cw_options options = {
+            .head_client = (i & 1) != 0, .head_portal = (i & 2) != 0, .block_direct = (i & 4) != 0};
+        struct cw *w = cw_new(&options);
+        ping_everything(w);
+        echo_super_packet(w, "10.3.0.2");
+        echo_super_packet(w, "fd33::2");
+        cw_free(w);
+    }
+    cw_with_bulk = false;
+}
+
+/* Between two pings nothing but the pings themselves passes the fast path, and all of them do. */
+static void only_established_tunnels_take_the_fast_path(void **state)
+{
+    (void)state;
+    cw_with_bulk = true;
+    struct cw_options options = {.head_client = true};
+    struct cw *w = cw_new(&options);
+    cw_ping(w, cw_ip("10.3.0.2"), 1);
+    assert_int_equal(w->bulk_taken, 0);
+    cw_run(w, 3000);
+    assert_true(cw_ponged(w, cw_ip("10.3.0.2"), 1));
+    uint32_t taken = w->bulk_taken;
+    assert_int_equal(ping_for(w, "10.3.0.2", 3), 3);
+    assert_int_equal(w->bulk_taken, taken + 6);
+    sim_client_forget_gateway(w->client, w->now, &w->policy.gateways[0].id, w->out);
+    cw_carry(w, CW_CLIENT);
+    taken = w->bulk_taken;
+    cw_ping(w, cw_ip("10.3.0.2"), 2);
+    assert_int_equal(w->bulk_taken, taken);
+    cw_free(w);
+    cw_with_bulk = false;
+}
+
+static int set_bulk(void **state)
+{
+    (void)state;
+    cw_with_bulk = true;
+    return 0;
+}
+
+static int clear_bulk(void **state)
+{
+    (void)state;
+    cw_with_bulk = false;
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -766,6 +870,13 @@ int main(void)
         cmocka_unit_test(several_requests_at_once_after_a_restart_find_the_key),
         cmocka_unit_test(noise_from_everywhere_changes_nothing),
     };
+    const struct CMUnitTest fast[] = {
+        cmocka_unit_test(super_packets_travel_whole),
+        cmocka_unit_test(only_established_tunnels_take_the_fast_path),
+    };
     cmocka_set_test_filter(getenv("CW_FILTER"));
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(fast, NULL, NULL);
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    /* Whatever the client does, it does with the fast path in front of it too. */
+    return failed + cmocka_run_group_tests(tests, set_bulk, clear_bulk);
 }

@@ -105,11 +105,40 @@ static void pass(struct fixture *f, uint64_t ms)
 }
 
 /* Returns how many datagrams came out; the last one is in f->answer_bytes. */
+/* What the fast path would pass on, the node sends: exactly that. */
+static void check_passage(const struct fixture *f, const struct sim_relay_passage *passage)
+{
+    assert_int_equal(sim_outbox_count(f->out), 1);
+    const struct sim_datagram *sent = &sim_outbox_at(f->out, 0)->datagram;
+    size_t front = passage->channel == 0 ? 0 : 4;
+    assert_true(sock_addr_equal(&sent->local, &passage->local));
+    assert_true(sock_addr_equal(&sent->remote, &passage->remote));
+    assert_int_equal(sent->bytes.len, front + passage->payload.len);
+    assert_memory_equal(sent->bytes.at + front, passage->payload.at, passage->payload.len);
+    if (front != 0) {
+        assert_int_equal(load_be16(sent->bytes.at), passage->channel);
+        assert_int_equal(load_be16(sent->bytes.at + 2), passage->payload.len);
+    }
+}
+
+/* True when `sent` is data that came out of or goes into a channel. */
+static bool is_channel_traffic(const struct sim_datagram *came, struct view sent)
+{
+    bool to_peer = came->bytes.len > 4 && came->bytes.at[0] >= 0x40 &&
+                   sent.len + 4 <= came->bytes.len && came->local.port == 3478;
+    return to_peer || (sent.len > 4 && sent.at[0] >= 0x40 && came->local.port != 3478);
+}
+
 static size_t feed(struct fixture *f, struct sock_addr from, struct sock_addr to, struct view bytes)
 {
     sim_outbox_clear(f->out);
     struct sim_datagram datagram = {.local = to, .remote = from, .bytes = bytes};
+    struct sim_relay_passage passage;
+    bool passes = sim_relay_pass(f->relay, f->now, &datagram, &passage);
     sim_relay_handle_datagram(f->relay, f->now, &datagram, f->out);
+    if (passes) {
+        check_passage(f, &passage);
+    }
     size_t count = 0;
     for (size_t i = 0; i < sim_outbox_count(f->out); i++) {
         const struct sim_out *out = sim_outbox_at(f->out, i);
@@ -119,6 +148,7 @@ static size_t feed(struct fixture *f, struct sock_addr from, struct sock_addr to
                 memcpy(f->answer_copy, out->datagram.bytes.at, out->datagram.bytes.len);
             }
             f->answer_bytes = (struct view){f->answer_copy, out->datagram.bytes.len};
+            assert_true(passes || !is_channel_traffic(&datagram, f->answer_bytes));
         }
     }
     return count;
