@@ -97,7 +97,10 @@ static void step_grant(struct machine *m)
         expiry == 0 ? POLICY_NEVER : m->now.unix_ns / NS_PER_S + expiry - UINT64_C(16);
     uint32_t updated = 0;
     enum err err = (expiry & 1) != 0 ? policy_authorize(m->policy, client, &resource, expires_s)
-                                     : policy_update(m->policy, &resource, &updated);
+                                     : policy_update_begin(m->policy, &resource);
+    if (err == ERR_NONE && (expiry & 2) != 0) { /* else the next update interrupts it */
+        err = policy_update_next(m->policy, expiry & 4U, &updated);
+    }
     (void)err;
 }
 
@@ -119,7 +122,7 @@ static void step_end(struct machine *m)
     case 2:
         policy_retain_begin(m->policy);
         (void)policy_retain_keep(m->policy, &who, &resource, how);
-        while (policy_retain_end(m->policy, &ended)) {
+        for (uint32_t budget = 1000; policy_retain_end(m->policy, &budget, &ended);) {
         }
         break;
     default: {

@@ -30,7 +30,7 @@ bool map_insert(struct map *map, uint64_t hash, uint32_t value)
     while (map->slots[at].value_plus_one != 0) {
         at = (at + 1) & map->mask;
     }
-    map->slots[at] = (struct map_slot){hash, value + 1, 0};
+    map->slots[at] = (struct map_slot){(uint32_t)hash, value + 1};
     map->count++;
     return true;
 }
@@ -44,7 +44,7 @@ uint32_t map_next(const struct map *map, uint64_t hash, uint32_t *cursor)
             *cursor = map->mask + 1;
             return MAP_NONE;
         }
-        if (slot->hash == hash) {
+        if (slot->hash == (uint32_t)hash) {
             return slot->value_plus_one - 1;
         }
     }
@@ -54,7 +54,7 @@ uint32_t map_next(const struct map *map, uint64_t hash, uint32_t *cursor)
 bool map_remove(struct map *map, uint64_t hash, uint32_t value)
 {
     uint32_t at = (uint32_t)hash & map->mask;
-    while (map->slots[at].hash != hash || map->slots[at].value_plus_one != value + 1) {
+    while (map->slots[at].hash != (uint32_t)hash || map->slots[at].value_plus_one != value + 1) {
         if (map->slots[at].value_plus_one == 0) {
             return false;
         }
@@ -65,13 +65,13 @@ bool map_remove(struct map *map, uint64_t hash, uint32_t value)
     uint32_t hole = at;
     for (uint32_t next = (hole + 1) & map->mask; map->slots[next].value_plus_one != 0;
          next = (next + 1) & map->mask) {
-        uint32_t home = (uint32_t)map->slots[next].hash & map->mask;
+        uint32_t home = map->slots[next].hash & map->mask;
         if (((next - home) & map->mask) >= ((next - hole) & map->mask)) {
             map->slots[hole] = map->slots[next];
             hole = next;
         }
     }
-    map->slots[hole] = (struct map_slot){0, 0, 0};
+    map->slots[hole] = (struct map_slot){0, 0};
     map->count--;
     return true;
 }

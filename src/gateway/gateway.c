@@ -178,6 +178,7 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->dirty_relays.first = GATEWAY_NONE;
     gw->dirty_connections.first = GATEWAY_NONE;
     gw->signal_connections.first = GATEWAY_NONE;
+    gw->unused_connections = (struct gateway_list){GATEWAY_NONE, GATEWAY_NONE};
     gw->shutdown_at = TIME_NEVER;
     gw->resolve_deadline = TIME_NEVER;
     gw->aead = aead_backend_libsodium();
@@ -354,6 +355,26 @@ void gateway_handle_reseed(struct gateway *gw, const uint8_t seed[32])
     rng_reseed(&gw->rng, seed);
 }
 
+/* Closes a slice of the connections; after the last one, relays and portal. */
+static void take_leave(struct gateway *gw)
+{
+    uint32_t looks = GATEWAY_LOOK_SLICE;
+    uint32_t budget = GATEWAY_JOB_SLICE;
+    for (; budget > 0 && looks > 0 && gw->connections_count > 0; looks--) {
+        struct gateway_connection *c = &gw->connections[gw->shutdown_cursor++];
+        if (c->used) {
+            budget--;
+            gateway_connection_goodbye(gw, c);
+            gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "shutting down");
+        }
+    }
+    if (gw->connections_count == 0 && !gw->has_left) {
+        gw->has_left = true;
+        gateway_relay_close_all(gw);
+        portal_client_close(&gw->portal, gw->now);
+    }
+}
+
 void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now)
 {
     struct trace_event event = {.event = EV_SHUTDOWN, .at = now};
@@ -364,15 +385,7 @@ void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now)
     trace_emit(&gw->trace, &event);
     gw->shutting_down = true;
     gw->shutdown_at = instant_add(gw->now.boot, DURATION_S(GATEWAY_SHUTDOWN_S));
-    for (uint32_t i = 0; i < gw->limits.clients && gw->connections_count > 0; i++) {
-        struct gateway_connection *c = &gw->connections[i];
-        if (c->used) {
-            gateway_connection_goodbye(gw, c);
-            gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "shutting down");
-        }
-    }
-    gateway_relay_close_all(gw);
-    portal_client_close(&gw->portal, gw->now);
+    take_leave(gw);
 }
 
 /* ---- time ---- */
@@ -403,13 +416,18 @@ static void request_exit(struct gateway *gw, int code, const char *reason)
 
 void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
 {
-    struct policy_ended ended;
     gateway_begin(gw, now);
     portal_client_handle_timeout(&gw->portal, gw->now);
     run_timers(gw);
     gateway_relay_run_jobs(gw);
+    gateway_control_run(gw);
+    if (gw->shutting_down) {
+        take_leave(gw);
+    }
     if (instant_reached(gw->now.boot, policy_poll_timeout(gw->policy).at)) {
-        while (policy_expire(gw->policy, gw->now, &ended)) {
+        struct policy_ended ended;
+        for (uint32_t budget = GATEWAY_JOB_SLICE;
+             budget > 0 && policy_expire(gw->policy, gw->now, &ended); budget--) {
             gateway_control_ended(gw, &ended, EV_EXPIRED);
         }
         policy_handle_timeout(gw->policy, gw->now);
@@ -433,7 +451,8 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     if (!gw->exit_due) {
         wake = wake_min(wake, (struct wake){gw->shutdown_at, "shutdown"});
     }
-    if (gw->jobs_count > 0) {
+    if (gw->jobs_count > 0 || gw->sweep != GATEWAY_SWEEP_NONE ||
+        (gw->shutting_down && !gw->has_left)) {
         wake = wake_min(wake, (struct wake){gw->now.boot, "changes for all connections"});
     }
     return wake;
@@ -519,7 +538,7 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
 static bool poll_portal(struct gateway *gw, struct gateway_output *out)
 {
     struct portal_output in;
-    while (portal_client_poll(&gw->portal, &in)) {
+    while (gw->sweep == GATEWAY_SWEEP_NONE && portal_client_poll(&gw->portal, &in)) {
         if (handle_portal_output(gw, &in, out)) {
             return true;
         }
@@ -605,7 +624,7 @@ static bool poll_environment(struct gateway *gw, struct gateway_output *out)
 
 static bool poll_exit(struct gateway *gw, struct gateway_output *out)
 {
-    if (!gw->exit_due && gw->shutting_down && portal_client_is_closed(&gw->portal) &&
+    if (!gw->exit_due && gw->has_left && portal_client_is_closed(&gw->portal) &&
         gw->relays_count == 0) {
         request_exit(gw, 0, "shut down");
     }

@@ -294,9 +294,46 @@ static bool credentials_fit(const struct gateway_credentials *ice)
            ice->remote_password.len >= 1 && ice->remote_password.len <= ICE_PASSWORD_SIZE_MAX;
 }
 
+/* Leaves the list of connections without authorization. */
+static void leave_unused(struct gateway *gw, struct gateway_connection *c)
+{
+    struct gateway_list *list = &gw->unused_connections;
+    if (instant_is_never(c->unused_since)) {
+        return;
+    }
+    if (c->unused_prev != GATEWAY_NONE) {
+        gw->connections[c->unused_prev].unused_next = c->unused_next;
+    } else {
+        list->first = c->unused_next;
+    }
+    if (c->unused_next != GATEWAY_NONE) {
+        gw->connections[c->unused_next].unused_prev = c->unused_prev;
+    } else {
+        list->last = c->unused_prev;
+    }
+    c->unused_since = TIME_NEVER;
+}
+
+static void join_unused(struct gateway *gw, struct gateway_connection *c)
+{
+    struct gateway_list *list = &gw->unused_connections;
+    uint32_t index = (uint32_t)(c - gw->connections);
+    leave_unused(gw, c);
+    c->unused_since = gw->now.boot;
+    c->unused_next = GATEWAY_NONE;
+    c->unused_prev = list->last;
+    if (list->first == GATEWAY_NONE) {
+        list->first = index;
+    } else {
+        gw->connections[list->last].unused_next = index;
+    }
+    list->last = index;
+}
+
 static void release(struct gateway *gw, struct gateway_connection *c)
 {
     uint32_t index = (uint32_t)(c - gw->connections);
+    leave_unused(gw, c);
     (void)map_remove(&gw->connection_by_ufrag, c->ufrag_hash, index);
     (void)map_remove(&gw->connection_by_key, c->key_hash, index);
     heap_set(&gw->timers, index, TIME_NEVER);
@@ -327,24 +364,26 @@ void gateway_connection_unused(struct gateway *gw, uint32_t policy_client)
     } else if (!c->confirmed) {
         gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "no authorization left");
     } else {
-        c->unused_since = gw->now.boot;
+        join_unused(gw, c);
+    }
+}
+
+void gateway_connection_wanted(struct gateway *gw, uint32_t policy_client)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, policy_client);
+    if (c != NULL) {
+        leave_unused(gw, c);
     }
 }
 
 bool gateway_connection_evict(struct gateway *gw)
 {
-    struct gateway_connection *oldest = NULL;
-    for (uint32_t i = 0; i < gw->limits.clients; i++) {
-        struct gateway_connection *c = &gw->connections[i];
-        if (c->used && !instant_is_never(c->unused_since) &&
-            (oldest == NULL || instant_before(c->unused_since, oldest->unused_since))) {
-            oldest = c;
-        }
+    uint32_t oldest = gw->unused_connections.first;
+    if (oldest != GATEWAY_NONE) {
+        gateway_connection_close(gw, &gw->connections[oldest], EV_CONNECTION_CLOSED,
+                                 "no authorization left");
     }
-    if (oldest != NULL) {
-        gateway_connection_close(gw, oldest, EV_CONNECTION_CLOSED, "no authorization left");
-    }
-    return oldest != NULL;
+    return oldest != GATEWAY_NONE;
 }
 
 static void start_ice(struct gateway *gw, struct gateway_connection *c,

@@ -104,17 +104,80 @@ void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
     gateway_connection_unused(gw, ended->client);
 }
 
+/* ---- in slices ---- */
+
+static void sweep_retain(struct gateway *gw)
+{
+    struct policy_ended ended;
+    uint32_t looks = GATEWAY_LOOK_SLICE;
+    uint32_t ends = GATEWAY_JOB_SLICE;
+    while (ends > 0 && policy_retain_end(gw->policy, &looks, &ended)) {
+        gateway_control_ended(gw, &ended, EV_REVOKED);
+        ends--;
+    }
+    if (ends > 0 && looks > 0) {
+        gw->sweep = GATEWAY_SWEEP_NONE;
+    }
+}
+
+static void sweep_remove(struct gateway *gw)
+{
+    struct policy_ended ended;
+    for (uint32_t budget = GATEWAY_JOB_SLICE; budget > 0; budget--) {
+        if (!policy_remove_resource(gw->policy, &gw->sweep_resource, &ended)) {
+            gw->sweep = GATEWAY_SWEEP_NONE;
+            return;
+        }
+        gateway_control_ended(gw, &ended, EV_REVOKED);
+    }
+}
+
+static void sweep_update(struct gateway *gw)
+{
+    uint32_t updated = 0;
+    if (policy_update_next(gw->policy, GATEWAY_LOOK_SLICE, &updated) != ERR_NONE) {
+        refuse(gw, DROP_PORTAL_FIELD, view_text("resource_updated"));
+    }
+    if (policy_update_is_done(gw->policy)) {
+        gw->sweep = GATEWAY_SWEEP_NONE;
+    }
+}
+
+void gateway_control_run(struct gateway *gw)
+{
+    switch (gw->sweep) {
+    case GATEWAY_SWEEP_NONE:
+        break;
+    case GATEWAY_SWEEP_RETAIN:
+        sweep_retain(gw);
+        break;
+    case GATEWAY_SWEEP_REMOVE:
+        sweep_remove(gw);
+        break;
+    case GATEWAY_SWEEP_UPDATE:
+        sweep_update(gw);
+        break;
+    }
+}
+
+static void start_sweep(struct gateway *gw, enum gateway_sweep sweep, const struct uuid *resource)
+{
+    ASSERT(gw->sweep == GATEWAY_SWEEP_NONE);
+    gw->sweep = sweep;
+    if (resource != NULL) {
+        gw->sweep_resource = *resource;
+    }
+    gateway_control_run(gw);
+}
+
 static void retain_authorizations(struct gateway *gw, struct portal_list list)
 {
     struct portal_authorization entry;
-    struct policy_ended ended;
     policy_retain_begin(gw->policy);
     while (portal_authorizations_next(&list, &entry)) {
         (void)policy_retain_keep(gw->policy, &entry.client, &entry.resource, entry.expires_at_s);
     }
-    while (policy_retain_end(gw->policy, &ended)) {
-        gateway_control_ended(gw, &ended, EV_REVOKED);
-    }
+    start_sweep(gw, GATEWAY_SWEEP_RETAIN, NULL);
 }
 
 static void handle_init(struct gateway *gw, const struct portal_init *msg)
@@ -209,10 +272,7 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
         }
         return POLICY_CLIENT_NONE;
     }
-    struct gateway_connection *c = gateway_connection_of(gw, handle);
-    if (c != NULL) {
-        c->unused_since = TIME_NEVER;
-    }
+    gateway_connection_wanted(gw, handle);
     trace_grant(gw, EV_AUTHORIZED, &client->id, &resource->id);
     return handle;
 }
@@ -342,29 +402,21 @@ static void handle_reject_access(struct gateway *gw, const struct portal_reject_
     }
 }
 
-static void remove_resource(struct gateway *gw, const struct uuid *resource)
-{
-    struct policy_ended ended;
-    while (policy_remove_resource(gw->policy, resource, &ended)) {
-        gateway_control_ended(gw, &ended, EV_REVOKED);
-    }
-}
-
 static void handle_resource_updated(struct gateway *gw, const struct portal_resource *msg)
 {
     struct policy_rule rules[RULES_MAX];
     struct policy_resource wanted;
-    uint32_t updated;
     if (!to_policy(msg, rules, &wanted)) {
         refuse(gw, DROP_PORTAL_LIMIT, view_text("resource_updated"));
-        remove_resource(gw, &msg->id); /* what it permits now is not known */
+        start_sweep(gw, GATEWAY_SWEEP_REMOVE, &msg->id); /* what it permits now is not known */
         return;
     }
-    enum err err = policy_update(gw->policy, &wanted, &updated);
+    enum err err = policy_update_begin(gw->policy, &wanted);
     if (err != ERR_NONE) {
         refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
                view_text("resource_updated"));
     }
+    start_sweep(gw, GATEWAY_SWEEP_UPDATE, NULL);
 }
 
 static void handle_expiry(struct gateway *gw, const struct portal_expiry_updated *msg)
@@ -399,6 +451,9 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
                                 .at = gw->now,
                                 .text = view_text(portal_msg_kind_name(msg->kind))};
     trace_emit(&gw->trace, &event);
+    if (gw->shutting_down) {
+        return; /* nobody is let in any more */
+    }
     switch (msg->kind) {
     case PORTAL_MSG_INIT:
         handle_init(gw, &msg->u.init);
@@ -422,7 +477,7 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
         handle_resource_updated(gw, &msg->u.resource);
         break;
     case PORTAL_MSG_RESOURCE_REMOVED:
-        remove_resource(gw, &msg->u.removed);
+        start_sweep(gw, GATEWAY_SWEEP_REMOVE, &msg->u.removed);
         break;
     case PORTAL_MSG_REQUEST_CONNECTION:
         handle_request_connection(gw, &msg->u.request_connection);

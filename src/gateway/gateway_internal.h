@@ -42,19 +42,22 @@
 
 /* ---- bounds ---- */
 
-#define GATEWAY_SIGNALS_MAX      24U   /* held per connection: 16 local candidates, then removals */
-#define GATEWAY_HELD_MAX         8U    /* handshake messages that wait for a path, per connection */
-#define GATEWAY_REMOTE_HOSTS_MAX 16U   /* remote host candidates remembered per connection */
-#define GATEWAY_JOBS_MAX         64U   /* changes that concern all connections */
-#define GATEWAY_JOB_SLICE        256U  /* connections looked at per slice, well under 1 ms */
-#define GATEWAY_TIMER_BUDGET     1024U /* due records per call */
-#define GATEWAY_AEAD_BATCH       256U  /* messages sealed or opened together */
-#define GATEWAY_TUN_BATCH_MAX    64U   /* packets of one gateway_handle_tun() */
-#define GATEWAY_TRAINS_MAX       (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
-#define GATEWAY_TUN_OUT_MAX      4096U  /* packets of one gateway_handle_udp() */
-#define GATEWAY_GROUPS_MAX       64U    /* open at once, spec/performance.md section 4.3 */
-#define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
-#define GATEWAY_TRAIN_BYTES      65000U /* under 65 535 with all headers */
+#define GATEWAY_SIGNALS_MAX      24U /* held per connection: 16 local candidates, then removals */
+#define GATEWAY_HELD_MAX         8U  /* handshake messages that wait for a path, per connection */
+#define GATEWAY_REMOTE_HOSTS_MAX 16U /* remote host candidates remembered per connection */
+#define GATEWAY_JOBS_MAX         64U /* changes that concern all connections */
+/* Work that concerns many is done in slices, one per call, each well under 1 ms. */
+#define GATEWAY_JOB_SLICE      64U  /* connections changed, authorizations ended */
+#define GATEWAY_LOOK_SLICE     256U /* records only looked at */
+#define GATEWAY_TIMER_BUDGET   64U  /* due connections and relays */
+#define GATEWAY_SIGNAL_SLICE   32U  /* connections whose candidates are told */
+#define GATEWAY_AEAD_BATCH     256U /* messages sealed or opened together */
+#define GATEWAY_TUN_BATCH_MAX  64U  /* packets of one gateway_handle_tun() */
+#define GATEWAY_TRAINS_MAX     (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
+#define GATEWAY_TUN_OUT_MAX    4096U  /* packets of one gateway_handle_udp() */
+#define GATEWAY_GROUPS_MAX     64U    /* open at once, spec/performance.md section 4.3 */
+#define GATEWAY_TRAIN_SEGMENTS 64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
+#define GATEWAY_TRAIN_BYTES    65000U /* under 65 535 with all headers */
 /* ChannelData and WireGuard headers, tag, and the headers that cutting repeats. */
 #define GATEWAY_SEGMENT_OVERHEAD (CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD + 80U)
 #define GATEWAY_TX_SIZE                                                                            \
@@ -105,6 +108,8 @@ struct gateway_connection {
     bool has_path;
     uint32_t dirty_next;
     uint32_t signal_next;
+    uint32_t unused_next; /* in the list of connections without authorization */
+    uint32_t unused_prev;
     uint32_t generation;
     uint32_t id24;
     uint32_t relay; /* whose candidates we offer; GATEWAY_NONE while there is none */
@@ -141,6 +146,15 @@ struct gateway_job {
     uint32_t relay;
     uint32_t cursor; /* next connection */
     struct ice_candidate candidate;
+};
+
+/* A change of authorizations that may concern every client, worked off in slices. Until it is done
+ * no further message of the portal is taken. */
+enum gateway_sweep {
+    GATEWAY_SWEEP_NONE,
+    GATEWAY_SWEEP_RETAIN, /* end what `init` does not list */
+    GATEWAY_SWEEP_REMOVE, /* take `sweep_resource` from its holders */
+    GATEWAY_SWEEP_UPDATE, /* give its holders their new filters */
 };
 
 /* ---- lookups ---- */
@@ -261,11 +275,14 @@ struct gateway {
     struct map connection_by_key;
     struct gateway_list dirty_connections;
     struct gateway_list signal_connections;
-    struct heap timers; /* connections, then relays */
+    struct gateway_list unused_connections; /* longest without authorization first */
+    struct heap timers;                     /* connections, then relays */
 
     struct gateway_job jobs[GATEWAY_JOBS_MAX];
     uint32_t jobs_first;
     uint32_t jobs_count;
+    enum gateway_sweep sweep;
+    struct uuid sweep_resource;
 
     struct gateway_resolve *resolves;
     uint32_t resolves_count;
@@ -307,6 +324,8 @@ struct gateway {
     uint32_t listens_due; /* bit per enum gateway_listener */
     struct sock_addr health;
     bool shutting_down;
+    bool has_left;            /* all connections are closed, relays and portal were told */
+    uint32_t shutdown_cursor; /* next connection to take leave of */
     struct instant shutdown_at;
     bool exit_due;
     bool exit_told;
@@ -425,6 +444,10 @@ void gateway_signal_flush(struct gateway *gw);
 /* ---- gateway_control.c ---- */
 
 void gateway_control_message(struct gateway *gw, const struct portal_msg *msg);
+/* Works off a slice of what the last message began. */
+void gateway_control_run(struct gateway *gw);
+/* The client has an authorization again. */
+void gateway_connection_wanted(struct gateway *gw, uint32_t policy_client);
 /* Ends what an authorization that is over leaves behind. */
 void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
                            enum trace_id event);

@@ -425,13 +425,16 @@ static void run_job_on(struct gateway *gw, const struct gateway_job *job,
 
 void gateway_relay_run_jobs(struct gateway *gw)
 {
+    uint32_t looks = GATEWAY_LOOK_SLICE;
     uint32_t budget = GATEWAY_JOB_SLICE;
-    while (gw->jobs_count > 0 && budget > 0) {
+    while (gw->jobs_count > 0 && budget > 0 && looks > 0) {
         struct gateway_job *job = &gw->jobs[gw->jobs_first];
-        while (job->cursor < gw->limits.clients && budget > 0 && gw->connections_count > 0) {
+        for (; job->cursor < gw->limits.clients && budget > 0 && looks > 0 &&
+               gw->connections_count > 0;
+             looks--) {
             struct gateway_connection *c = &gw->connections[job->cursor++];
-            budget--;
             if (c->used) {
+                budget--;
                 run_job_on(gw, job, c);
             }
         }

@@ -135,7 +135,9 @@ static enum err send_kind(struct gateway *gw, struct gateway_connection *c, bool
 
 void gateway_signal_flush(struct gateway *gw)
 {
-    while (gw->portal_joined && gw->signal_connections.first != GATEWAY_NONE) {
+    for (uint32_t budget = GATEWAY_SIGNAL_SLICE;
+         budget > 0 && gw->portal_joined && gw->signal_connections.first != GATEWAY_NONE;
+         budget--) {
         struct gateway_connection *c = &gw->connections[gw->signal_connections.first];
         if (c->used) {
             sort_signals(c);

@@ -255,8 +255,8 @@ void policy_client_remove(struct policy *policy, uint32_t client)
         return;
     }
     uint32_t index = policy_client_index(client);
+    policy_proxies_clear(policy, index); /* first: no grant stays dormant for them */
     policy_grants_clear(policy, index);
-    policy_proxies_clear(policy, index);
     policy_nat_reset_client(&policy->nat, index);
     address_clear(policy, index, &own->ipv4);
     address_clear(policy, index, &own->ipv6);
@@ -319,6 +319,9 @@ struct wake policy_poll_timeout(const struct policy *policy)
     if (policy_nat_live_count(&policy->nat) > 0) {
         wake = (struct wake){policy->sweep_at, "policy: reclaim NAT sessions"};
     }
+    if (!policy_nat_is_drained(&policy->nat)) {
+        wake = (struct wake){policy->clock.boot, "policy: forget NAT sessions"};
+    }
     struct instant expiry = heap_next(&policy->expiry);
     if (!instant_is_never(expiry)) {
         /* The wall clock may jump ahead unseen: look again at least this often. */
@@ -337,8 +340,9 @@ void policy_handle_timeout(struct policy *policy, struct clock_pair now)
     policy->clock = now;
     if (instant_reached(now.boot, policy->sweep_at)) {
         policy_nat_sweep(&policy->nat, now.boot);
-        policy->sweep_at = instant_add(now.boot, DURATION_MS(POLICY_NAT_SWEEP_EVERY_MS));
+        policy->sweep_at = instant_add(now.boot, policy_nat_sweep_pause(&policy->nat));
     }
+    policy_nat_drain(&policy->nat, POLICY_NAT_SLICE);
 }
 
 struct policy_stats policy_stats(const struct policy *policy)

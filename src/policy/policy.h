@@ -146,12 +146,16 @@ MUST_USE enum err policy_revoke(struct policy *policy, uint32_t client, const st
 MUST_USE enum err policy_set_expiry(struct policy *policy, uint32_t client,
                                     const struct uuid *resource, uint64_t expires_unix_s);
 
-/* Replaces the filters of `resource` for every client that holds it, O(holders). Nothing happens
- * for the Internet resource. *updated receives the number of holders. ERR_STATE: a holder has it
- * with another kind (that holder is left alone); ERR_FULL: too many port ranges; the filters of all
- * holders then admit nothing, because the old ones are no longer what the portal wants. */
-MUST_USE enum err policy_update(struct policy *policy, const struct policy_resource *resource,
-                                uint32_t *updated);
+/* Replaces the filters of `resource` for every client that holds it: begin, then
+ * policy_update_next() until policy_update_is_done(). Nothing happens for the Internet resource.
+ * ERR_FULL: too many port ranges; the filters of all holders then admit nothing, because the old
+ * ones are no longer what the portal wants. */
+MUST_USE enum err policy_update_begin(struct policy *policy,
+                                      const struct policy_resource *resource);
+/* Updates up to `budget` holders and adds their number to *updated. ERR_STATE: some holder has the
+ * resource with another kind (it is left alone). */
+MUST_USE enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *updated);
+MUST_USE bool policy_update_is_done(const struct policy *policy);
 
 /* Takes the resource away from its next holder; call until false. For an update that could not be
  * read but whose id could, and for deleted resources. */
@@ -159,13 +163,15 @@ MUST_USE bool policy_remove_resource(struct policy *policy, const struct uuid *r
                                      struct policy_ended *ended);
 
 /* The list of authorizations in `init` is the truth: begin, keep each listed one (its expiry is
- * refreshed), then call end until it returns false: each call revokes one that was not listed.
- * Grants made by policy_authorize() in between count as listed. policy_retain_keep() returns false
- * when the client does not hold the resource. */
+ * refreshed), then call end until it returns false with *budget > 0: each call revokes one that was
+ * not listed. *budget bounds the grants looked at and is counted down; when it is used up, the walk
+ * goes on with the next call. Grants made by policy_authorize() in between count as listed.
+ * policy_retain_keep() returns false when the client does not hold the resource. */
 void policy_retain_begin(struct policy *policy);
 bool policy_retain_keep(struct policy *policy, const struct uuid *client,
                         const struct uuid *resource, uint64_t expires_unix_s);
-MUST_USE bool policy_retain_end(struct policy *policy, struct policy_ended *ended);
+MUST_USE bool policy_retain_end(struct policy *policy, uint32_t *budget,
+                                struct policy_ended *ended);
 
 /* ---- DNS resources ---- */
 

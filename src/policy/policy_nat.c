@@ -41,15 +41,32 @@ enum policy_nat_kind policy_nat_kind_of(const struct policy_nat_session *session
     return (enum policy_nat_kind)(session->flags & POLICY_NAT_KIND_MASK);
 }
 
+/* Who owns what a client opens now: its index and how often it was reset, so that a reset need not
+ * visit the sessions. */
+static uint32_t owner_of(const struct policy_nat *nat, uint32_t client)
+{
+    return nat->clients[client].generation << 16 | client;
+}
+
+static uint32_t index_of(const struct policy_nat_session *session)
+{
+    return (session->client - 1) & 0xffffU;
+}
+
+bool policy_nat_is_doomed(const struct policy_nat *nat, const struct policy_nat_session *session)
+{
+    return session->client - 1 != owner_of(nat, index_of(session));
+}
+
 struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session)
 {
-    return (struct policy_nat_tuple){session->client - 1, policy_nat_kind_of(session),
+    return (struct policy_nat_tuple){index_of(session), policy_nat_kind_of(session),
                                      session->outside_port, policy_nat_outside_ip(session)};
 }
 
 struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session)
 {
-    return (struct policy_nat_tuple){session->client - 1, policy_nat_kind_of(session),
+    return (struct policy_nat_tuple){index_of(session), policy_nat_kind_of(session),
                                      session->inside_port, policy_nat_inside_ip(session)};
 }
 
@@ -78,10 +95,11 @@ struct instant policy_nat_ends_at(const struct policy_nat_session *session)
 
 /* ---- hashing ---- */
 
-static uint64_t tuple_hash(const struct policy_nat *nat, const struct policy_nat_tuple *tuple)
+static uint64_t tuple_hash(const struct policy_nat *nat, uint32_t owner,
+                           const struct policy_nat_tuple *tuple)
 {
     uint8_t key[24];
-    store_le32(key, tuple->client);
+    store_le32(key, owner);
     key[4] = (uint8_t)tuple->kind;
     key[5] = tuple->ip.family;
     store_le16(key + 6, tuple->port);
@@ -98,12 +116,13 @@ static bool tuple_equal(const struct policy_nat_tuple *a, const struct policy_na
 uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                    const struct policy_nat_tuple *outside)
 {
-    uint64_t hash = tuple_hash(nat, outside);
+    uint32_t owner = owner_of(nat, outside->client);
+    uint64_t hash = tuple_hash(nat, owner, outside);
     uint32_t cursor = 0;
     uint32_t at = map_next(&nat->outside, hash, &cursor);
     while (at != MAP_NONE) {
         struct policy_nat_tuple found = policy_nat_outside_of(&nat->sessions[at]);
-        if (tuple_equal(&found, outside)) {
+        if (nat->sessions[at].client == owner + 1 && tuple_equal(&found, outside)) {
             return at;
         }
         at = map_next(&nat->outside, hash, &cursor);
@@ -113,12 +132,13 @@ uint32_t policy_nat_outside_record(const struct policy_nat *nat,
 
 static uint32_t inside_record(const struct policy_nat *nat, const struct policy_nat_tuple *inside)
 {
-    uint64_t hash = tuple_hash(nat, inside);
+    uint32_t owner = owner_of(nat, inside->client);
+    uint64_t hash = tuple_hash(nat, owner, inside);
     uint32_t cursor = 0;
     uint32_t at = map_next(&nat->inside, hash, &cursor);
     while (at != MAP_NONE) {
         struct policy_nat_tuple found = policy_nat_inside_of(&nat->sessions[at]);
-        if (tuple_equal(&found, inside)) {
+        if (nat->sessions[at].client == owner + 1 && tuple_equal(&found, inside)) {
             return at;
         }
         at = map_next(&nat->inside, hash, &cursor);
@@ -159,6 +179,24 @@ static void list_unlink(struct policy_nat *nat, struct policy_nat_list *list, ui
     list->count--;
 }
 
+/* Moves all of `from` behind `to`. */
+static void list_move(struct policy_nat *nat, struct policy_nat_list *from,
+                      struct policy_nat_list *to)
+{
+    if (from->head == 0) {
+        return;
+    }
+    nat->sessions[from->head - 1].prev = to->tail;
+    if (to->tail != 0) {
+        nat->sessions[to->tail - 1].next = from->head;
+    } else {
+        to->head = from->head;
+    }
+    to->tail = from->tail;
+    to->count += from->count;
+    *from = (struct policy_nat_list){0, 0, 0};
+}
+
 static void aged_append(struct policy_nat *nat, uint32_t at)
 {
     struct policy_nat_session *session = &nat->sessions[at];
@@ -191,18 +229,36 @@ static void aged_unlink(struct policy_nat *nat, uint32_t at)
 
 /* ---- the end of sessions ---- */
 
+static void inside_forget(struct policy_nat *nat, uint32_t at)
+{
+    const struct policy_nat_session *session = &nat->sessions[at];
+    struct policy_nat_tuple inside = policy_nat_inside_of(session);
+    bool removed = map_remove(&nat->inside, tuple_hash(nat, session->client - 1, &inside), at);
+    ASSERT(removed);
+}
+
+/* Frees a record that is in no list any more. */
+static void record_free(struct policy_nat *nat, uint32_t at)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    struct policy_nat_tuple outside = policy_nat_outside_of(session);
+    bool removed = map_remove(&nat->outside, tuple_hash(nat, session->client - 1, &outside), at);
+    ASSERT(removed);
+    session->client = 0;
+    policy_pool_give(&nat->pool, at);
+}
+
 /* Frees a remembered tuple. */
 static void expired_free(struct policy_nat *nat, uint32_t at)
 {
-    struct policy_nat_session *session = &nat->sessions[at];
+    const struct policy_nat_session *session = &nat->sessions[at];
     ASSERT((session->flags & POLICY_NAT_EXPIRED) != 0);
-    struct policy_nat_tuple outside = policy_nat_outside_of(session);
-    bool removed = map_remove(&nat->outside, tuple_hash(nat, &outside), at);
-    ASSERT(removed);
     aged_unlink(nat, at);
-    list_unlink(nat, &nat->clients[outside.client].expired, at);
-    session->client = 0;
-    policy_pool_give(&nat->pool, at);
+    list_unlink(nat,
+                policy_nat_is_doomed(nat, session) ? &nat->doomed_expired
+                                                   : &nat->clients[index_of(session)].expired,
+                at);
+    record_free(nat, at);
 }
 
 /* Turns a live session into a remembered tuple. */
@@ -210,11 +266,9 @@ static void session_end(struct policy_nat *nat, uint32_t at)
 {
     struct policy_nat_session *session = &nat->sessions[at];
     ASSERT(session->client != 0);
-    struct policy_nat_client *client = &nat->clients[session->client - 1];
-    struct policy_nat_tuple inside = policy_nat_inside_of(session);
+    struct policy_nat_client *client = &nat->clients[index_of(session)];
     struct policy_nat_tuple outside = policy_nat_outside_of(session);
-    bool removed = map_remove(&nat->inside, tuple_hash(nat, &inside), at);
-    ASSERT(removed);
+    inside_forget(nat, at);
     list_unlink(nat, &client->live, at);
     policy_nat_ports_set(nat, &outside, false);
     session->flags |= POLICY_NAT_EXPIRED;
@@ -233,13 +287,29 @@ static bool ended(const struct policy_nat_session *session, struct instant now)
 void policy_nat_reset_client(struct policy_nat *nat, uint32_t client)
 {
     struct policy_nat_client *own = &nat->clients[client];
-    while (own->live.head != 0) {
-        session_end(nat, own->live.head - 1);
-    }
-    while (own->expired.head != 0) {
-        expired_free(nat, own->expired.head - 1);
-    }
     policy_nat_ports_forget(nat, client);
+    list_move(nat, &own->live, &nat->doomed_live);
+    list_move(nat, &own->expired, &nat->doomed_expired);
+    own->generation = (own->generation + 1) & 0x7fffU;
+    policy_nat_drain(nat, POLICY_NAT_RECLAIM_MAX); /* a small client leaves nothing behind */
+}
+
+void policy_nat_drain(struct policy_nat *nat, uint32_t budget)
+{
+    for (; budget > 0 && nat->doomed_live.head != 0; budget--) {
+        uint32_t at = nat->doomed_live.head - 1;
+        inside_forget(nat, at);
+        list_unlink(nat, &nat->doomed_live, at);
+        record_free(nat, at);
+    }
+    for (; budget > 0 && nat->doomed_expired.head != 0; budget--) {
+        expired_free(nat, nat->doomed_expired.head - 1);
+    }
+}
+
+bool policy_nat_is_drained(const struct policy_nat *nat)
+{
+    return nat->doomed_live.head == 0 && nat->doomed_expired.head == 0;
 }
 
 /* ---- look-up ---- */
@@ -281,6 +351,7 @@ uint32_t policy_nat_find_outside(struct policy_nat *nat, const struct policy_nat
  * each call looks at others. */
 static void reclaim(struct policy_nat *nat, struct policy_nat_client *client, struct instant now)
 {
+    policy_nat_drain(nat, POLICY_NAT_RECLAIM_MAX);
     for (uint32_t i = 0; i < POLICY_NAT_RECLAIM_MAX && client->live.head != 0; i++) {
         uint32_t at = client->live.head - 1;
         if (ended(&nat->sessions[at], now)) {
@@ -331,15 +402,16 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     memcpy(session->u.inside_ip, inside->ip.bytes, sizeof session->u.inside_ip);
     memcpy(session->outside_ip, real->bytes, sizeof session->outside_ip);
     session->last_ns = now.ns;
-    session->client = inside->client + 1;
+    session->client = owner_of(nat, inside->client) + 1;
     session->inside_port = inside->port;
     session->outside_port = outside.port;
     session->flags = (uint8_t)((unsigned)inside->kind |
                                (inside->ip.family == IP_V6 ? (unsigned)POLICY_NAT_INSIDE_V6 : 0U) |
                                (real->family == IP_V6 ? (unsigned)POLICY_NAT_OUTSIDE_V6 : 0U));
     list_append(nat, &client->live, at);
-    bool inserted = map_insert(&nat->inside, tuple_hash(nat, inside), at) &&
-                    map_insert(&nat->outside, tuple_hash(nat, &outside), at);
+    uint32_t owner = owner_of(nat, inside->client);
+    bool inserted = map_insert(&nat->inside, tuple_hash(nat, owner, inside), at) &&
+                    map_insert(&nat->outside, tuple_hash(nat, owner, &outside), at);
     ASSERT(inserted);
     policy_nat_ports_set(nat, &outside, true);
     return at;
@@ -373,20 +445,21 @@ uint32_t policy_nat_live_count(const struct policy_nat *nat)
 
 void policy_nat_sweep(struct policy_nat *nat, struct instant now)
 {
-    uint32_t budget = nat->pool.fresh / POLICY_NAT_SWEEP_S;
-    if (budget < POLICY_NAT_SWEEP_MIN) {
-        budget = POLICY_NAT_SWEEP_MIN;
-    }
-    if (budget > nat->pool.fresh) {
-        budget = nat->pool.fresh;
-    }
+    uint32_t budget = nat->pool.fresh < POLICY_NAT_SLICE ? nat->pool.fresh : POLICY_NAT_SLICE;
     for (uint32_t i = 0; i < budget; i++) {
         uint32_t at = nat->sweep_at;
         nat->sweep_at = at + 1 < nat->pool.fresh ? at + 1 : 0;
         const struct policy_nat_session *session = &nat->sessions[at];
         if (session->client != 0 && (session->flags & POLICY_NAT_EXPIRED) == 0 &&
-            ended(session, now)) {
+            ended(session, now) && !policy_nat_is_doomed(nat, session)) {
             session_end(nat, at);
         }
     }
+}
+
+struct duration policy_nat_sweep_pause(const struct policy_nat *nat)
+{
+    uint64_t slices = nat->pool.fresh / POLICY_NAT_SLICE + 1;
+    return duration_min(DURATION_MS(POLICY_NAT_SWEEP_EVERY_MS),
+                        DURATION_MS(POLICY_NAT_SWEEP_S * 1000U / slices));
 }

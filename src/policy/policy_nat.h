@@ -26,13 +26,13 @@
 #define POLICY_NAT_DATAGRAM_S     120U  /* UDP and ICMP echo */
 #define POLICY_NAT_UNCONFIRMED_S  60U
 #define POLICY_NAT_CLOSED_S       5U
-#define POLICY_NAT_PROBES_MAX     8U  /* ports tried one by one before a port map is made */
-#define POLICY_NAT_PORT_MAPS      32U /* crowded (client, protocol, address) at a time */
-#define POLICY_NAT_MAPS_PER_S     64U /* port maps built per second, all clients */
-#define POLICY_NAT_RECLAIM_MAX    16U /* old sessions looked at when a table is full */
-#define POLICY_NAT_SWEEP_S        64U /* a whole round of the sweep, seconds */
-#define POLICY_NAT_SWEEP_MIN      256U
-#define POLICY_NAT_SWEEP_EVERY_MS 1000U
+#define POLICY_NAT_PROBES_MAX     8U    /* ports tried one by one before a port map is made */
+#define POLICY_NAT_PORT_MAPS      32U   /* crowded (client, protocol, address) at a time */
+#define POLICY_NAT_MAPS_PER_S     64U   /* port maps built per second, all clients */
+#define POLICY_NAT_RECLAIM_MAX    16U   /* old sessions looked at on the way of something else */
+#define POLICY_NAT_SLICE          256U  /* records swept or forgotten per call, well under 1 ms */
+#define POLICY_NAT_SWEEP_S        64U   /* a whole round of the sweep, seconds */
+#define POLICY_NAT_SWEEP_EVERY_MS 1000U /* between two calls, while the table is small */
 #define POLICY_NAT_PORTS          65536U
 
 enum policy_nat_kind {
@@ -69,7 +69,7 @@ struct policy_nat_session {
     } u;
     uint8_t outside_ip[16];
     uint64_t last_ns;  /* boot time of the last packet */
-    uint32_t client;   /* index + 1; 0: the record is free */
+    uint32_t client;   /* owner + 1; 0: the record is free */
     uint32_t next;     /* in the client's list, live or expired; index + 1 */
     uint32_t prev;     /* index + 1 */
     uint32_t epoch;    /* policy epoch of the client for which the decision below holds */
@@ -91,7 +91,8 @@ struct policy_nat_list {
 struct policy_nat_client {
     struct policy_nat_list live;
     struct policy_nat_list expired;
-    uint32_t port_maps; /* how many of the port maps are this client's */
+    uint32_t port_maps;  /* how many of the port maps are this client's */
+    uint32_t generation; /* 15 bits; owner = generation << 16 | index */
 };
 
 /* Which ports of one (client, protocol, outside address) are taken; made when probing fails. */
@@ -118,7 +119,9 @@ struct policy_nat {
     struct map outside;
     struct policy_nat_client *clients;
     struct policy_nat_ports *ports;
-    struct policy_nat_list aged; /* all expired tuples, oldest first */
+    struct policy_nat_list aged;        /* all expired tuples, oldest first */
+    struct policy_nat_list doomed_live; /* of earlier generations: nobody finds them any more */
+    struct policy_nat_list doomed_expired;
     struct policy_rate maps_rate;
     uint64_t stamp;
     uint32_t sweep_at; /* next record to look at */
@@ -151,8 +154,12 @@ enum policy_nat_direction {
 void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_direction direction,
                       uint8_t tcp_flags, struct instant now);
 
-/* Forgets everything of one client, remembered tuples included. O(its sessions). */
+/* Forgets everything of one client, remembered tuples included. Nothing of it is found any more;
+ * the records come back slice by slice, the first few now, the others by policy_nat_drain(). */
 void policy_nat_reset_client(struct policy_nat *nat, uint32_t client);
+/* Frees up to `budget` forgotten records. */
+void policy_nat_drain(struct policy_nat *nat, uint32_t budget);
+MUST_USE bool policy_nat_is_drained(const struct policy_nat *nat);
 
 MUST_USE struct ip_addr policy_nat_inside_ip(const struct policy_nat_session *session);
 MUST_USE struct ip_addr policy_nat_outside_ip(const struct policy_nat_session *session);
@@ -160,11 +167,13 @@ MUST_USE enum policy_nat_kind policy_nat_kind_of(const struct policy_nat_session
 /* Returns when the session ends unless more packets come. */
 MUST_USE struct instant policy_nat_ends_at(const struct policy_nat_session *session);
 
-/* Live records, dead ones not yet swept included. */
+/* Live records, dead ones not yet swept and forgotten ones not yet freed included. */
 MUST_USE uint32_t policy_nat_live_count(const struct policy_nat *nat);
 
-/* Ends the sessions among the next few records that are dead at `now`. */
+/* Ends the sessions among the next POLICY_NAT_SLICE records that are dead at `now`. */
 void policy_nat_sweep(struct policy_nat *nat, struct instant now);
+/* How long to wait between two sweeps, so that a round takes POLICY_NAT_SWEEP_S at most. */
+MUST_USE struct duration policy_nat_sweep_pause(const struct policy_nat *nat);
 
 /* Asserts every invariant: indices, lists, counts, port maps, one-to-one. */
 void policy_nat_check(const struct policy_nat *nat);

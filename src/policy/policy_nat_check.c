@@ -2,18 +2,20 @@
 #include "policy/policy_nat_state.h"
 
 static uint32_t check_list(const struct policy_nat *nat, const struct policy_nat_list *list,
-                           uint32_t client, bool expired)
+                           uint32_t client, bool expired, bool doomed)
 {
     uint32_t count = 0;
     uint32_t prev = 0;
     for (uint32_t at = list->head; at != 0; at = nat->sessions[at - 1].next) {
         const struct policy_nat_session *session = &nat->sessions[at - 1];
-        ASSERT(session->client == client + 1);
+        ASSERT(session->client != 0);
+        ASSERT(policy_nat_is_doomed(nat, session) == doomed);
         ASSERT(session->prev == prev);
         ASSERT(((session->flags & POLICY_NAT_EXPIRED) != 0) == expired);
         struct policy_nat_tuple outside = policy_nat_outside_of(session);
+        ASSERT(doomed || outside.client == client);
         /* injective: whoever asks for this tuple finds this very record */
-        ASSERT(policy_nat_outside_record(nat, &outside) == at - 1);
+        ASSERT(doomed == (policy_nat_outside_record(nat, &outside) != at - 1));
         prev = at;
         count++;
         ASSERT(count <= list->count);
@@ -42,12 +44,12 @@ static void check_aged(const struct policy_nat *nat)
 
 void policy_nat_check(const struct policy_nat *nat)
 {
-    uint32_t live = 0;
-    uint32_t expired = 0;
+    uint32_t live = check_list(nat, &nat->doomed_live, 0, false, true);
+    uint32_t expired = check_list(nat, &nat->doomed_expired, 0, true, true);
     for (uint32_t i = 0; i < nat->limits.clients; i++) {
         const struct policy_nat_client *client = &nat->clients[i];
-        live += check_list(nat, &client->live, i, false);
-        expired += check_list(nat, &client->expired, i, true);
+        live += check_list(nat, &client->live, i, false, false);
+        expired += check_list(nat, &client->expired, i, true, false);
         ASSERT(client->live.count <= nat->limits.sessions_per_client);
         ASSERT(client->expired.count <= nat->limits.expired_per_client);
     }

@@ -4,6 +4,9 @@
 
 #include "policy/policy_nat.h"
 
+/* True when the session's client was reset since: it only waits to be freed. */
+MUST_USE bool policy_nat_is_doomed(const struct policy_nat *nat,
+                                   const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session);
 /* Returns the record with this outside tuple, live or remembered, POLICY_NONE when there is none.

@@ -80,6 +80,9 @@ static void holder_remove(struct policy *policy, uint32_t at)
 {
     struct policy_grant *grant = &policy->grants[at];
     struct policy_resource_record *resource = &policy->resources[grant->resource];
+    if (policy->update_at == at + 1) {
+        policy->update_at = grant->next; /* it ends in the middle of an update */
+    }
     if (grant->prev != 0) {
         policy->grants[grant->prev - 1].next = grant->next;
     } else {
@@ -320,28 +323,41 @@ bool policy_expire(struct policy *policy, struct clock_pair now, struct policy_e
 
 /* ---- updates ---- */
 
-enum err policy_update(struct policy *policy, const struct policy_resource *resource,
-                       uint32_t *updated)
+enum err policy_update_begin(struct policy *policy, const struct policy_resource *resource)
 {
-    struct policy_filter filter;
-    *updated = 0;
     uint32_t record = resource_find(policy, &resource->id);
-    enum err err = policy_filter_build(&filter, resource->rules, resource->rules_count);
+    enum err err =
+        policy_filter_build(&policy->update_filter, resource->rules, resource->rules_count);
+    policy->update_at = 0;
     if (record == MAP_NONE || resource->kind == POLICY_KIND_INTERNET) {
         return ERR_NONE;
     }
-    for (uint32_t at = policy->resources[record].holders; at != 0;
-         at = policy->grants[at - 1].next) {
-        struct policy_grant *grant = &policy->grants[at - 1];
-        if (grant->kind != (uint8_t)resource->kind) {
-            err = err == ERR_NONE ? ERR_STATE : err;
+    policy->update_kind = (uint8_t)resource->kind;
+    policy->update_at = policy->resources[record].holders;
+    return err;
+}
+
+enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *updated)
+{
+    enum err err = ERR_NONE;
+    for (; budget > 0 && policy->update_at != 0; budget--) {
+        uint32_t at = policy->update_at - 1;
+        struct policy_grant *grant = &policy->grants[at];
+        policy->update_at = grant->next;
+        if (grant->kind != policy->update_kind) {
+            err = ERR_STATE;
             continue;
         }
-        grant->filter = filter;
-        policy_epoch_bump(&policy->clients[(at - 1) / policy->limits.resources_per_client]);
+        grant->filter = policy->update_filter;
+        policy_epoch_bump(&policy->clients[at / policy->limits.resources_per_client]);
         (*updated)++;
     }
     return err;
+}
+
+bool policy_update_is_done(const struct policy *policy)
+{
+    return policy->update_at == 0;
 }
 
 /* ---- retain ---- */
@@ -366,11 +382,11 @@ bool policy_retain_keep(struct policy *policy, const struct uuid *client,
     return true;
 }
 
-bool policy_retain_end(struct policy *policy, struct policy_ended *ended)
+bool policy_retain_end(struct policy *policy, uint32_t *budget, struct policy_ended *ended)
 {
     uint32_t per_client = policy->limits.resources_per_client;
     uint32_t end = policy->clients_pool.fresh * per_client;
-    while (policy->retain_at < end) {
+    for (; *budget > 0 && policy->retain_at < end; (*budget)--) {
         uint32_t at = policy->retain_at;
         const struct policy_client *client = &policy->clients[at / per_client];
         if (!client->used || at % per_client >= client->slots_used) {
@@ -380,6 +396,7 @@ bool policy_retain_end(struct policy *policy, struct policy_ended *ended)
         policy->retain_at++;
         const struct policy_grant *grant = &policy->grants[at];
         if (grant->state == POLICY_GRANT_LIVE && grant->mark != policy->retain_mark) {
+            (*budget)--;
             grant_end(policy, at, ended);
             return true;
         }

@@ -107,7 +107,10 @@ struct policy {
     struct policy_pool resources_pool;
     struct map resources_by_id;
     uint32_t retain_mark;
-    uint32_t retain_at; /* next grant index to look at */
+    uint32_t retain_at;  /* next grant index to look at */
+    uint32_t update_at;  /* next holder of the resource being updated, grant index + 1; 0: done */
+    uint8_t update_kind; /* enum policy_kind */
+    struct policy_filter update_filter;
 
     struct policy_proxy *proxies;
     struct policy_pool proxies_pool;

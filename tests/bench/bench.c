@@ -68,8 +68,12 @@ static void read_cpu(char *out, size_t size)
     }
 }
 
-static void print_json(const struct bench_report *report, const struct bench_case *c,
-                       const struct samples *s)
+#define RESULTS_MAX 512U
+
+static struct bench_result results[RESULTS_MAX];
+static size_t results_count;
+
+static void print_json(const struct bench_report *report, const struct bench_result *r)
 {
     struct utsname kernel;
     char cpu[128];
@@ -78,32 +82,76 @@ static void print_json(const struct bench_report *report, const struct bench_cas
         return;
     }
     read_cpu(cpu, sizeof(cpu));
-    uint64_t median = s->tenths[s->count / 2];
-    uint64_t max = s->tenths[s->count - 1];
     (void)fprintf(file,
                   "{\"id\":\"%s\",\"params\":\"%s\",\"median\":%llu.%llu,\"min\":%llu.%llu,"
-                  "\"max\":%llu.%llu,\"n\":%u,\"unit\":\"ns/%s\",\"commit\":\"%s\",\"cpu\":\"%s\","
+                  "\"max\":%llu.%llu,\"n\":%u,\"unit\":\"%s\",\"commit\":\"%s\",\"cpu\":\"%s\","
                   "\"kernel\":\"%s\"}\n",
-                  c->id, c->params, (unsigned long long)median / 10,
-                  (unsigned long long)median % 10, (unsigned long long)s->tenths[0] / 10,
-                  (unsigned long long)s->tenths[0] % 10, (unsigned long long)max / 10,
-                  (unsigned long long)max % 10, s->count, c->unit, report->commit, cpu,
+                  r->id, r->params, (unsigned long long)r->median / 10,
+                  (unsigned long long)r->median % 10, (unsigned long long)r->min / 10,
+                  (unsigned long long)r->min % 10, (unsigned long long)r->max / 10,
+                  (unsigned long long)r->max % 10, r->count, r->unit, report->commit, cpu,
                   kernel.release);
     (void)fclose(file);
 }
 
-static void print_row(const struct bench_case *c, const struct samples *s)
+void bench_result(const struct bench_report *report, const struct bench_result *result)
 {
-    uint64_t median = s->tenths[s->count / 2];
-    printf("%-14s %-46s %8llu.%llu  %8llu.%llu  ns/%s\n", c->id, c->params,
-           (unsigned long long)median / 10, (unsigned long long)median % 10,
-           (unsigned long long)s->tenths[0] / 10, (unsigned long long)s->tenths[0] % 10, c->unit);
+    struct bench_result r = *result;
+    if (r.min == 0 && r.max == 0) {
+        r.min = r.median;
+        r.max = r.median;
+    }
+    printf("%-14s %-46s %8llu.%llu  %8llu.%llu  %s\n", r.id, r.params,
+           (unsigned long long)r.median / 10, (unsigned long long)r.median % 10,
+           (unsigned long long)r.min / 10, (unsigned long long)r.min % 10, r.unit);
+    print_json(report, &r);
+    ASSERT(results_count < RESULTS_MAX);
+    results[results_count++] = r;
+}
+
+uint64_t bench_measured(const char *name)
+{
+    char own[160];
+    for (size_t i = 0; i < results_count; i++) {
+        (void)snprintf(own, sizeof(own), "%s %s", results[i].id, results[i].params);
+        if (strcmp(own, name) == 0) {
+            return results[i].median;
+        }
+    }
+    return 0;
+}
+
+static void tell_samples(const struct bench_report *report, const struct bench_case *c,
+                         const struct samples *s)
+{
+    static char unit[32];
+    struct bench_result r = {.id = c->id,
+                             .unit = unit,
+                             .median = s->tenths[s->count / 2],
+                             .min = s->tenths[0],
+                             .max = s->tenths[s->count - 1],
+                             .count = s->count};
+    (void)snprintf(unit, sizeof(unit), "ns/%s", c->unit);
+    (void)snprintf(r.params, sizeof(r.params), "%s", c->params);
+    bench_result(report, &r);
 }
 
 bool bench_wants(const struct bench_report *report, const char *id)
 {
     size_t len = strlen(id);
     return report->only == NULL || strncmp(report->only, id, len) == 0;
+}
+
+bool bench_wants_any(const struct bench_report *report, const char *ids)
+{
+    char copy[128];
+    (void)snprintf(copy, sizeof(copy), "%s", ids);
+    for (char *id = strtok(copy, " "); id != NULL; id = strtok(NULL, " ")) {
+        if (bench_wants(report, id)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* `only` is the beginning of "id parameters". */
@@ -134,8 +182,7 @@ void bench_group(const struct bench_report *report, const struct bench_case *cas
     for (size_t i = 0; i < count; i++) {
         if (samples[i].count > 0) {
             qsort(samples[i].tenths, samples[i].count, sizeof(uint64_t), compare);
-            print_row(&cases[i], &samples[i]);
-            print_json(report, &cases[i], &samples[i]);
+            tell_samples(report, &cases[i], &samples[i]);
         }
     }
     (void)fflush(stdout);

@@ -31,10 +31,28 @@ struct bench_report {
     uint32_t budget_ms; /* of one group */
 };
 
+/* What was measured, in tenths of the unit. */
+struct bench_result {
+    const char *id;
+    char params[96];
+    const char *unit;
+    uint64_t median;
+    uint64_t min; /* both 0: one value, `median` */
+    uint64_t max;
+    uint32_t count; /* of samples */
+};
+
+/* Prints and keeps a result. */
+void bench_result(const struct bench_report *report, const struct bench_result *result);
+/* The median of the result whose "id params" is `name`; 0 when it was not measured. */
+MUST_USE uint64_t bench_measured(const char *name);
+
 /* Runs the cases in turn until the group's budget is used up, 5 rounds at least. */
 void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count);
 /* False: `only` names no case with this id, so that its world need not be built. */
 MUST_USE bool bench_wants(const struct bench_report *report, const char *id);
+/* The same for several ids with blanks between them. */
+MUST_USE bool bench_wants_any(const struct bench_report *report, const char *ids);
 uint64_t bench_now_ns(void);
 /* Keeps the compiler from throwing work away. */
 void bench_keep(uint64_t value);
@@ -43,5 +61,6 @@ void bench_keep(uint64_t value);
 void bench_micro(const struct bench_report *report);
 void bench_tables(const struct bench_report *report);
 void bench_core(const struct bench_report *report);
+void bench_control(const struct bench_report *report);
 
 #endif /* TESTS_BENCH_H */

@@ -26,6 +26,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     if (sodium_init() < 0) {
         return 1;
     }
@@ -33,5 +34,6 @@ int main(int argc, char **argv)
     bench_micro(&report);
     bench_tables(&report);
     bench_core(&report);
+    bench_control(&report);
     return 0;
 }

@@ -202,6 +202,57 @@ static void test_sweep_ends_the_dead_only(void **state)
     bench_deinit(&b);
 }
 
+static void test_reset_forgets_at_once_and_frees_in_slices(void **state)
+{
+    (void)state;
+    struct bench b;
+    bool expired = false;
+    uint32_t count = 4 * POLICY_NAT_SLICE;
+    struct ip_addr real = ip_v4(10, 0, 0, 1);
+    bench_init(&b, (struct policy_nat_limits){2, count, count, count});
+    for (uint16_t i = 1; i <= count; i++) {
+        (void)open_flow(&b, tuple(0, POLICY_NAT_UDP, i, 1), real);
+    }
+    policy_nat_reset_client(&b.nat, 0);
+    assert_int_equal(policy_nat_live_count(&b.nat), count - POLICY_NAT_RECLAIM_MAX);
+    policy_nat_check(&b.nat);
+    for (uint16_t i = 1; i <= count; i++) {
+        struct policy_nat_tuple inside = tuple(0, POLICY_NAT_UDP, i, 1);
+        assert_int_equal(policy_nat_find_inside(&b.nat, &inside, b.now), POLICY_NONE);
+        assert_int_equal(find_out(&b, inside, real, i, &expired), POLICY_NONE);
+        assert_false(expired);
+    }
+    for (uint16_t i = 1; i <= 2 * POLICY_NAT_SLICE; i++) { /* more than what is free already */
+        (void)open_flow(&b, tuple(0, POLICY_NAT_UDP, i, 1), real);
+        (void)open_flow(&b, tuple(1, POLICY_NAT_UDP, i, 1), real);
+    }
+    policy_nat_check(&b.nat);
+    policy_nat_drain(&b.nat, count);
+    assert_true(policy_nat_is_drained(&b.nat));
+    assert_int_equal(policy_nat_live_count(&b.nat), count);
+    policy_nat_check(&b.nat);
+    bench_deinit(&b);
+}
+
+static void test_sweep_pauses_less_the_fuller_the_table(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct ip_addr real = ip_v4(10, 0, 0, 1);
+    uint32_t count = 200 * POLICY_NAT_SLICE;
+    bench_init(&b, (struct policy_nat_limits){1, count, count, 16});
+    assert_int_equal(policy_nat_sweep_pause(&b.nat).ns, NS_PER_S);
+    for (uint32_t i = 1; i <= count; i++) {
+        (void)open_flow(&b, tuple(0, POLICY_NAT_UDP, (uint16_t)i, (uint8_t)(1 + i / 65536)), real);
+    }
+    uint64_t round_ns = policy_nat_sweep_pause(&b.nat).ns * 200;
+    assert_in_range(round_ns, 60 * NS_PER_S, POLICY_NAT_SWEEP_S * NS_PER_S);
+    b.now.ns += 60 * NS_PER_S;
+    policy_nat_sweep(&b.nat, b.now);
+    assert_int_equal(policy_nat_live_count(&b.nat), count - POLICY_NAT_SLICE);
+    bench_deinit(&b);
+}
+
 static void test_regression_inputs_of_the_reference(void **state)
 {
     /* spec/dataplane.md 14.1: zero addresses, port 0 and 65535, outside equal to inside, delay 0,
@@ -395,7 +446,7 @@ static void twin_step(struct bench *b, struct twin *t, struct rng *rng, uint32_t
  * does not. */
 static void sweep_all(struct bench *b)
 {
-    for (uint32_t i = 0; i <= b->nat.pool.fresh / POLICY_NAT_SWEEP_MIN; i++) {
+    for (uint32_t i = 0; i <= b->nat.pool.fresh / POLICY_NAT_SLICE; i++) {
         policy_nat_sweep(&b->nat, b->now);
     }
 }
@@ -466,6 +517,8 @@ int main(void)
         cmocka_unit_test(test_expired_tuples_are_bounded_and_yield_to_the_living),
         cmocka_unit_test(test_reopened_tuple_is_no_longer_remembered),
         cmocka_unit_test(test_sweep_ends_the_dead_only),
+        cmocka_unit_test(test_reset_forgets_at_once_and_frees_in_slices),
+        cmocka_unit_test(test_sweep_pauses_less_the_fuller_the_table),
         cmocka_unit_test(test_regression_inputs_of_the_reference),
         cmocka_unit_test(test_table_agrees_with_a_naive_twin),
         cmocka_unit_test(test_tight_table_keeps_its_invariants),

@@ -6,6 +6,17 @@ static bool reaches(struct world *w, uint32_t client, const char *destination)
     return out(w, client, flow('t', source, destination, 1, 80)) == POLICY_FORWARD;
 }
 
+/* The whole update, two holders at a time. */
+static enum err update(struct world *w, const struct policy_resource *resource, uint32_t *updated)
+{
+    enum err err = policy_update_begin(w->policy, resource);
+    *updated = 0;
+    while (err == ERR_NONE && !policy_update_is_done(w->policy)) {
+        err = policy_update_next(w->policy, 2, updated);
+    }
+    return err;
+}
+
 static void test_again_authorizing_replaces_filters_and_expiry(void **state)
 {
     (void)state;
@@ -41,7 +52,7 @@ static void test_change_of_kind_is_refused(void **state)
     assert_int_equal(policy_authorize(w.policy, w.alice, &other, POLICY_NEVER), ERR_STATE);
     uint32_t updated = 0;
     other = dns(1, "foo.com");
-    assert_int_equal(policy_update(w.policy, &other, &updated), ERR_STATE);
+    assert_int_equal(update(&w, &other, &updated), ERR_STATE);
     assert_int_equal(updated, 0);
     assert_true(reaches(&w, w.alice, "10.0.0.1"));
     world_deinit(&w);
@@ -143,13 +154,36 @@ static void test_update_reaches_every_holder(void **state)
     change.rules = &to22;
     change.rules_count = 1;
     assert_true(reaches(&w, w.alice, "10.0.0.1"));
-    assert_int_equal(policy_update(w.policy, &change, &updated), ERR_NONE);
+    assert_int_equal(update(&w, &change, &updated), ERR_NONE);
     assert_int_equal(updated, 2);
     assert_false(reaches(&w, w.alice, "10.0.0.1"));
     assert_false(reaches(&w, w.bob, "10.0.0.1"));
     change.id = id(2);
-    assert_int_equal(policy_update(w.policy, &change, &updated), ERR_NONE);
+    assert_int_equal(update(&w, &change, &updated), ERR_NONE);
     assert_int_equal(updated, 0);
+    world_deinit(&w);
+}
+
+static void test_a_holder_that_goes_in_the_middle_of_an_update(void **state)
+{
+    (void)state;
+    struct world w;
+    struct policy_ended ended;
+    struct policy_rule to22 = tcp(22, 22);
+    uint32_t updated = 0;
+    world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
+    grant(&w, w.bob, cidr(1, "10.0.0.0/8"), NULL);
+    struct policy_resource change = cidr(1, "10.0.0.0/8");
+    change.rules = &to22;
+    change.rules_count = 1;
+    assert_int_equal(policy_update_begin(w.policy, &change),
+                     ERR_NONE); /* bob came last, is first */
+    assert_int_equal(policy_revoke(w.policy, w.bob, &change.id, &ended), ERR_NONE);
+    assert_int_equal(policy_update_next(w.policy, 1, &updated), ERR_NONE);
+    assert_true(policy_update_is_done(w.policy));
+    assert_int_equal(updated, 1);
+    assert_false(reaches(&w, w.alice, "10.0.0.1"));
     world_deinit(&w);
 }
 
@@ -166,7 +200,7 @@ static void test_update_applies_to_open_sessions(void **state)
     struct policy_resource change = dns(1, "foo.com");
     change.rules = &to22;
     change.rules_count = 1;
-    assert_int_equal(policy_update(w.policy, &change, &updated), ERR_NONE);
+    assert_int_equal(update(&w, &change, &updated), ERR_NONE);
     assert_false(reaches(&w, w.alice, "100.96.0.1"));
     assert_int_equal(in(&w, flow('t', "192.0.2.1", ALICE_V4, 80, 1)), POLICY_DROP);
     world_deinit(&w);
@@ -205,6 +239,7 @@ static void test_retain_revokes_what_is_not_listed(void **state)
     struct uuid bob = id(202);
     struct uuid kept = id(1);
     struct uuid unknown = id(55);
+    uint32_t budget = 1;
     world_init(&w);
     grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
     grant(&w, w.alice, cidr(2, "192.0.2.0/24"), NULL);
@@ -214,15 +249,19 @@ static void test_retain_revokes_what_is_not_listed(void **state)
     assert_true(policy_retain_keep(w.policy, &alice, &kept, soon_s));
     assert_false(policy_retain_keep(w.policy, &bob, &unknown, POLICY_NEVER));
     assert_false(policy_retain_keep(w.policy, &unknown, &kept, POLICY_NEVER));
-    grant(&w, w.alice, cidr(3, "198.51.100.0/24"), NULL); /* made in between */
-    assert_true(policy_retain_end(w.policy, &ended));
+    grant(&w, w.alice, cidr(3, "198.51.100.0/24"), NULL);       /* made in between */
+    assert_false(policy_retain_end(w.policy, &budget, &ended)); /* only looked at what is kept */
+    assert_int_equal(budget, 0);
+    budget = 100;
+    assert_true(policy_retain_end(w.policy, &budget, &ended));
     assert_int_equal(ended.resource_id.bytes[15], 2);
     assert_false(ended.emptied);
-    assert_true(policy_retain_end(w.policy, &ended));
+    assert_true(policy_retain_end(w.policy, &budget, &ended));
     assert_true(uuid_equal(&ended.client_id, &bob));
     assert_true(ended.emptied);
     policy_client_remove(w.policy, ended.client); /* as the gateway does, in the middle */
-    assert_false(policy_retain_end(w.policy, &ended));
+    assert_false(policy_retain_end(w.policy, &budget, &ended));
+    assert_true(budget > 0);
     assert_true(reaches(&w, w.alice, "10.0.0.1"));
     assert_true(reaches(&w, w.alice, "198.51.100.1"));
     world_sleep(&w, 5 * NS_PER_S); /* the listed expiry was taken over */
@@ -314,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_slots_are_bounded_and_reused),
         cmocka_unit_test(test_dormant_slots_yield_to_new_grants),
         cmocka_unit_test(test_update_reaches_every_holder),
+        cmocka_unit_test(test_a_holder_that_goes_in_the_middle_of_an_update),
         cmocka_unit_test(test_update_applies_to_open_sessions),
         cmocka_unit_test(test_removed_resource_leaves_every_holder),
         cmocka_unit_test(test_retain_revokes_what_is_not_listed),

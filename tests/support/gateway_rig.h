@@ -23,7 +23,7 @@
 
 #define RIG_RELAYS       2U
 #define RIG_CLIENTS      4U
-#define RIG_CHANNELS     64U
+#define RIG_CHANNELS     4096U
 #define RIG_LOOKUPS_MAX  64U
 #define RIG_UNIX_S       UINT64_C(1735689000)
 #define RIG_REF_TEXT_MAX 32U
@@ -147,6 +147,7 @@ struct rig {
     struct rig_event *events;   /* stream and lookup events under way */
     size_t batch;               /* datagrams fed at once */
     bool stops_time;            /* exchanges take no time */
+    bool skips_check;           /* no gateway_check() after each input: it looks at everything */
     bool is_shutting_down;
 
     struct rig_list tun;    /* packets that came out to the TUN device */

@@ -1,0 +1,105 @@
+/* bench_world: one gateway core with very many clients, for the benchmarks that grow.
+ *
+ * The rig's portal and relay serve it (tests/support/gateway_rig.h); the clients are as small as
+ * possible: a WireGuard peer and an ICE side that nominates at once and answers checks. Every call
+ * into the core is timed by the processor time of this thread, so that neighbours on a shared
+ * machine do not count; what clients and servers do is not counted.
+ */
+#ifndef TESTS_BENCH_WORLD_H
+#define TESTS_BENCH_WORLD_H
+
+#include "gateway/gateway_internal.h"
+#include "tests/support/gateway_rig.h"
+
+#define WORLD_SLOT         (GATEWAY_TUN_HEADROOM + 2048U)
+#define WORLD_BATCH        64U
+#define WORLD_PROXIES      8U /* proxy addresses of each client that has flows */
+#define WORLD_RESOURCE_MAX 512U
+
+enum world_call {
+    WORLD_UDP,
+    WORLD_TUN,
+    WORLD_STREAM,
+    WORLD_LOOKUP,
+    WORLD_TIMEOUT,
+    WORLD_SHUTDOWN,
+    WORLD_POLL,
+    WORLD_CALLS
+};
+
+/* Processor time spent in the core, in ns. */
+struct world_cost {
+    uint64_t total;
+    uint64_t longest;
+    enum world_call longest_call;
+    uint64_t calls;
+};
+
+struct world_client {
+    struct wg_node node;
+    struct wg_peer wg;
+    struct uuid id;
+    struct sock_addr address; /* as the gateway sees it */
+    struct ip_addr ipv4;
+    uint32_t checks;
+    bool has_session;
+};
+
+struct world {
+    struct rig *rig;
+    struct gateway *gw;
+    struct world_client *clients;
+    uint32_t clients_count;
+    struct world_cost cost;
+    uint64_t overhead;  /* of reading the clock, ns */
+    uint64_t datagrams; /* to clients, since the last world_cost_reset() */
+    uint64_t bytes;     /* that came out */
+    uint64_t state;     /* of world_draw() */
+    uint8_t *bulk;      /* one text for the portal's end to send */
+    size_t bulk_size;
+    uint8_t *in;             /* datagrams on their way to the gateway */
+    struct rig_list lookups; /* names asked for; local.port: type, remote.port/ecn unused */
+    uint32_t lookup_ids[1024];
+    uint32_t lookups_count;
+};
+
+/* Memory for `clients` clients with `resources` resources each and `sessions` NAT sessions, joined
+ * to the portal, without any client. The AEAD is the best that this machine has. */
+struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions);
+void world_free(struct world *w);
+
+void world_cost_reset(struct world *w);
+const char *world_call_name(enum world_call call);
+
+/* Lets time pass without working timers off. */
+void world_pass(struct world *w, uint64_t ms);
+/* Works due timers off and whatever follows from it. */
+void world_timeouts(struct world *w);
+/* Takes all outputs; what they cause at relay and portal comes back to the gateway. */
+void world_drain(struct world *w);
+
+/* The portal says something; `payload` is JSON. */
+void world_push(struct world *w, const char *event, const char *payload);
+/* Authorizes a resource (JSON) for client i through the portal. */
+void world_authorize(struct world *w, uint32_t i, const char *resource);
+/* Candidates of client i through the portal. */
+void world_signal(struct world *w, uint32_t i);
+/* A nominating check of the client, answered. */
+void world_check(struct world *w, uint32_t i);
+/* Handshake of the client and the packet that confirms it. */
+void world_handshake(struct world *w, uint32_t i);
+/* All of it for clients [from, to), a CIDR resource each. */
+void world_connect(struct world *w, uint32_t from, uint32_t to);
+
+/* Text forms of a client's resources. */
+void world_resource_cidr(char out[WORLD_RESOURCE_MAX], uint32_t number);
+void world_resource_dns(char out[WORLD_RESOURCE_MAX], uint32_t number);
+struct uuid world_resource_id(uint32_t number);
+
+uint32_t world_draw(struct world *w, uint32_t below);
+/* About Zipf with exponent 1: each doubling of the rank is as likely as the one before. */
+uint32_t world_draw_zipf(struct world *w, uint32_t below);
+/* Bytes of this process that are in memory. */
+size_t world_resident(void);
+
+#endif /* TESTS_BENCH_WORLD_H */
