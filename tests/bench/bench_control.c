@@ -440,9 +440,10 @@ static void remove_from_all(struct control *k)
     char payload[128];
     struct uuid uuid = world_resource_id(1);
     put_id(id, &uuid);
-    (void)snprintf(payload, sizeof(payload), "{\"id\":\"%s\"}", id);
+    /* An update that cannot be read: what the resource permits now is not known. */
+    (void)snprintf(payload, sizeof(payload), "{\"id\":\"%s\",\"type\":\"cidr\"}", id);
     world_cost_reset(k->w);
-    world_push(k->w, "resource_removed", payload);
+    world_push(k->w, "resource_updated", payload);
     settle(k);
     tell(k, "C-04", "resource of 10 000 removed, their last", PEERS, "client");
 }
