@@ -12,6 +12,7 @@
 #define TIMER_ROUNDS_MAX     16U
 #define RESEED_INTERVAL_S    60U
 #define COUNTERS_INTERVAL_MS 100U
+#define ADDRESSES_INTERVAL_S 60U
 #define CLOCK_GAP_S          30U /* a longer silence is a suspend: take fresh entropy */
 
 void driver_init(struct driver *driver, struct gateway *gateway, const struct platform *platform,
@@ -50,6 +51,17 @@ static void send_stream(struct driver *driver, struct clock_pair now,
     gateway_stream_sent(driver->gateway, send->stream, taken);
 }
 
+/* Configures the device and tells the gateway whether that succeeded. */
+static enum err configure_tun(struct driver *driver, struct clock_pair now,
+                              const struct gateway_tun_config *config)
+{
+    enum err err = driver->platform->tun_configure(driver->platform->self, config);
+    const uint8_t up[1] = {err == ERR_NONE ? 1 : 0};
+    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_TUN_UP, VIEW_OF(up));
+    gateway_set_tun_up(driver->gateway, err == ERR_NONE);
+    return err;
+}
+
 /* Carries one output out. False when it would block: it must be kept. */
 static bool carry_out(struct driver *driver, struct clock_pair now,
                       const struct gateway_output *out)
@@ -66,7 +78,7 @@ static bool carry_out(struct driver *driver, struct clock_pair now,
         driver->tun_write_errors += err != ERR_NONE && err != ERR_WOULD_BLOCK ? 1 : 0;
         return err != ERR_WOULD_BLOCK;
     case GATEWAY_OUT_TUN_CONFIGURE:
-        err = p->tun_configure(p->self, &out->u.tun_config);
+        err = configure_tun(driver, now, &out->u.tun_config);
         break;
     case GATEWAY_OUT_STREAM_OPEN:
         p->stream_open(p->self, &out->u.open);
@@ -117,6 +129,14 @@ static bool can_feed(const struct driver *driver)
     return !driver->holding && !driver->exiting;
 }
 
+/* Ends the run: the supervisor starts a process that has what this one lost. */
+static void give_up(struct driver *driver, struct clock_pair now, const char *why)
+{
+    report(driver, now, ERR_CLOSED, why);
+    driver->exiting = true;
+    driver->exit_code = 1;
+}
+
 static bool feed_udp(struct driver *driver, struct clock_pair now)
 {
     const struct platform *p = driver->platform;
@@ -124,6 +144,9 @@ static bool feed_udp(struct driver *driver, struct clock_pair now)
     for (unsigned round = 0; round < UDP_ROUNDS_MAX && can_feed(driver); round++) {
         size_t count = 0;
         enum err err = p->udp_receive(p->self, batch, DRIVER_UDP_BATCH, &count);
+        if (err == ERR_CLOSED) {
+            give_up(driver, now, "all UDP sockets are gone");
+        }
         if (err != ERR_NONE || count == 0) {
             return false;
         }
@@ -142,9 +165,7 @@ static bool feed_tun(struct driver *driver, struct clock_pair now)
         size_t count = 0;
         enum err err = p->tun_read(p->self, batch, DRIVER_TUN_BATCH, &count);
         if (err == ERR_CLOSED) {
-            report(driver, now, err, "the TUN device is gone");
-            driver->exiting = true;
-            driver->exit_code = 1;
+            give_up(driver, now, "the TUN device is gone");
         }
         if (err != ERR_NONE || count == 0) {
             return false;
@@ -171,6 +192,10 @@ static void feed_event(struct driver *driver, struct clock_pair now,
     case PLATFORM_LOOKUP:
         driver_record_lookup(&driver->recorder, now, event->lookup);
         gateway_handle_lookup(driver->gateway, now, event->lookup);
+        break;
+    case PLATFORM_UNREACHABLE:
+        driver_record_unreachable(&driver->recorder, now, &event->unreachable);
+        gateway_handle_unreachable(driver->gateway, now, &event->unreachable);
         break;
     case PLATFORM_SHUTDOWN:
         driver_record_mark(&driver->recorder, now, DRIVER_INPUT_SHUTDOWN, VIEW_EMPTY);
@@ -254,12 +279,34 @@ static void follow_counters(struct driver *driver, struct clock_pair now)
     driver->counters_at = instant_add(now.boot, DURATION_MS(COUNTERS_INTERVAL_MS));
 }
 
+/* Tells the gateway the host's addresses, every minute and only when they have changed; a recorded
+ * input. */
+static void follow_addresses(struct driver *driver, struct clock_pair now)
+{
+    const struct platform *p = driver->platform;
+    struct ip_addr found[GATEWAY_OWN_ADDRESSES_MAX];
+    if (p->own_addresses == NULL || !instant_reached(now.boot, driver->addresses_at)) {
+        return;
+    }
+    driver->addresses_at = instant_add(now.boot, DURATION_S(ADDRESSES_INTERVAL_S));
+    size_t count = p->own_addresses(p->self, found, GATEWAY_OWN_ADDRESSES_MAX);
+    if (count == driver->addresses_count &&
+        memcmp(found, driver->addresses, count * sizeof(found[0])) == 0) {
+        return;
+    }
+    memcpy(driver->addresses, found, count * sizeof(found[0]));
+    driver->addresses_count = count;
+    driver_record_addresses(&driver->recorder, now, found, count);
+    gateway_set_own_addresses(driver->gateway, found, count);
+}
+
 struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
 {
     bool again = false;
     drain(driver, now);
     reseed(driver, now);
     follow_offload(driver, now);
+    follow_addresses(driver, now);
     if ((ready & PLATFORM_READY_UDP) != 0 && feed_udp(driver, now)) {
         again = true;
     }

@@ -44,10 +44,13 @@ struct driver {
     bool exiting;
     int exit_code;
     struct instant reseed_at;
+    struct instant addresses_at; /* when to look at the host's addresses again */
     struct instant last_step;
     struct instant counters_at; /* when the platform's counters may be told again */
     uint64_t send_errors;       /* trains lost to errors of the environment */
     uint64_t tun_write_errors;  /* groups lost to errors of the environment */
+    size_t addresses_count;
+    struct ip_addr addresses[GATEWAY_OWN_ADDRESSES_MAX]; /* as the gateway was told */
 };
 
 /* Starts to drive `gateway` over `platform`; borrows all pointers. */

@@ -196,6 +196,27 @@ void driver_record_lookup(const struct driver_recorder *recorder, struct clock_p
     put(recorder, answer->records);
 }
 
+void driver_record_unreachable(const struct driver_recorder *recorder, struct clock_pair now,
+                               const struct sock_addr *remote)
+{
+    uint8_t body[19];
+    struct writer w = writer_of((struct span){body, sizeof(body)});
+    put_addr(&w, remote);
+    driver_record_mark(recorder, now, DRIVER_INPUT_UNREACHABLE, writer_view(&w));
+}
+
+void driver_record_addresses(const struct driver_recorder *recorder, struct clock_pair now,
+                             const struct ip_addr *addresses, size_t count)
+{
+    uint8_t body[17 * GATEWAY_OWN_ADDRESSES_MAX];
+    struct writer w = writer_of((struct span){body, sizeof(body)});
+    for (size_t i = 0; i < count; i++) {
+        writer_u8(&w, addresses[i].family);
+        writer_bytes(&w, VIEW_OF(addresses[i].bytes));
+    }
+    driver_record_mark(recorder, now, DRIVER_INPUT_ADDRESSES, writer_view(&w));
+}
+
 /* ---- feeding a recording back ---- */
 
 struct replay {
@@ -370,6 +391,30 @@ static bool replay_counters(struct replay *replay, struct reader *r)
     return true;
 }
 
+static bool replay_unreachable(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    struct sock_addr remote = get_addr(r);
+    if (!reader_finish(r)) {
+        return false;
+    }
+    gateway_handle_unreachable(replay->gateway, now, &remote);
+    return true;
+}
+
+static bool replay_addresses(struct replay *replay, struct reader *r)
+{
+    struct ip_addr addresses[GATEWAY_OWN_ADDRESSES_MAX];
+    size_t count = 0;
+    while (r->rest.len > 0 && count < GATEWAY_OWN_ADDRESSES_MAX) {
+        addresses[count++] = get_ip(r);
+    }
+    if (!reader_finish(r)) {
+        return false;
+    }
+    gateway_set_own_addresses(replay->gateway, addresses, count);
+    return true;
+}
+
 static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair now, struct reader *r)
 {
     switch (kind) {
@@ -385,6 +430,16 @@ static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair no
         return replay_listener(replay, now, r);
     case DRIVER_INPUT_LOOKUP:
         return replay_lookup(replay, now, r);
+    case DRIVER_INPUT_TUN_UP:
+        if (r->rest.len != 1) {
+            return false;
+        }
+        gateway_set_tun_up(replay->gateway, r->rest.at[0] != 0);
+        return true;
+    case DRIVER_INPUT_UNREACHABLE:
+        return replay_unreachable(replay, now, r);
+    case DRIVER_INPUT_ADDRESSES:
+        return replay_addresses(replay, r);
     case DRIVER_INPUT_TIMEOUT:
         gateway_handle_timeout(replay->gateway, now);
         return true;
@@ -434,12 +489,13 @@ static bool replay_next(struct replay *replay, struct reader *r)
     now.unix_ns = reader_le64(r);
     uint32_t len = reader_le32(r);
     struct reader body = reader_of(reader_take(r, len));
-    if (!reader_ok(r) || replay->awaiting_sent != (kind == DRIVER_INPUT_SENT) ||
-        instant_before(now.boot, replay->last)) {
+    bool in_turn =
+        kind == DRIVER_INPUT_TUN_UP || replay->awaiting_sent == (kind == DRIVER_INPUT_SENT);
+    if (!reader_ok(r) || !in_turn || instant_before(now.boot, replay->last)) {
         return false;
     }
     replay->last = now.boot;
-    replay->awaiting_sent = false;
+    replay->awaiting_sent = replay->awaiting_sent && kind != DRIVER_INPUT_SENT;
     return replay_one(replay, kind, now, &body);
 }
 

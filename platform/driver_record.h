@@ -23,6 +23,9 @@ enum driver_input {
     DRIVER_INPUT_RESEED,
     DRIVER_INPUT_OFFLOAD,
     DRIVER_INPUT_COUNTERS,
+    DRIVER_INPUT_TUN_UP, /* may stand between a STREAM_SEND and its SENT */
+    DRIVER_INPUT_UNREACHABLE,
+    DRIVER_INPUT_ADDRESSES,
 };
 
 /* Writes the header of a recording. */
@@ -43,6 +46,10 @@ void driver_record_lookup(const struct driver_recorder *recorder, struct clock_p
                           const struct gateway_lookup_answer *answer);
 void driver_record_counters(const struct driver_recorder *recorder, struct clock_pair now,
                             struct gateway_io_counters *io);
+void driver_record_unreachable(const struct driver_recorder *recorder, struct clock_pair now,
+                               const struct sock_addr *remote);
+void driver_record_addresses(const struct driver_recorder *recorder, struct clock_pair now,
+                             const struct ip_addr *addresses, size_t count);
 void driver_record_mark(const struct driver_recorder *recorder, struct clock_pair now,
                         enum driver_input kind, struct view bytes);
 

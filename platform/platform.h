@@ -11,10 +11,11 @@
 #include "gateway/gateway.h"
 
 enum platform_event_kind {
-    PLATFORM_STREAM,   /* something happened to a byte stream */
-    PLATFORM_LISTENER, /* a UDP listener received a datagram */
-    PLATFORM_LOOKUP,   /* a lookup ended */
-    PLATFORM_SHUTDOWN, /* SIGINT or SIGTERM */
+    PLATFORM_STREAM,      /* something happened to a byte stream */
+    PLATFORM_LISTENER,    /* a UDP listener received a datagram */
+    PLATFORM_LOOKUP,      /* a lookup ended */
+    PLATFORM_UNREACHABLE, /* the network says that a destination of ours cannot be reached */
+    PLATFORM_SHUTDOWN,    /* SIGINT or SIGTERM */
 };
 
 /* Views inside live until the next call of `event`. */
@@ -23,6 +24,7 @@ struct platform_event {
     struct gateway_stream_event stream;
     struct gateway_listener_datagram listener;
     const struct gateway_lookup_answer *lookup;
+    struct sock_addr unreachable;
 };
 
 /* Which sources may have something; a set bit is a hint, an unset one is a promise. */
@@ -47,7 +49,8 @@ struct platform {
     /* 32 bytes from the system's generator. */
     void (*entropy)(void *self, uint8_t out[32]);
 
-    /* Receives up to `max` datagrams or trains of either family. ERR_WOULD_BLOCK: none. */
+    /* Receives up to `max` datagrams or trains of either family. ERR_WOULD_BLOCK: none.
+     * ERR_CLOSED: every socket is gone. */
     enum err (*udp_receive)(void *self, struct gateway_datagram *out, size_t max, size_t *count);
     /* Sends one train completely or not at all. ERR_WOULD_BLOCK: again when writable. Other errors
      * (ERR_UNREACHABLE, ERR_TOO_BIG, ERR_PERMISSION, ERR_IO) lose that train only. */
@@ -65,6 +68,8 @@ struct platform {
 
     /* What was counted so far; the errors are the driver's. NULL: nothing is counted. */
     void (*io_counters)(void *self, struct gateway_io_counters *out);
+    /* Writes up to `max` addresses of this host's interfaces. NULL: nobody wants them. */
+    size_t (*own_addresses)(void *self, struct ip_addr *out, size_t max);
 
     /* Starts connecting; the outcome is a stream event. Copies what it keeps. */
     void (*stream_open)(void *self, const struct gateway_stream_open *open);

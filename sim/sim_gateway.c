@@ -209,6 +209,7 @@ void sim_gateway_start(struct sim_gateway *gateway)
         .user_agent = view_text(USER_AGENT),
         .partition_max_s = c->partition_max_s,
         .nat64_translate = c->nat64_translate,
+        .refuse_own_addresses = c->platform.own_addresses,
     };
     uint8_t seed[32];
     const struct platform *table = sim_platform_table(gateway->platform);

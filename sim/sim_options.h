@@ -68,7 +68,9 @@
     X(probes_per_minute, 1, 120, 30, 80, "of all clients together")                                \
     X(events_per_minute, 0, 40, 0, 70, "changes and faults")                                       \
     X(event_kinds, 0, 0xffffff, 0, 100, "bit set of enabled kinds")                                \
-    X(liveness, 0, 1, 1, 0, "run the liveness phase")
+    X(liveness, 0, 1, 1, 0, "run the liveness phase")                                              \
+    X(icmp_ppm, 0, 20000, 0, 25, "of sends: answered by an ICMP error, though it arrives")         \
+    X(own_addresses, 0, 1, 0, 50, "gateways refuse answers that name their own addresses")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;

@@ -284,6 +284,12 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         .remote = train->remote,
         .ecn = train->ecn,
     };
+    if (p->faults.icmp_ppm != 0 && sim_dice_chance(&p->chance, p->faults.icmp_ppm)) {
+        struct event *event = events_push(p);
+        event->event.kind = PLATFORM_UNREACHABLE;
+        event->event.unreachable = train->remote;
+        poke(p);
+    }
     for (size_t at = 0; at < train->bytes.len; at += size) {
         size_t len = train->bytes.len - at < size ? train->bytes.len - at : size;
         datagram.bytes = view_sub(train->bytes, at, len);
@@ -395,6 +401,20 @@ static uint32_t table_tun_offload(void *self)
     const struct sim_platform *p = self;
     uint64_t stream = sim_stream_of(SIM_FAMILY_PLATFORM, p->config.gateway, OFFLOAD_DRAW + p->boot);
     return (uint32_t)sim_draw(p->config.rng, stream, 0) & (PLATFORM_TUN_TCP | PLATFORM_TUN_UDP);
+}
+
+static size_t table_own_addresses(void *self, struct ip_addr *out, size_t max)
+{
+    const struct sim_platform *p = self;
+    const struct sim_host_addresses *host = sim_net_addresses(p->config.net, p->config.node);
+    const struct ip_addr found[] = {host->ipv4, host->ipv6, p->tun_config.ipv4, p->tun_config.ipv6};
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(found) && count < max; i++) {
+        if (found[i].family != IP_NONE) {
+            out[count++] = found[i];
+        }
+    }
+    return count;
 }
 
 /* ---- the table: streams, listeners, lookups ---- */
@@ -543,6 +563,7 @@ struct sim_platform *sim_platform_new(const struct sim_platform_config *config)
         .tun_read = table_tun_read,
         .tun_write = table_tun_write,
         .tun_offload = table_tun_offload,
+        .own_addresses = config->own_addresses ? table_own_addresses : NULL,
         .stream_open = table_stream_open,
         .stream_send = table_stream_send,
         .stream_close = table_stream_close,

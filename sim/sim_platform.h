@@ -36,6 +36,7 @@ struct sim_platform_faults {
     struct duration udp_block;
     uint32_t udp_error_ppm; /* of sends: the train is lost with udp_error */
     enum err udp_error;     /* ERR_UNREACHABLE, ERR_PERMISSION, ERR_TOO_BIG, ERR_IO */
+    uint32_t icmp_ppm;      /* of sends: the network calls the destination unreachable, wrongly */
     uint32_t tun_block_ppm; /* of writes: EAGAIN */
     struct duration tun_block;
     uint32_t tun_error_ppm; /* of writes: lost with ERR_IO */
@@ -68,6 +69,7 @@ struct sim_platform_config {
     struct sim_net *net;
     struct sim_streams *streams;
     struct sim_resolver resolver;
+    bool own_addresses; /* the gateway wants to know its host's addresses */
     struct sim_platform_world world;
 };
 

@@ -300,6 +300,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
                 .net = world->net,
                 .streams = world->streams,
                 .resolver = sim_dns_resolver(world->dns),
+                .own_addresses = o->own_addresses != 0,
                 .world = {.self = world,
                           .tun_packet = tun_packet,
                           .tun_configured = tun_configured,
@@ -326,6 +327,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
     faults->udp_block = DURATION_MS(3);
     faults->udp_error_ppm = o->udp_error_ppm;
     faults->udp_error = ERR_UNREACHABLE;
+    faults->icmp_ppm = o->icmp_ppm;
     faults->tun_block_ppm = o->tun_block_ppm;
     faults->tun_block = DURATION_MS(3);
     faults->batch_max = o->batch_max;

@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -69,4 +71,25 @@ enum err linux_err(int error)
     default:
         return ERR_IO;
     }
+}
+
+size_t linux_addr_own(struct ip_addr *out, size_t max)
+{
+    struct ifaddrs *list = NULL;
+    size_t count = 0;
+    if (getifaddrs(&list) != 0) {
+        return 0;
+    }
+    for (const struct ifaddrs *a = list; a != NULL && count < max; a = a->ifa_next) {
+        int family = a->ifa_addr == NULL ? AF_UNSPEC : a->ifa_addr->sa_family;
+        struct sockaddr_storage storage = {0};
+        if ((a->ifa_flags & IFF_UP) == 0 || (family != AF_INET && family != AF_INET6)) {
+            continue;
+        }
+        memcpy(&storage, a->ifa_addr,
+               family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+        out[count++] = linux_addr_from(&storage).ip;
+    }
+    freeifaddrs(list);
+    return count;
 }

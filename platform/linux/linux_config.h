@@ -11,8 +11,7 @@
 #include "base/trace.h"
 #include "gateway/gateway.h"
 
-#define LINUX_CONFIG_OWN_VERSION "0.1.0" /* of this program; portals are told client_version */
-#define LINUX_CONFIG_MESSAGE_MAX 512U    /* bytes of a usage error */
+#define LINUX_CONFIG_MESSAGE_MAX 512U /* bytes of a usage error */
 
 enum linux_config_format {
     LINUX_CONFIG_HUMAN,

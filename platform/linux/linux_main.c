@@ -210,6 +210,7 @@ static int open_platform(struct app *app)
         .tun_name = config->tun_name,
         .tun_offload = (enum linux_tun_offload)config->offload,
         .roots_file = getenv("SSL_CERT_FILE"),
+        .own_addresses = config->refuse_own_addresses,
         .signals = true,
         .trace = linux_log_trace(&app->log),
     };
@@ -322,7 +323,7 @@ static void log_start(struct app *app)
     char line[160];
     (void)snprintf(line, sizeof(line),
                    "firezone-gateway %s started; aead: %s; TUN offload: %s; UDP segmentation: %s",
-                   LINUX_CONFIG_OWN_VERSION, gateway_aead_name(app->gateway),
+                   GATEWAY_VERSION, gateway_aead_name(app->gateway),
                    offloads[app->platform.tun.offload], app->platform.udp.gso ? "yes" : "no");
     linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns, line);
 }
@@ -366,7 +367,7 @@ int main(int argc, char **argv)
         code = print_help();
         break;
     case LINUX_CONFIG_VERSION:
-        say(STDOUT_FILENO, "firezone-gateway " LINUX_CONFIG_OWN_VERSION "\n");
+        say(STDOUT_FILENO, "firezone-gateway " GATEWAY_VERSION "\n");
         code = 0;
         break;
     case LINUX_CONFIG_USAGE:

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "platform/linux/linux_addr.h"
 
 #define EVENTS_MAX    64
 #define TICK_MS       100 /* while streams or listeners wait for time to pass */
@@ -133,6 +134,12 @@ static void io_counters(void *self, struct gateway_io_counters *out)
     };
 }
 
+static size_t own_addresses(void *self, struct ip_addr *out, size_t max)
+{
+    (void)self;
+    return linux_addr_own(out, max);
+}
+
 static void stream_open(void *self, const struct gateway_stream_open *open)
 {
     struct linux_platform *platform = self;
@@ -178,6 +185,11 @@ static bool next_event(void *self, struct platform_event *out)
         out->kind = PLATFORM_SHUTDOWN;
         return true;
     }
+    if (platform->udp.unreachable_count > 0) {
+        memset(out, 0, sizeof(*out));
+        out->kind = PLATFORM_UNREACHABLE;
+        return linux_udp_next_unreachable(&platform->udp, &out->unreachable);
+    }
     if (linux_resolver_has_answers(platform->resolver)) {
         memset(out, 0, sizeof(*out));
         out->kind = PLATFORM_LOOKUP;
@@ -212,13 +224,19 @@ static struct platform table_of(struct linux_platform *platform)
 
 /* ---- opening ---- */
 
-static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
+static enum err watch_at(const struct linux_platform *platform, int fd, uint64_t data,
+                         uint32_t events)
 {
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)tag << 32};
+    struct epoll_event event = {.events = events, .data.u64 = data};
     if (fd < 0) {
         return ERR_NONE;
     }
     return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : ERR_IO;
+}
+
+static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
+{
+    return watch_at(platform, fd, (uint64_t)tag << 32, events);
 }
 
 static enum err open_signals(struct linux_platform *platform)
@@ -238,7 +256,7 @@ static enum err open_sockets(struct linux_platform *platform,
     *what = "the UDP sockets";
     enum err err = linux_udp_open(&platform->udp, &options->udp);
     for (size_t i = 0; i < 2 && err == ERR_NONE; i++) {
-        err = watch(platform, platform->udp.fd[i], TAG_UDP, both);
+        err = watch_at(platform, platform->udp.fd[i], (uint64_t)TAG_UDP << 32 | i, both);
     }
     if (err != ERR_NONE) {
         return err;
@@ -275,6 +293,7 @@ enum err linux_platform_open(struct linux_platform *platform,
 {
     memset(platform, 0, sizeof(*platform));
     platform->table = table_of(platform);
+    platform->table.own_addresses = options->own_addresses ? own_addresses : NULL;
     platform->trace = options->trace;
     platform->signals = -1;
     platform->udp.fd[0] = -1;
@@ -336,6 +355,9 @@ static void handle(struct linux_platform *platform, const struct epoll_event *ev
     bool out = (event->events & EPOLLOUT) != 0;
     switch (event->data.u64 >> 32) {
     case TAG_UDP:
+        if ((event->events & EPOLLERR) != 0) {
+            (void)linux_udp_take_errors(&platform->udp, data);
+        }
         platform->udp_ready = platform->udp_ready || in;
         platform->writable = platform->writable || out;
         break;
@@ -382,7 +404,8 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
 
 uint32_t linux_platform_ready(const struct linux_platform *platform)
 {
-    bool event = platform->shutdown_pending || linux_resolver_has_answers(platform->resolver) ||
+    bool event = platform->shutdown_pending || platform->udp.unreachable_count > 0 ||
+                 linux_resolver_has_answers(platform->resolver) ||
                  linux_streams_has_events(platform->streams);
     return (platform->udp_ready ? (uint32_t)PLATFORM_READY_UDP : 0U) |
            (platform->tun_ready ? (uint32_t)PLATFORM_READY_TUN : 0U) |

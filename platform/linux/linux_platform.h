@@ -41,6 +41,7 @@ struct linux_platform_options {
     enum linux_tun_offload tun_offload;
     const char *roots_file;  /* NULL: the system's */
     const char *dns_servers; /* NULL: resolv.conf's */
+    bool own_addresses;      /* the gateway wants to know the host's addresses */
     bool signals;            /* SIGINT and SIGTERM become PLATFORM_SHUTDOWN; they must be blocked */
     struct trace trace;
 };

@@ -45,6 +45,7 @@ static void set_options_v4(int fd)
 {
     try_option(fd, IPPROTO_IP, IP_PKTINFO, on);
     try_option(fd, IPPROTO_IP, IP_RECVTOS, on);
+    try_option(fd, IPPROTO_IP, IP_RECVERR, on);
     try_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
 }
 
@@ -52,6 +53,7 @@ static void set_options_v6(int fd)
 {
     try_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, on);
     try_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, on);
+    try_option(fd, IPPROTO_IPV6, IPV6_RECVERR, on);
     try_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
     try_option(fd, IPPROTO_IPV6, IPV6_DONTFRAG, on);
 }
@@ -248,6 +250,20 @@ static void read_control(struct msghdr *header, struct gateway_datagram *d)
     }
 }
 
+/* An error that a read reported: of the network, or the end of the socket itself. */
+static enum err receive_failed(struct linux_udp *udp, unsigned index, int error)
+{
+    if (error == EBADF || error == ENOTSOCK) {
+        (void)close(udp->fd[index]);
+        udp->fd[index] = -1;
+        return ERR_CLOSED;
+    }
+    if (error != EAGAIN) {
+        (void)linux_udp_take_errors(udp, index);
+    }
+    return linux_err(error);
+}
+
 /* Reads from one family behind what is in `out` already. */
 static enum err receive_family(struct linux_udp *udp, unsigned index, struct gateway_datagram *out,
                                size_t max, size_t *count)
@@ -271,7 +287,7 @@ static enum err receive_family(struct linux_udp *udp, unsigned index, struct gat
     }
     int got = recvmmsg(udp->fd[index], w->messages + first, (unsigned)(room - first), 0, NULL);
     if (got <= 0) {
-        return got == 0 ? ERR_WOULD_BLOCK : linux_err(errno);
+        return got == 0 ? ERR_WOULD_BLOCK : receive_failed(udp, index, errno);
     }
     udp->receive_calls++;
     udp->receive_messages += (uint64_t)got;
@@ -299,6 +315,9 @@ enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, 
         return ERR_NONE; /* buffers of skipped datagrams may lie in between: one family a call */
     }
     enum err second = receive_family(udp, udp->next ^ 1U, out, max, count);
+    if (udp->fd[0] < 0 && udp->fd[1] < 0) {
+        return ERR_CLOSED;
+    }
     /* An error that was queued on a socket is taken by the read that reports it, and datagrams may
      * wait behind it: only two empty sockets mean that nothing is there. */
     return first == ERR_WOULD_BLOCK && second == ERR_WOULD_BLOCK && *count == 0 ? ERR_WOULD_BLOCK
@@ -360,7 +379,17 @@ static enum err send_bytes(struct linux_udp *udp, const struct gateway_train *tr
         put_control(&header, SOL_UDP, UDP_SEGMENT, &segment_size, sizeof(segment_size));
     }
     udp->send_calls++;
-    if (sendmsg(fd, &header, MSG_NOSIGNAL) >= 0) {
+    ssize_t sent = sendmsg(fd, &header, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) {
+        /* It may have been about an earlier datagram: such an error is reported once. */
+        int error = errno;
+        if (linux_udp_take_errors(udp, v4 ? 0 : 1) > 0) {
+            sent = sendmsg(fd, &header, MSG_NOSIGNAL);
+        } else {
+            errno = error;
+        }
+    }
+    if (sent >= 0) {
         return ERR_NONE;
     }
     return errno == EINVAL && segment_size != 0 ? ERR_UNSUPPORTED : linux_err(errno);

@@ -4,6 +4,7 @@
  * family that cannot be bound is left out. Datagrams are received with their destination address
  * and ECN (recvmmsg, UDP_GRO) and sent from a chosen source address (UDP_SEGMENT). Every offload is
  * probed and may be missing; a path that refuses UDP_SEGMENT is served with single datagrams.
+ * ICMP errors come out of the sockets' error queues and neither cost a datagram nor a read.
  * Source: spec/connectivity.md section 1, spec/performance.md section 4.4.
  */
 #ifndef LINUX_UDP_H
@@ -11,12 +12,13 @@
 
 #include "gateway/gateway_io.h"
 
-#define LINUX_UDP_BATCH          16U
-#define LINUX_UDP_PORT           52625U /* head peers guess it, spec/connectivity.md section 1.1 */
-#define LINUX_MARK               0xfd002021U /* spec/portal.md section 9.5: keeps our own traffic out */
-#define LINUX_UDP_GSO_RETRY_S    600U
-#define LINUX_UDP_RECEIVE_BUFFER (16U * 1024U * 1024U)
-#define LINUX_UDP_SEND_BUFFER    (4U * 1024U * 1024U)
+#define LINUX_UDP_BATCH           16U
+#define LINUX_UDP_PORT            52625U /* head peers guess it, spec/connectivity.md section 1.1 */
+#define LINUX_MARK                0xfd002021U /* spec/portal.md section 9.5: keeps our own traffic out */
+#define LINUX_UDP_GSO_RETRY_S     600U
+#define LINUX_UDP_RECEIVE_BUFFER  (16U * 1024U * 1024U)
+#define LINUX_UDP_SEND_BUFFER     (4U * 1024U * 1024U)
+#define LINUX_UDP_UNREACHABLE_MAX 16U /* destinations that wait to be told */
 
 struct linux_udp_options {
     uint16_t port;           /* preferred; 0: the kernel chooses */
@@ -41,6 +43,8 @@ struct linux_udp {
     uint64_t receive_messages;
     uint64_t send_calls;
     size_t sent_bytes; /* of a train that goes out in single datagrams and would block */
+    uint32_t unreachable_count;
+    struct sock_addr unreachable[LINUX_UDP_UNREACHABLE_MAX];
 };
 
 /* Opens the sockets. ERR_UNREACHABLE: no family could be bound; ERR_PERMISSION: the mark was
@@ -55,10 +59,16 @@ MUST_USE enum err linux_udp_open_at(struct linux_udp *udp, const struct linux_ud
                                     const struct sock_addr *local, uint32_t mark,
                                     const struct linux_udp *room);
 void linux_udp_close(struct linux_udp *udp);
-/* As struct platform's udp_receive and udp_send. */
+/* As struct platform's udp_receive and udp_send. A socket whose descriptor has become useless is
+ * closed; ERR_CLOSED: none is left. */
 MUST_USE enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, size_t max,
                                     size_t *count);
 MUST_USE enum err linux_udp_send(struct linux_udp *udp, const struct gateway_train *train,
                                  struct instant now);
+/* Reads the error queue of one socket (0: IPv4, 1: IPv6); how many entries there were. Called when
+ * epoll reports an error, and by the functions above. */
+unsigned linux_udp_take_errors(struct linux_udp *udp, unsigned index);
+/* Takes the next destination that an ICMP error called unreachable; false: none waits. */
+MUST_USE bool linux_udp_next_unreachable(struct linux_udp *udp, struct sock_addr *out);
 
 #endif /* LINUX_UDP_H */

@@ -283,7 +283,6 @@ void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
 
 static void handle_accepted(struct gateway *gw, const struct gateway_stream_event *event)
 {
-    struct gateway_http_facts facts = {&gw->counters, &gw->limits, gw->portal_joined};
     bool is_dns = event->kind == GATEWAY_STREAM_ACCEPTED
                       ? event->listener != GATEWAY_LISTENER_HEALTH
                       : gateway_dns_owns(&gw->dns, event->stream);
@@ -295,7 +294,7 @@ static void handle_accepted(struct gateway *gw, const struct gateway_stream_even
         }
         return;
     }
-    (void)gateway_counters(gw);
+    struct gateway_http_facts facts = gateway_status(gw);
     gateway_http_handle(&gw->http, event, &facts, gw->now.boot);
 }
 
@@ -473,6 +472,8 @@ static void handle_portal_lost(struct gateway *gw, const struct portal_output *i
                         ? (in->u.lost.next_at.ns - gw->now.boot.ns) / NS_PER_MS
                         : 0;
     gw->portal_joined = false;
+    gw->initialised = false;
+    gw->counters.portal_losses++;
     trace_portal(gw, EV_PORTAL_LOST, in->u.lost.reason, next);
 }
 
@@ -492,6 +493,7 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
         struct trace_event event = {
             .event = EV_PORTAL_CONNECTING, .at = gw->now, .remote = in->u.open.remote};
         trace_emit(&gw->trace, &event);
+        gw->counters.portal_connects++;
         out->kind = GATEWAY_OUT_STREAM_OPEN;
         out->u.open.stream = in->u.open.stream;
         out->u.open.remote = in->u.open.remote;
@@ -521,6 +523,7 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
     }
     case PORTAL_OUT_JOINED:
         gw->portal_joined = true;
+        gw->counters.portal_joins++;
         trace_portal(gw, EV_PORTAL_JOINED, "", 0);
         return false;
     case PORTAL_OUT_LOST:
@@ -669,22 +672,6 @@ bool gateway_poll(struct gateway *gw, struct gateway_output *out)
         gw->counters.udp_out_bytes += train->bytes.len;
     }
     return true;
-}
-
-void gateway_set_io_counters(struct gateway *gw, const struct gateway_io_counters *io)
-{
-    gw->counters.io = *io;
-}
-
-const struct gateway_counters *gateway_counters(struct gateway *gw)
-{
-    struct policy_stats stats = policy_stats(gw->policy);
-    gw->counters.clients = stats.clients;
-    gw->counters.nat_sessions = stats.nat_sessions;
-    gw->counters.connections = gw->connections_count;
-    gw->counters.relays = gw->relays_count;
-    gw->counters.lookups = gw->resolves_count;
-    return &gw->counters;
 }
 
 const uint8_t *gateway_public_key(const struct gateway *gw)

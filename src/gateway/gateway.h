@@ -18,6 +18,8 @@
 #include "base/trace.h"
 #include "gateway/gateway_io.h"
 
+#define GATEWAY_VERSION "0.1.0" /* of this program; portals are told config.user_agent */
+
 struct gateway;
 
 /* Every bound that grows with peers, flows or requests. Visible in --help and /metrics. */
@@ -129,6 +131,15 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now);
 void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now);
 /* Mixes fresh entropy into the generator. A recorded input (every 60 s and after a clock gap). */
 void gateway_handle_reseed(struct gateway *gw, const uint8_t seed[32]);
+/* The network said (ICMP) that `remote` cannot be reached. Only a hint, anybody can forge it: if it
+ * is a relay's server, that relay is probed at once, at most every 10 s. */
+void gateway_handle_unreachable(struct gateway *gw, struct clock_pair now,
+                                const struct sock_addr *remote);
+/* Tells the addresses of this host, for config.refuse_own_addresses; the last list counts. A
+ * recorded input. */
+void gateway_set_own_addresses(struct gateway *gw, const struct ip_addr *addresses, size_t count);
+/* Tells whether the last TUN_CONFIGURE succeeded. A recorded input; it makes no output. */
+void gateway_set_tun_up(struct gateway *gw, bool up);
 /* Reports how many bytes of the last GATEWAY_OUT_STREAM_SEND were taken. */
 void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken);
 
@@ -137,6 +148,12 @@ MUST_USE bool gateway_poll(struct gateway *gw, struct gateway_output *out);
 
 /* Returns when gateway_handle_timeout() wants to be called next. Pure. */
 MUST_USE struct wake gateway_poll_timeout(const struct gateway *gw);
+
+#define GATEWAY_LOOKUP_BOUNDS_MS                                                                   \
+    {                                                                                              \
+        10, 100, 1000, 10000                                                                       \
+    }
+#define GATEWAY_LOOKUP_BOUNDS 4U
 
 /* Counters since start. in = out + dropped-with-cause holds for packets of both directions. */
 struct gateway_counters {
@@ -155,9 +172,20 @@ struct gateway_counters {
     uint64_t aead_opened;
     uint64_t aead_open_batches;
     struct gateway_io_counters io;
+    uint64_t portal_connects; /* attempts, each address of a race counted */
+    uint64_t portal_joins;
+    uint64_t portal_losses;
+    uint64_t handshakes; /* WireGuard sessions that came up */
+    uint64_t connections_failed;
+    uint64_t lookups_done; /* of names for clients, both families as one */
+    uint64_t lookups_failed;
+    uint64_t lookups_ms;                            /* all their times together */
+    uint64_t lookups_within[GATEWAY_LOOKUP_BOUNDS]; /* that took no longer than each bound */
     uint64_t drops[DROP_COUNT];
     uint32_t clients;
     uint32_t connections;
+    uint32_t connections_direct; /* with a path, by its kind */
+    uint32_t connections_relayed;
     uint32_t relays;
     uint32_t nat_sessions;
     uint32_t lookups;

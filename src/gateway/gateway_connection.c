@@ -338,6 +338,7 @@ static void release(struct gateway *gw, struct gateway_connection *c)
     (void)map_remove(&gw->connection_by_key, c->key_hash, index);
     heap_set(&gw->timers, index, TIME_NEVER);
     gateway_seal_flush(gw); /* what waits to be sealed borrows the keys */
+    gateway_count_path(gw, c, false);
     wg_peer_wipe(&c->wg);
     c->used = false;
     c->signals_count = 0;
@@ -349,6 +350,7 @@ void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, 
                               const char *why)
 {
     ASSERT(c->used);
+    gw->counters.connections_failed += event == EV_CONNECTION_FAILED ? 1 : 0;
     gateway_trace_client(gw, event, c, why);
     release(gw, c);
     if (policy_client_is_empty(gw->policy, c->policy_client)) {
@@ -531,8 +533,9 @@ void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, s
 static void select_path(struct gateway *gw, struct gateway_connection *c,
                         const struct ice_path *path)
 {
+    gateway_count_path(gw, c, false);
     c->path = *path;
-    c->has_path = true;
+    gateway_count_path(gw, c, true);
     gateway_connection_active(gw, c);
     struct trace_event event = {.event = EV_CONNECTION_PATH,
                                 .at = gw->now,

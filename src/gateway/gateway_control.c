@@ -186,6 +186,7 @@ static void handle_init(struct gateway *gw, const struct portal_init *msg)
     trace_emit(&gw->trace, &event);
     gw->tun_config = (struct gateway_tun_config){msg->ipv4, msg->ipv6};
     gw->tun_config_due = true;
+    gw->initialised = true;
     gw->listens_due |= 1U << GATEWAY_LISTENER_DNS_UDP4 | 1U << GATEWAY_LISTENER_DNS_UDP6 |
                        1U << GATEWAY_LISTENER_DNS_TCP4 | 1U << GATEWAY_LISTENER_DNS_TCP6;
     policy_set_gateway_addresses(gw->policy, msg->ipv4, msg->ipv6);

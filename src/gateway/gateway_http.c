@@ -69,9 +69,27 @@ static void put_io(struct writer *w, const struct gateway_io_counters *io)
     put_metric(w, "longest_step_ns", io->longest_step_ns);
 }
 
+/* A histogram of Prometheus: cumulative buckets, sum and count. */
+static void put_lookups(struct writer *w, const struct gateway_counters *c)
+{
+    static const uint64_t bounds_ms[] = GATEWAY_LOOKUP_BOUNDS_MS;
+    for (size_t i = 0; i < GATEWAY_LOOKUP_BOUNDS; i++) {
+        writer_text(w, "firezone_gateway_lookup_milliseconds_bucket{le=\"");
+        text_put_u64(w, bounds_ms[i]);
+        writer_text(w, "\"} ");
+        text_put_u64(w, c->lookups_within[i]);
+        text_put_char(w, '\n');
+    }
+    put_metric(w, "lookup_milliseconds_bucket{le=\"+Inf\"}", c->lookups_done);
+    put_metric(w, "lookup_milliseconds_sum", c->lookups_ms);
+    put_metric(w, "lookup_milliseconds_count", c->lookups_done);
+    put_metric(w, "lookups_failed_total", c->lookups_failed);
+}
+
 static void put_metrics(struct writer *w, const struct gateway_http_facts *facts)
 {
     const struct gateway_counters *c = facts->counters;
+    put_metric(w, "build_info{version=\"" GATEWAY_VERSION "\"}", 1);
     put_metric(w, "udp_in_datagrams_total", c->udp_in_datagrams);
     put_metric(w, "udp_in_bytes_total", c->udp_in_bytes);
     put_metric(w, "udp_out_datagrams_total", c->udp_out_datagrams);
@@ -87,17 +105,26 @@ static void put_metrics(struct writer *w, const struct gateway_http_facts *facts
     put_metric(w, "aead_opened_total", c->aead_opened);
     put_metric(w, "aead_open_batches_total", c->aead_open_batches);
     put_io(w, &c->io);
+    put_metric(w, "handshakes_total", c->handshakes);
     put_metric(w, "clients", c->clients);
     put_metric(w, "clients_limit", facts->limits->clients);
     put_metric(w, "connections", c->connections);
+    put_metric(w, "connections_by_path{path=\"direct\"}", c->connections_direct);
+    put_metric(w, "connections_by_path{path=\"relayed\"}", c->connections_relayed);
+    put_metric(w, "connections_failed_total", c->connections_failed);
     put_metric(w, "relays", c->relays);
+    put_metric(w, "relays_allocated", facts->allocations);
     put_metric(w, "relays_limit", facts->limits->relays);
     put_metric(w, "nat_sessions", c->nat_sessions);
     put_metric(w, "nat_sessions_limit", facts->limits->nat_sessions);
     put_metric(w, "nat_sessions_per_client_limit", facts->limits->nat_sessions_per_client);
     put_metric(w, "lookups", c->lookups);
     put_metric(w, "lookups_limit", facts->limits->lookups);
+    put_lookups(w, c);
     put_metric(w, "portal_joined", facts->portal_joined ? 1 : 0);
+    put_metric(w, "portal_connects_total", c->portal_connects);
+    put_metric(w, "portal_joins_total", c->portal_joins);
+    put_metric(w, "portal_losses_total", c->portal_losses);
     for (int reason = DROP_NONE + 1; reason < DROP_COUNT; reason++) {
         writer_text(w, "firezone_gateway_dropped_total{reason=\"");
         writer_text(w, drop_label((enum drop_reason)reason));
@@ -107,13 +134,15 @@ static void put_metrics(struct writer *w, const struct gateway_http_facts *facts
     }
 }
 
-static void answer(struct gateway_http_stream *s, const char *status, struct view body, bool head)
+static void answer_with(struct gateway_http_stream *s, const char *status, const char *type,
+                        struct view body, bool head)
 {
     struct writer w = writer_of((struct span){s->answer, sizeof(s->answer)});
     writer_text(&w, "HTTP/1.1 ");
     writer_text(&w, status);
-    writer_text(&w, "\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-                    "content-length: ");
+    writer_text(&w, "\r\ncontent-type: ");
+    writer_text(&w, type);
+    writer_text(&w, "\r\nconnection: close\r\ncontent-length: ");
     text_put_u64(&w, body.len);
     writer_text(&w, "\r\n\r\n");
     if (!head) {
@@ -122,6 +151,38 @@ static void answer(struct gateway_http_stream *s, const char *status, struct vie
     ASSERT(writer_finish(&w));
     s->answer_len = (uint32_t)w.used;
     s->answering = true;
+}
+
+static void answer(struct gateway_http_stream *s, const char *status, struct view body, bool head)
+{
+    answer_with(s, status, "text/plain; charset=utf-8", body, head);
+}
+
+static void put_flag(struct writer *w, const char *name, bool value)
+{
+    writer_text(w, name);
+    writer_text(w, value ? "true" : "false");
+}
+
+static void answer_ready(struct gateway_http_stream *s, const struct gateway_http_facts *facts,
+                         bool head)
+{
+    uint8_t body[256];
+    struct writer w = writer_of((struct span){body, sizeof(body)});
+    bool relayed = facts->counters->relays == 0 || facts->allocations > 0;
+    bool ready = facts->portal_joined && facts->initialised && facts->tun_up && relayed;
+    put_flag(&w, "{\"ready\":", ready);
+    put_flag(&w, ",\"portal_joined\":", facts->portal_joined);
+    put_flag(&w, ",\"initialised\":", facts->initialised);
+    put_flag(&w, ",\"tun_up\":", facts->tun_up);
+    writer_text(&w, ",\"relays\":");
+    text_put_u64(&w, facts->counters->relays);
+    writer_text(&w, ",\"allocations\":");
+    text_put_u64(&w, facts->allocations);
+    writer_text(&w, "}\n");
+    ASSERT(writer_finish(&w));
+    answer_with(s, ready ? "200 OK" : "503 Service Unavailable", "application/json",
+                writer_view(&w), head);
 }
 
 /* Cuts the next word of the request line. */
@@ -150,7 +211,7 @@ static void answer_request(struct gateway_http_stream *s, struct view line,
     } else if (view_equal_text(path, "/healthz")) {
         answer(s, "200 OK", VIEW_EMPTY, head);
     } else if (view_equal_text(path, "/readyz")) {
-        answer(s, facts->portal_joined ? "200 OK" : "503 Service Unavailable", VIEW_EMPTY, head);
+        answer_ready(s, facts, head);
     } else if (view_equal_text(path, "/metrics")) {
         /* The text is written behind where the head will stand, then moved in front by answer(). */
         struct writer w = writer_of((struct span){s->answer + 512, sizeof(s->answer) - 512});

@@ -1,9 +1,10 @@
 /* gateway_http: the health and metrics endpoint, one request a connection.
  *
- * GET or HEAD /healthz answers 200 with an empty body, always; /readyz 200 or 503; /metrics the
- * counters as text. Other methods 405, other paths 404, anything that is not HTTP/1.x 400.
- * Source: spec/portal.md sections 9.6 and 10.6.
- * Memory: a fixed table inside the gateway; a full one closes the newcomer.
+ * GET or HEAD /healthz answers 200 with an empty body, always; /readyz 200 or 503 and why, as JSON:
+ * ready means joined to the portal, init applied, TUN device up, and an allocation at one relay at
+ * least if the portal named any (spec/features.md section 3.1); /metrics the counters as text.
+ * Other methods 405, other paths 404, anything that is not HTTP/1.x 400. Source: spec/portal.md
+ * sections 9.6 and 10.6. Memory: a fixed table inside the gateway; a full one closes the newcomer.
  */
 #ifndef GATEWAY_HTTP_H
 #define GATEWAY_HTTP_H
@@ -38,6 +39,9 @@ struct gateway_http_facts {
     const struct gateway_counters *counters;
     const struct gateway_limits *limits;
     bool portal_joined;
+    bool initialised; /* init has come since the join */
+    bool tun_up;
+    uint32_t allocations; /* relays at which there is one now */
 };
 
 /* Takes one event of an accepted stream. Answers are built from `facts` at once. */

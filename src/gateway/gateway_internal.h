@@ -13,6 +13,7 @@
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
  *   gateway_dns.c        the DNS server on the tunnel addresses
  *   gateway_http.c       health and metrics
+ *   gateway_status.c     what the environment tells beside packets; counters and readiness
  *
  * A connection has the index of its client in the policy's table; the 24-bit id of its WireGuard
  * indices is a keyed permutation of (generation, index), so that a received index leads to the
@@ -169,6 +170,7 @@ struct gateway_resolve {
     uint32_t policy_client;
     struct uuid resource;
     struct dns_name name; /* in the client's case; echoed */
+    struct instant started_at;
     struct instant deadline;
     uint32_t proxies_count;
     struct ip_addr proxies[P2P_PROXY_IPS_MAX];
@@ -261,7 +263,9 @@ struct gateway {
     struct gateway_http http;
     struct gateway_dns dns;
     bool portal_joined;
-    bool is_drained; /* nothing has happened since gateway_poll() found nothing */
+    bool initialised; /* init has come since the last join */
+    bool tun_up;      /* the last configuration of the TUN device succeeded */
+    bool is_drained;  /* nothing has happened since gateway_poll() found nothing */
 
     struct gateway_relay *relays;
     uint32_t relays_count;
@@ -343,6 +347,15 @@ void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gat
 /* Traces that a message waits for the portal, unless it was refused. Returns `err`. */
 enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
+
+/* ---- gateway_status.c ---- */
+
+/* Says whether the connection has a path now, `path` being set already, and counts it by kind. */
+void gateway_count_path(struct gateway *gw, struct gateway_connection *c, bool has_path);
+/* Counts one lookup for a client that has ended now. */
+void gateway_count_lookup(struct gateway *gw, struct instant started_at, bool answered);
+/* What the health endpoint reports. */
+struct gateway_http_facts gateway_status(struct gateway *gw);
 
 /* ---- gateway_relay.c ---- */
 

@@ -84,6 +84,8 @@ struct gateway_tun_config {
     struct ip_addr ipv6;
 };
 
+#define GATEWAY_OWN_ADDRESSES_MAX 32U /* of the host, that the gateway takes note of */
+
 /* ---- byte streams: the portal (client side) and accepted connections (server side) ---- */
 
 enum gateway_stream_kind {

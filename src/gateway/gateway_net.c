@@ -52,6 +52,7 @@ static void confirm(struct gateway *gw, struct gateway_connection *c, uint32_t i
 {
     struct trace_event event = {
         .event = EV_HANDSHAKE, .at = gw->now, .id = c->client, .value = index};
+    gw->counters.handshakes++;
     trace_emit(&gw->trace, &event);
     if (!c->confirmed) {
         c->confirmed = true;

@@ -176,6 +176,7 @@ static void start(struct gateway *gw, struct gateway_resolve *r)
         finish(gw, r, false);
         return;
     }
+    r->started_at = gw->now.boot;
     r->deadline = instant_add(gw->now.boot, DURATION_S(GATEWAY_RESOLVE_TIMEOUT_S));
     gw->resolve_deadline = instant_min(gw->resolve_deadline, r->deadline);
     for (int t = 0; t < 2; t++) {
@@ -318,6 +319,7 @@ void gateway_resolve_answer(struct gateway *gw, const struct gateway_lookup_answ
     if (!r->failed[0] && !r->failed[1]) {
         cache_store(gw, r);
     }
+    gateway_count_lookup(gw, r->started_at, !r->failed[0] || !r->failed[1]);
     finish(gw, r, false);
 }
 
@@ -326,6 +328,7 @@ void gateway_resolve_timeout(struct gateway *gw)
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count > 0; i++) {
         struct gateway_resolve *r = &gw->resolves[i];
         if (r->used && instant_reached(gw->now.boot, r->deadline)) {
+            gateway_count_lookup(gw, r->started_at, false);
             finish(gw, r, r->addresses_count == 0);
         }
     }

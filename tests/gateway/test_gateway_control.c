@@ -86,6 +86,32 @@ static void a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop(void *
     rig_free(rig);
 }
 
+static void an_unreachable_relay_is_probed_once_in_ten_seconds(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    const struct sock_addr stranger = sock_addr_of(ip_v4(203, 0, 113, 99), 3478);
+    unsigned refreshes = rig->relays[0].refreshes;
+    gateway_handle_unreachable(rig->gw, rig->now, &stranger);
+    rig_settle(rig);
+    assert_int_equal(rig->relays[0].refreshes, refreshes);
+    for (unsigned i = 0; i < 90; i++) {
+        gateway_handle_unreachable(rig->gw, rig->now, &rig->relays[0].server);
+        rig_settle(rig);
+        rig_pass(rig, DURATION_MS(100));
+    }
+    assert_int_equal(rig->relays[0].refreshes, refreshes + 1);
+    /* And a relay that is really gone is left within seconds, not minutes. */
+    rig->relays[0].is_silent = true;
+    rig_pass(rig, DURATION_S(2));
+    gateway_handle_unreachable(rig->gw, rig->now, &rig->relays[0].server);
+    rig_settle(rig);
+    rig_pass(rig, DURATION_S(3));
+    assert_true(rig->events_seen[EV_RELAY_LOST] + rig->events_seen[EV_RELAY_FAILED] >= 1);
+    rig_free(rig);
+}
+
 /* ---- init ---- */
 
 /* Everything that a join and a connected client lead to, as one text of counts. */
@@ -298,6 +324,7 @@ int main(void)
         cmocka_unit_test(adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_count),
         cmocka_unit_test(relays_that_init_does_not_mention_stay_and_are_refreshed),
         cmocka_unit_test(a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop),
+        cmocka_unit_test(an_unreachable_relay_is_probed_once_in_ten_seconds),
         cmocka_unit_test(the_config_of_init_has_no_effect),
         cmocka_unit_test(candidates_of_one_list_are_taken_in_order_and_unreadable_ones_skipped),
         cmocka_unit_test(error_replies_are_counted_and_change_nothing),

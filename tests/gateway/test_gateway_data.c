@@ -696,6 +696,48 @@ static void answers_into_forbidden_ranges_are_left_out_and_counted(void **state)
     rig_free(rig);
 }
 
+static void answers_that_name_this_host_are_left_out_by_option(void **state)
+{
+    (void)state;
+    static const struct ip_addr own[] = {{IP_V4, {10, 3, 0, 1}}, {IP_V4, {192, 0, 2, 1}}};
+    static const struct ip_addr answers[] = {{IP_V4, {10, 3, 0, 1}}, {IP_V4, {10, 3, 0, 2}}};
+    struct rig *rig = connected_to_names();
+    gateway_set_own_addresses(rig->gw, own, 2);
+    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, answers, 2, 60);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
+    check_status(rig, 1, "web.corp.test", true);
+    assert_int_equal(rig_drops(rig, DROP_DNS_FORBIDDEN), 1);
+    gateway_set_own_addresses(rig->gw, own + 1, 1); /* the host has moved on */
+    rig_pass(rig, DURATION_S(61));
+    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, answers, 2, 60);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
+    assert_int_equal(rig_drops(rig, DROP_DNS_FORBIDDEN), 1);
+    rig_free(rig);
+}
+
+static void lookups_are_counted_with_the_time_that_they_took(void **state)
+{
+    (void)state;
+    struct rig *rig = connected_to_names();
+    const struct gateway_counters *c = gateway_counters(rig->gw);
+    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_pass(rig, DURATION_MS(200));
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, &server4, 1, 60);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
+    assert_int_equal(c->lookups_done, 1);
+    assert_int_equal(c->lookups_failed, 0);
+    assert_true(c->lookups_ms >= 200 && c->lookups_ms < 300);
+    assert_int_equal(c->lookups_within[1], 0); /* 100 ms */
+    assert_int_equal(c->lookups_within[2], 1); /* a second */
+    assign(rig, RIG_DNS_ID, "mail.corp.test", proxies, 2);
+    rig_pass(rig, DURATION_S(11));
+    assert_int_equal(c->lookups_done, 2);
+    assert_int_equal(c->lookups_failed, 1);
+    rig_free(rig);
+}
+
 static void control_messages_that_make_no_sense_are_dropped_by_name(void **state)
 {
     (void)state;
@@ -780,6 +822,8 @@ int main(void)
         cmocka_unit_test(more_lookups_than_the_table_holds_are_inactive_at_once),
         cmocka_unit_test(a_lookup_outlives_its_authorization_and_says_inactive),
         cmocka_unit_test(answers_into_forbidden_ranges_are_left_out_and_counted),
+        cmocka_unit_test(answers_that_name_this_host_are_left_out_by_option),
+        cmocka_unit_test(lookups_are_counted_with_the_time_that_they_took),
         cmocka_unit_test(control_messages_that_make_no_sense_are_dropped_by_name),
         cmocka_unit_test(congestion_marks_are_carried_both_ways),
     };

@@ -58,6 +58,57 @@ static const char *body_of(const char *text)
     return body + 4;
 }
 
+static void expect_ready(struct rig *rig, bool ready, const char *why)
+{
+    char body[256];
+    const char *text = ask(rig, "GET /readyz HTTP/1.1\r\n\r\n");
+    assert_true(starts_with(text, ready ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 503 "));
+    assert_non_null(strstr(text, "content-type: application/json\r\n"));
+    (void)snprintf(body, sizeof(body), "{\"ready\":%s,%s}\n", ready ? "true" : "false", why);
+    assert_string_equal(body_of(text), body);
+}
+
+/* Each condition alone keeps the gateway from being ready, and is named. */
+static void readiness_tells_the_truth_and_the_reason(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->portal.skips_init = true;
+    rig->relays[0].is_silent = true;
+    rig_settle(rig);
+    expect_ready(rig, false,
+                 "\"portal_joined\":true,\"initialised\":false,\"tun_up\":false,\"relays\":0,"
+                 "\"allocations\":0");
+    rig->tun_fails = true;
+    rig_push_init(rig);
+    expect_ready(rig, false,
+                 "\"portal_joined\":true,\"initialised\":true,\"tun_up\":false,\"relays\":1,"
+                 "\"allocations\":0");
+    rig->tun_fails = false;
+    rig_push_init(rig);
+    expect_ready(rig, false,
+                 "\"portal_joined\":true,\"initialised\":true,\"tun_up\":true,\"relays\":1,"
+                 "\"allocations\":0");
+    rig->relays[0].is_silent = false;
+    rig_pass(rig, DURATION_S(120));
+    expect_ready(rig, true,
+                 "\"portal_joined\":true,\"initialised\":true,\"tun_up\":true,\"relays\":1,"
+                 "\"allocations\":1");
+    rig->portal.is_absent = true;
+    rig_portal_drop(rig);
+    expect_ready(rig, false,
+                 "\"portal_joined\":false,\"initialised\":false,\"tun_up\":true,\"relays\":1,"
+                 "\"allocations\":1");
+    rig_free(rig);
+    rig = rig_new(); /* a portal that names no relay asks for none */
+    rig->portal.relays = 0;
+    rig_settle(rig);
+    expect_ready(rig, true,
+                 "\"portal_joined\":true,\"initialised\":true,\"tun_up\":true,\"relays\":0,"
+                 "\"allocations\":0");
+    rig_free(rig);
+}
+
 static void health_is_fine_from_the_start_and_readiness_follows_the_portal(void **state)
 {
     (void)state;
@@ -138,6 +189,44 @@ static void metrics_tell_how_well_calls_are_filled(void **state)
     body = body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n"));
     assert_non_null(strstr(body, "aead_opened_total 18446744073709551615\n"));
     memset(&rig->gw->counters, 0, sizeof(rig->gw->counters));
+    rig_free(rig);
+}
+
+static bool metric_is(struct rig *rig, const char *name, unsigned value)
+{
+    char line[160];
+    (void)snprintf(line, sizeof(line), "\nfirezone_gateway_%s %u\n", name, value);
+    return strstr(body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n")), line) != NULL;
+}
+
+static void metrics_tell_the_portals_hiccups_and_the_paths(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig->clients[1].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_connect(rig, 1, RIG_CIDR4);
+    rig_pass(rig, DURATION_S(5));
+    assert_true(metric_is(rig, "connections_by_path{path=\"direct\"}", 1));
+    assert_true(metric_is(rig, "connections_by_path{path=\"relayed\"}", 1));
+    assert_true(metric_is(rig, "handshakes_total", 2));
+    assert_true(metric_is(rig, "relays_allocated", 1));
+    rig_portal_drop(rig);
+    rig_pass(rig, DURATION_S(5));
+    assert_true(metric_is(rig, "portal_joins_total", 2));
+    assert_true(metric_is(rig, "portal_losses_total", 1));
+    assert_true(metric_is(rig, "portal_connects_total", 2));
+    rig->clients[0].is_mute = true;
+    rig->clients[1].is_mute = true;
+    rig_pass(rig, DURATION_S(1300));
+    assert_true(metric_is(rig, "connections_by_path{path=\"direct\"}", 0));
+    assert_true(metric_is(rig, "connections_by_path{path=\"relayed\"}", 0));
+    assert_true(metric_is(rig, "connections_failed_total", 2));
+    assert_true(metric_is(rig, "build_info{version=\"" GATEWAY_VERSION "\"}", 1) ||
+                strncmp(body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n")),
+                        "firezone_gateway_build_info{version=\"" GATEWAY_VERSION "\"} 1\n",
+                        40) == 0);
     rig_free(rig);
 }
 
@@ -243,6 +332,8 @@ static void events_of_unknown_streams_are_harmless(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(readiness_tells_the_truth_and_the_reason),
+        cmocka_unit_test(metrics_tell_the_portals_hiccups_and_the_paths),
         cmocka_unit_test(health_is_fine_from_the_start_and_readiness_follows_the_portal),
         cmocka_unit_test(answers_announce_their_length_and_head_has_no_body),
         cmocka_unit_test(metrics_tell_the_counters_and_every_drop_reason),

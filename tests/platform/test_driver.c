@@ -45,6 +45,10 @@ struct world {
     size_t packets_waiting;
     uint8_t packet[GATEWAY_TUN_HEADROOM + 64];
     uint32_t entropy_draws;
+    bool udp_gone;
+    bool udp_fails; /* every train is lost */
+    size_t own_count;
+    unsigned own_reads;
     uint32_t stream;
     size_t take_at_most; /* of one stream send */
     char request[2048];  /* what the gateway sent first on the stream */
@@ -151,6 +155,9 @@ static enum err w_udp_receive(void *self, struct gateway_datagram *out, size_t m
     struct world *w = self;
     w->udp_reads++;
     *count = 0;
+    if (w->udp_gone) {
+        return ERR_CLOSED;
+    }
     while (*count < max && w->datagrams_waiting > 0) {
         w->datagrams_waiting--;
         struct gateway_datagram *d = &out[(*count)++];
@@ -171,7 +178,18 @@ static enum err w_udp_send(void *self, const struct gateway_train *train)
     struct gateway_output out = {.kind = GATEWAY_OUT_TRAIN, .u.train = *train};
     put_output(&w->outputs, &out);
     w->trains++;
-    return ERR_NONE;
+    return w->udp_fails ? ERR_UNREACHABLE : ERR_NONE;
+}
+
+static size_t w_own_addresses(void *self, struct ip_addr *out, size_t max)
+{
+    struct world *w = self;
+    assert_true(w->own_count <= max);
+    for (size_t i = 0; i < w->own_count; i++) {
+        out[i] = ip_v4(10, 0, 0, (uint8_t)(1 + i));
+    }
+    w->own_reads++;
+    return w->own_count;
 }
 
 static enum err w_tun_configure(void *self, const struct gateway_tun_config *config)
@@ -585,6 +603,37 @@ static void test_a_device_that_is_gone_ends_the_run(void **state)
     assert_int_equal(result.exit_code, 1);
 }
 
+static void test_the_loss_of_all_sockets_ends_the_run(void **state)
+{
+    struct world *w = *state;
+    (void)step(w);
+    w->udp_gone = true;
+    struct driver_result result = step(w);
+    assert_true(result.exit);
+    assert_int_equal(result.exit_code, 1);
+}
+
+/* Told at the start and when they change, looked at once a minute. */
+static void test_the_hosts_addresses_are_told_when_they_change(void **state)
+{
+    struct world *w = *state;
+    w->table.own_addresses = w_own_addresses;
+    w->own_count = 2;
+    (void)step(w);
+    assert_int_equal(w->driver.addresses_count, 2);
+    size_t recorded = w->recording.used;
+    assert_int_equal(w->own_reads, 1);
+    pass_time(w, DURATION_MS(59999));
+    w->own_count = 1;
+    (void)step(w);
+    assert_int_equal(w->own_reads, 1);
+    pass_time(w, DURATION_MS(1));
+    (void)step(w);
+    assert_int_equal(w->own_reads, 2);
+    assert_int_equal(w->driver.addresses_count, 1);
+    assert_true(w->recording.used > recorded);
+}
+
 static void test_entropy_is_drawn_every_minute_and_after_a_gap(void **state)
 {
     struct world *w = *state;
@@ -623,11 +672,20 @@ static enum err replay(struct view recording, struct log *outputs)
     return err;
 }
 
+static void queue_unreachable(struct world *w)
+{
+    size_t at = (w->events_first + w->events_count++) % EVENTS_MAX;
+    memset(&w->events[at], 0, sizeof(w->events[at]));
+    w->events[at].event.kind = PLATFORM_UNREACHABLE;
+    w->events[at].event.unreachable = sock_addr_of(ip_v4(127, 0, 0, 1), 3478);
+}
+
 /* A run with everything in it: cut sends, junk, a lost portal, minutes of timers, an orderly end.
  */
 static void live_a_little(struct world *w)
 {
     w->take_at_most = 100;
+    w->table.own_addresses = w_own_addresses;
     connect_portal(w);
     give_relay(w);
     w->packet[GATEWAY_TUN_HEADROOM] = 0x45;
@@ -639,6 +697,11 @@ static void live_a_little(struct world *w)
         (void)step(w);
         w->udp_blocked = false;
         (void)step(w);
+        w->udp_fails = i >= 20 && i < 60;
+        w->own_count = (size_t)i / 40;
+        if (i % 20 == 0) {
+            queue_unreachable(w);
+        }
         if (i == 40) {
             queue(w, GATEWAY_STREAM_CLOSED, VIEW_EMPTY, ERR_TIMEOUT);
         }
@@ -666,6 +729,7 @@ static void test_a_recording_replays_to_the_same_outputs(void **state)
     struct log again = {malloc(LOG_SIZE), 0};
     live_a_little(w);
     assert_true(w->trains > 3);
+    assert_true(w->driver.send_errors > 0);
     assert_int_equal(replay((struct view){w->recording.bytes, w->recording.used}, &again),
                      ERR_NONE);
     assert_int_equal(again.used, w->outputs.used);
@@ -718,6 +782,8 @@ int main(void)
         DRIVER_TEST(test_a_whole_backlog_is_drained_after_one_wake_up),
         DRIVER_TEST(test_a_device_that_would_block_stops_nothing_but_input),
         DRIVER_TEST(test_a_device_that_is_gone_ends_the_run),
+        DRIVER_TEST(test_the_loss_of_all_sockets_ends_the_run),
+        DRIVER_TEST(test_the_hosts_addresses_are_told_when_they_change),
         DRIVER_TEST(test_entropy_is_drawn_every_minute_and_after_a_gap),
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),
         DRIVER_TEST(test_a_cut_recording_is_a_prefix_or_refused),

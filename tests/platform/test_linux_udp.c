@@ -1,6 +1,7 @@
 /* Needs CAP_NET_ADMIN for the mark on the sockets; says so and skips otherwise. */
 #include "platform/linux/linux_udp.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -238,6 +239,94 @@ static void test_datagrams_leave_unfragmentable_with_their_mark_of_congestion(vo
     close_pair(&p);
 }
 
+/* A port that nobody has: the error comes back by the queue, and costs the next datagram nothing.
+ */
+static void check_icmp_error(enum ip_family family)
+{
+    struct pair p;
+    struct linux_udp nobody;
+    struct sock_addr gone;
+    struct gateway_datagram last;
+    unsigned index = family == IP_V4 ? 0 : 1;
+    open_pair(&p, false, false);
+    if (p.a.fd[index] < 0) {
+        print_message("skipped: no IPv%d here\n", (int)family);
+        close_pair(&p);
+        skip();
+    }
+    struct linux_udp_options options = {.receive_buffer = 1U << 16, .send_buffer = 1U << 16};
+    assert_int_equal(linux_udp_open(&nobody, &options), ERR_NONE);
+    struct gateway_train lost = train_to(&nobody, family, view_text("lost"), 0);
+    linux_udp_close(&nobody);
+    struct gateway_train kept = train_to(&p.b, family, view_text("kept"), 0);
+    assert_false(linux_udp_next_unreachable(&p.a, &gone));
+    assert_int_equal(linux_udp_send(&p.a, &lost, now), ERR_NONE);
+    assert_int_equal(linux_udp_send(&p.a, &kept, now), ERR_NONE); /* not its error */
+    assert_int_equal(receive_all(&p.b, view_text("kept"), 4, &last), 1);
+    assert_true(linux_udp_next_unreachable(&p.a, &gone));
+    assert_true(sock_addr_equal(&gone, &lost.remote));
+    assert_false(linux_udp_next_unreachable(&p.a, &gone));
+    /* Without a send in between, a read finds it; and reads on. */
+    assert_int_equal(linux_udp_send(&p.a, &lost, now), ERR_NONE);
+    struct gateway_train back = train_to(&p.a, family, view_text("back"), 0);
+    assert_int_equal(linux_udp_send(&p.b, &back, now), ERR_NONE);
+    assert_int_equal(receive_all(&p.a, view_text("back"), 4, &last), 1);
+    assert_true(linux_udp_next_unreachable(&p.a, &gone) || linux_udp_take_errors(&p.a, index) > 0);
+    close_pair(&p);
+}
+
+static void test_icmp_errors_are_told_and_cost_no_datagram(void **state)
+{
+    (void)state;
+    check_icmp_error(IP_V4);
+    check_icmp_error(IP_V6);
+}
+
+static void test_a_flood_of_icmp_errors_is_bounded(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct sock_addr gone;
+    unsigned told = 0;
+    open_pair(&p, false, false);
+    for (uint16_t i = 0; i < 100; i++) {
+        struct gateway_train train = train_to(&p.b, IP_V4, view_text("lost"), 0);
+        train.remote.port = (uint16_t)(1 + i); /* nobody listens on most of these */
+        enum err err = linux_udp_send(&p.a, &train, now);
+        assert_true(err != ERR_WOULD_BLOCK);
+    }
+    (void)linux_udp_take_errors(&p.a, 0);
+    assert_true(p.a.unreachable_count <= LINUX_UDP_UNREACHABLE_MAX);
+    while (linux_udp_next_unreachable(&p.a, &gone)) {
+        told++;
+    }
+    assert_int_equal(told, LINUX_UDP_UNREACHABLE_MAX);
+    close_pair(&p);
+}
+
+static void test_a_socket_that_is_gone_is_closed_and_the_last_one_reported(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gateway_datagram out[LINUX_UDP_BATCH];
+    size_t count = 0;
+    open_pair(&p, false, false);
+    for (unsigned i = 0; i < 2; i++) {
+        int file = open("/dev/null", O_RDONLY); /* no socket any more */
+        if (p.a.fd[i] >= 0) {
+            assert_int_equal(dup2(file, p.a.fd[i]), p.a.fd[i]);
+        }
+        (void)close(file);
+        for (int round = 0; round < 2; round++) {
+            enum err err = linux_udp_receive(&p.a, out, LINUX_UDP_BATCH, &count);
+            assert_int_equal(count, 0);
+            assert_true((err == ERR_CLOSED) == (p.a.fd[0] < 0 && p.a.fd[1] < 0));
+        }
+        assert_int_equal(p.a.fd[i], -1);
+    }
+    close_pair(&p);
+}
+
 static void test_a_preferred_port_that_is_taken_is_replaced(void **state)
 {
     (void)state;
@@ -280,6 +369,9 @@ int main(void)
         cmocka_unit_test(test_the_source_address_can_be_chosen),
         cmocka_unit_test(test_headroom_in_front_of_a_datagram_may_be_written),
         cmocka_unit_test(test_datagrams_leave_unfragmentable_with_their_mark_of_congestion),
+        cmocka_unit_test(test_icmp_errors_are_told_and_cost_no_datagram),
+        cmocka_unit_test(test_a_flood_of_icmp_errors_is_bounded),
+        cmocka_unit_test(test_a_socket_that_is_gone_is_closed_and_the_last_one_reported),
         cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
         cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
     };

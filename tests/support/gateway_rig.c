@@ -98,6 +98,7 @@ struct rig *rig_new_with(const struct gateway_limits *limits, bool nat64_transla
         .user_agent = view_text("Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)"),
         .health = sock_addr_of(ip_v4(0, 0, 0, 0), 8080),
         .nat64_translate = nat64_translate,
+        .refuse_own_addresses = true, /* none are told unless a test does */
     };
     struct trace trace = {take_event, rig};
     enum err err = gateway_init(rig->area, limits, &config, rig->now, seed, trace, &rig->gw);
@@ -318,6 +319,7 @@ static void carry_out(struct rig *rig, const struct gateway_output *out)
     case GATEWAY_OUT_TUN_CONFIGURE:
         rig->tun_config = out->u.tun_config;
         rig->tun_configs++;
+        gateway_set_tun_up(rig->gw, !rig->tun_fails);
         break;
     case GATEWAY_OUT_STREAM_OPEN:
         take_open(rig, &out->u.open);

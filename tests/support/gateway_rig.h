@@ -156,6 +156,7 @@ struct rig {
     bool keeps_wire;
     struct gateway_tun_config tun_config;
     unsigned tun_configs;
+    bool tun_fails; /* the device takes no configuration */
     struct sock_addr listeners[GATEWAY_LISTENER_COUNT];
     unsigned listens;
     struct rig_list datagrams; /* answers of the UDP listeners; remote and ecn = listener */

@@ -7,7 +7,7 @@ BUILD="gcc make pkg-config libc6-dev linux-libc-dev libsodium-dev libmbedtls-dev
   libipsec-mb-dev libc-ares-dev libmnl-dev libseccomp-dev libcap-ng-dev"
 DEMO="iproute2 nftables nginx-light unbound curl procps openssl iputils-ping ca-certificates"
 TEST="libcmocka-dev clang-14 libclang-rt-14-dev binutils coturn wireguard-go wireguard-tools libnice-dev libglib2.0-dev
-  iperf3 tshark netcat-openbsd $DEMO"
+  iperf3 iptables tshark netcat-openbsd $DEMO"
 BENCH="iperf3 ethtool wireguard-go wireguard-tools $DEMO"
 CHECK="clang-format-14 clang-tidy-14 $TEST"
 

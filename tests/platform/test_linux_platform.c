@@ -1,0 +1,177 @@
+/* The wiring of the Linux platform: what arrives at its descriptors becomes events of the table. In
+ * a network namespace of its own; says so and skips where that is not permitted. */
+#include "platform/linux/linux_platform.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "platform/linux/linux_addr.h"
+#include "tests/support/support.h"
+
+#define ROUNDS_MAX 100 /* of 20 ms */
+
+struct world {
+    bool permitted;
+    struct linux_platform platform;
+    unsigned health_failures;
+};
+
+static void take_event(void *sink, const struct trace_event *event)
+{
+    struct world *w = sink;
+    w->health_failures += event->event == EV_ENVIRONMENT &&
+                                  view_equal_text(event->text, "cannot listen for health checks")
+                              ? 1
+                              : 0;
+}
+
+static bool loopback_up(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    bool done = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    (void)close(fd);
+    return done;
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    const char *what = NULL;
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    struct linux_platform_options options = {
+        .udp = {.receive_buffer = 1U << 18, .send_buffer = 1U << 18},
+        .tun_name = "tun-platform",
+        .own_addresses = true,
+        .signals = true,
+        .trace = {take_event, w},
+    };
+    w->permitted = unshare(CLONE_NEWNET) == 0 && loopback_up() &&
+                   linux_platform_open(&w->platform, &options, &what) == ERR_NONE;
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    if (w->permitted) {
+        linux_platform_close(&w->platform);
+    }
+    free(w);
+    return 0;
+}
+
+static struct world *permitted(void **state)
+{
+    struct world *w = *state;
+    if (!w->permitted) {
+        print_message("skipped: no network namespace or no TUN device of our own\n");
+        skip();
+    }
+    return w;
+}
+
+/* Waits for an event of this kind. */
+static bool comes(struct world *w, enum platform_event_kind kind, struct platform_event *out)
+{
+    const struct platform *table = &w->platform.table;
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        struct gateway_datagram datagrams[LINUX_UDP_BATCH];
+        size_t count = 0;
+        linux_platform_wait(&w->platform, 20);
+        uint32_t ready = linux_platform_ready(&w->platform);
+        if ((ready & PLATFORM_READY_UDP) != 0) {
+            enum err err = table->udp_receive(table->self, datagrams, LINUX_UDP_BATCH, &count);
+            assert_true(err == ERR_NONE || err == ERR_WOULD_BLOCK);
+        }
+        while ((ready & PLATFORM_READY_EVENT) != 0 && table->event(table->self, out)) {
+            if (out->kind == kind) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void test_an_icmp_error_becomes_an_event(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct platform_event event;
+    struct gateway_train train = {.remote = sock_addr_of(ip_v4(127, 0, 0, 1), 9),
+                                  .bytes = view_text("nobody listens")};
+    assert_int_equal(table->udp_send(table->self, &train), ERR_NONE);
+    assert_true(comes(w, PLATFORM_UNREACHABLE, &event));
+    assert_true(sock_addr_equal(&event.unreachable, &train.remote));
+}
+
+static void test_the_first_signal_becomes_an_event(void **state)
+{
+    struct world *w = permitted(state);
+    static const int signals[] = {SIGINT, SIGTERM};
+    struct platform_event event;
+    for (size_t i = 0; i < ARRAY_COUNT(signals); i++) {
+        w->platform.signals_seen = 0;
+        assert_int_equal(kill(getpid(), signals[i]), 0);
+        assert_true(comes(w, PLATFORM_SHUTDOWN, &event));
+        assert_int_equal(linux_platform_signals(&w->platform), 1);
+    }
+}
+
+static void test_the_hosts_own_addresses_are_found(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct ip_addr found[GATEWAY_OWN_ADDRESSES_MAX];
+    struct ip_addr loopback = ip_v4(127, 0, 0, 1);
+    bool has_loopback = false;
+    size_t count = table->own_addresses(table->self, found, GATEWAY_OWN_ADDRESSES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        has_loopback = has_loopback || ip_equal(&found[i], &loopback);
+    }
+    assert_true(has_loopback);
+    assert_int_equal(table->own_addresses(table->self, found, 1), 1);
+}
+
+static void test_a_health_address_that_cannot_be_bound_is_only_reported(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct gateway_listen listen = {GATEWAY_LISTENER_HEALTH, false,
+                                    sock_addr_of(ip_v4(127, 0, 0, 1), 8080)};
+    struct sockaddr_storage storage;
+    socklen_t size = linux_addr_to(&listen.local, &storage);
+    int other = socket(AF_INET, SOCK_STREAM, 0); /* has the address already */
+    assert_int_equal(bind(other, (struct sockaddr *)&storage, size), 0);
+    (void)table->listen(table->self, &listen);
+    for (int round = 0; round < ROUNDS_MAX && w->health_failures == 0; round++) {
+        linux_platform_wait(&w->platform, 20);
+    }
+    assert_int_equal(w->health_failures, 1);
+    (void)close(other);
+    assert_int_equal(table->listen(table->self, &listen), ERR_NONE);
+}
+
+#define PLATFORM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLATFORM_TEST(test_an_icmp_error_becomes_an_event),
+        PLATFORM_TEST(test_the_first_signal_becomes_an_event),
+        PLATFORM_TEST(test_the_hosts_own_addresses_are_found),
+        PLATFORM_TEST(test_a_health_address_that_cannot_be_bound_is_only_reported),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
