@@ -82,6 +82,12 @@ void heap_set(struct heap *heap, uint32_t record, struct instant at)
     }
 }
 
+struct instant heap_at(const struct heap *heap, uint32_t record)
+{
+    ASSERT(record < heap->capacity);
+    return heap->position[record] == 0 ? TIME_NEVER : heap->at[record];
+}
+
 struct instant heap_next(const struct heap *heap)
 {
     return heap->count == 0 ? TIME_NEVER : heap->at[heap->order[0]];

@@ -24,6 +24,8 @@ void heap_init(struct heap *heap, uint32_t *order, uint32_t *position, struct in
                uint32_t capacity);
 /* Sets or moves the deadline of `record`; TIME_NEVER removes it. */
 void heap_set(struct heap *heap, uint32_t record, struct instant at);
+/* Returns when `record` is due; TIME_NEVER when it is not in the heap. */
+MUST_USE struct instant heap_at(const struct heap *heap, uint32_t record);
 /* Returns the earliest deadline, TIME_NEVER when empty. */
 MUST_USE struct instant heap_next(const struct heap *heap);
 /* Removes and returns the record with the earliest deadline if it is due at `now`, else HEAP_NONE.

@@ -8,6 +8,8 @@
 #define ID_HALF_MASK 0xfffU
 #define ID_ROUNDS    4U
 
+#define HOT_LINES    5U /* of a connection: up to the timers of its tunnel */
+
 /* ---- ids: a Feistel permutation of 24 bits ---- */
 
 static uint32_t round_value(const struct gateway *gw, uint32_t half, uint32_t round)
@@ -67,6 +69,13 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
     return c->used && c->policy_client == policy_client ? c : NULL;
 }
 
+uint32_t gateway_connection_index(const struct gateway *gw, uint32_t id24)
+{
+    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    return index < gw->limits.clients ? index : GATEWAY_NONE;
+}
+
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
 {
     /* Messages come in trains: mostly it is the one of the message before. */
@@ -74,9 +83,8 @@ struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t
     if (recent->used && recent->id24 == id24) {
         return recent;
     }
-    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
-    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
-    if (index >= gw->limits.clients) {
+    uint32_t index = gateway_connection_index(gw, id24);
+    if (index == GATEWAY_NONE) {
         return NULL;
     }
     struct gateway_connection *c = &gw->connections[index];
@@ -115,6 +123,45 @@ void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
         gw->connections[gw->dirty_connections.last].dirty_next = index;
     }
     gw->dirty_connections.last = index;
+}
+
+void gateway_connection_prefetch(const struct gateway *gw, uint32_t index)
+{
+    const uint8_t *at = (const uint8_t *)&gw->connections[index];
+    for (size_t line = 0; line < HOT_LINES; line++) {
+        __builtin_prefetch(at + line * 64);
+    }
+    __builtin_prefetch(&gw->timers.position[index]);
+    __builtin_prefetch(&gw->timers.at[index]);
+}
+
+void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index)
+{
+    wg_peer_prefetch(&gw->connections[index].wg);
+}
+
+void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+                                     size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
+            gateway_connection_prefetch(gw, hints[i].client - 1);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
+            gateway_connection_prefetch_session(gw, hints[i].client - 1);
+        }
+    }
+}
+
+void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c)
+{
+    gateway_connection_active(gw, c);
+    struct instant set = heap_at(&gw->timers, (uint32_t)(c - gw->connections));
+    if (instant_before(wg_peer_data_timeout(&c->wg), set)) {
+        gateway_connection_touch(gw, c);
+    }
 }
 
 /* ---- candidates ---- */

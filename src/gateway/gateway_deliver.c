@@ -8,11 +8,15 @@
  * the same as without coalescing, and no flow is ever reordered.
  */
 #include "gateway/gateway_internal.h"
+
+#include <string.h>
+
 #include "packet/packet_rewrite.h"
 
 /* One packet on its way to the TUN device. */
 struct outbound {
     struct gateway_connection *connection;
+    struct policy_hint hint;
     struct packet *packet;
     uint8_t ecn; /* of the outer datagram */
 };
@@ -21,7 +25,7 @@ struct outbound {
 static bool judge(struct gateway *gw, const struct outbound *out, struct packet_info *info)
 {
     uint8_t answer[POLICY_REPLY_SIZE_MAX];
-    struct policy_result result = {.buffer = {answer, sizeof(answer)}};
+    struct policy_result result = {.hint = out->hint, .buffer = {answer, sizeof(answer)}};
     struct gateway_connection *c = out->connection;
     switch (policy_outbound(gw->policy, c->policy_client, out->packet, gw->now, &result)) {
     case POLICY_FORWARD:
@@ -96,7 +100,8 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
 {
     struct packet_info info;
     if (!gw->tun_offload_tcp && !gw->tun_offload_udp) {
-        deliver_single(gw, &(struct outbound){c, packet, ecn});
+        struct outbound out = {.connection = c, .packet = packet, .ecn = ecn};
+        deliver_single(gw, &out);
         return;
     }
     /* What does not parse waits too: the policy refuses it in its turn. */
@@ -157,11 +162,11 @@ static void emit_group(struct gateway *gw, struct gateway_group *g)
     gw->tun_count += count;
 }
 
-static void finish_group(struct gateway *gw, struct gateway_group *g)
+static void finish_group(struct gateway *gw, struct gateway_group *g, struct policy_hint hint)
 {
     struct packet_info info;
     struct gateway_waiting *first = &gw->waiting[g->first];
-    struct outbound out = {&gw->connections[g->connection], &first->packet, first->ecn};
+    struct outbound out = {&gw->connections[g->connection], hint, &first->packet, first->ecn};
     if (g->group.segments_count == 1) {
         deliver_single(gw, &out);
         return;
@@ -177,10 +182,29 @@ static void finish_group(struct gateway *gw, struct gateway_group *g)
     }
 }
 
+/* Judges up to GATEWAY_LOOK_AHEAD_MAX groups. */
+static void finish_some(struct gateway *gw, uint32_t first, uint32_t count)
+{
+    memset(gw->hints, 0, sizeof(gw->hints));
+    if (count >= GATEWAY_LOOK_AHEAD_MIN) {
+        struct view views[GATEWAY_LOOK_AHEAD_MAX];
+        for (uint32_t i = 0; i < count; i++) {
+            const struct gateway_group *g = &gw->groups[first + i];
+            views[i] = packet_view(&gw->waiting[g->first].packet);
+            gw->hints[i].client = g->connection + 1;
+        }
+        policy_look_ahead(gw->policy, views, count, true, gw->hints);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        finish_group(gw, &gw->groups[first + i], gw->hints[i]);
+    }
+}
+
 void gateway_deliver_flush(struct gateway *gw)
 {
-    for (uint32_t i = 0; i < gw->groups_count; i++) {
-        finish_group(gw, &gw->groups[i]);
+    for (uint32_t i = 0; i < gw->groups_count; i += GATEWAY_LOOK_AHEAD_MAX) {
+        uint32_t left = gw->groups_count - i;
+        finish_some(gw, i, left < GATEWAY_LOOK_AHEAD_MAX ? left : GATEWAY_LOOK_AHEAD_MAX);
     }
     gw->groups_count = 0;
     gw->waiting_count = 0;

@@ -55,6 +55,8 @@
 #define GATEWAY_AEAD_BATCH     256U /* messages sealed or opened together */
 #define GATEWAY_TUN_BATCH_MAX  64U  /* packets of one gateway_handle_tun() */
 #define GATEWAY_TRAINS_MAX     (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
+#define GATEWAY_LOOK_AHEAD_MIN 4U /* packets for which it pays */
+#define GATEWAY_LOOK_AHEAD_MAX POLICY_AHEAD_MAX
 #define GATEWAY_TUN_OUT_MAX    4096U  /* packets of one gateway_handle_udp() */
 #define GATEWAY_GROUPS_MAX     64U    /* open at once, spec/performance.md section 4.3 */
 #define GATEWAY_TRAIN_SEGMENTS 64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
@@ -99,6 +101,7 @@ struct gateway_held {
     uint8_t bytes[WG_INITIATION_SIZE];
 };
 
+/* What every packet touches comes first, the tunnel behind it, what only set-up needs last. */
 struct gateway_connection {
     bool used;
     bool dirty;      /* in the list of connections that may have something to send */
@@ -107,32 +110,32 @@ struct gateway_connection {
     bool confirmed; /* the tunnel has carried a packet */
     bool signalled; /* the peer has told at least one candidate */
     bool has_path;
-    uint32_t dirty_next;
-    uint32_t signal_next;
-    uint32_t unused_next; /* in the list of connections without authorization */
-    uint32_t unused_prev;
     uint32_t generation;
     uint32_t id24;
     uint32_t relay; /* whose candidates we offer; GATEWAY_NONE while there is none */
     uint32_t policy_client;
+    struct instant active_at; /* last packet in either direction */
+    struct ice_path path;
+    struct wg_peer wg;
+    struct ice_agent ice;
+    uint32_t dirty_next;
+    uint32_t signal_next;
+    uint32_t unused_next; /* in the list of connections without authorization */
+    uint32_t unused_prev;
     uint64_t ufrag_hash;
     uint64_t key_hash;
     struct uuid client;
-    struct ice_path path;
     struct instant created_at;
     struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
-    struct instant active_at;       /* last packet in either direction */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
+    uint32_t remote_hosts_count;
+    struct sock_addr remote_hosts[GATEWAY_REMOTE_HOSTS_MAX];
     uint32_t signals_count;
     struct gateway_signal signals[GATEWAY_SIGNALS_MAX];
     uint32_t held_first;
     uint32_t held_count;
     struct gateway_held held[GATEWAY_HELD_MAX];
-    uint32_t remote_hosts_count;
-    struct sock_addr remote_hosts[GATEWAY_REMOTE_HOSTS_MAX];
-    struct ice_agent ice;
-    struct wg_peer wg;
 };
 
 /* A change that every connection must see, worked off in slices. */
@@ -315,6 +318,7 @@ struct gateway {
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;
     uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];
+    struct policy_hint hints[GATEWAY_LOOK_AHEAD_MAX]; /* of the packets being judged */
     struct aead_item seal_items[GATEWAY_AEAD_BATCH];
     uint32_t seal_count;
     struct gateway_open_slot *open_slots;
@@ -418,9 +422,21 @@ MUST_USE bool gateway_connection_evict(struct gateway *gw);
 struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client);
 /* By the 24-bit id of a receiver index or transaction tag. */
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
+/* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
+uint32_t gateway_connection_index(const struct gateway *gw, uint32_t id24);
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
                                                      const struct x25519_public *key);
 void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c);
+/* Ask the processor for what a packet of the connection touches; the second once the first is
+ * there. */
+void gateway_connection_prefetch(const struct gateway *gw, uint32_t index);
+void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index);
+/* Both, for the clients of these hints. */
+void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+                                     size_t count);
+/* A data packet passed. Touches the connection only if a timer must be set earlier for it; one that
+ * moved later fires once in vain. */
+void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c);
 /* Works off ICE events after a call into the agent. */
 void gateway_connection_events(struct gateway *gw, struct gateway_connection *c);
 void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c);

@@ -71,12 +71,12 @@ static void finish_open(struct gateway *gw, struct gateway_open_slot *slot)
         wg_peer_open_finish(&c->wg, &slot->open, slot->open.item.ok, gw->now.boot);
     if (slot->open.is_first) {
         confirm(gw, c, slot->open.receiver_index);
+        gateway_connection_touch(gw, c);
     }
-    gateway_connection_touch(gw, c);
     if (reason != DROP_NONE) {
         gateway_drop(gw, reason, &slot->remote);
     } else if (!slot->open.is_keepalive) {
-        gateway_connection_active(gw, c);
+        gateway_connection_carried(gw, c);
         handle_inner(gw, c, slot->open.plaintext, slot->ecn);
     }
 }
@@ -359,11 +359,42 @@ static void handle_datagram(struct gateway *gw, struct inbound *in)
     }
 }
 
+/* Fetches the connections that the datagrams are for: those that come directly; the first segment
+ * of a train speaks for all. */
+static void look_ahead(struct gateway *gw, const struct gateway_datagram *datagrams, size_t count)
+{
+    uint32_t indices[GATEWAY_LOOK_AHEAD_MAX];
+    size_t found = 0;
+    uint32_t previous = UINT32_MAX; /* no id */
+    for (size_t i = 0; i < count && found < GATEWAY_LOOK_AHEAD_MAX; i++) {
+        struct view bytes = view_of_span(datagrams[i].bytes);
+        if (bytes.len < WG_DATA_OVERHEAD || wg_msg_type(bytes) != WG_TYPE_DATA) {
+            continue;
+        }
+        uint32_t id24 = wg_msg_receiver_index(bytes) >> WG_SLOT_BITS;
+        if (id24 == previous) {
+            continue;
+        }
+        previous = id24;
+        uint32_t index = gateway_connection_index(gw, id24);
+        if (index != GATEWAY_NONE) {
+            gateway_connection_prefetch(gw, index);
+            indices[found++] = index;
+        }
+    }
+    for (size_t i = 0; i < found; i++) {
+        gateway_connection_prefetch_session(gw, indices[i]);
+    }
+}
+
 void gateway_handle_udp(struct gateway *gw, struct clock_pair now,
                         const struct gateway_datagram *datagrams, size_t count)
 {
     gateway_begin(gw, now);
     for (size_t i = 0; i < count; i++) {
+        if (i % GATEWAY_LOOK_AHEAD_MAX == 0 && count >= GATEWAY_LOOK_AHEAD_MIN) {
+            look_ahead(gw, datagrams + i, count - i);
+        }
         const struct gateway_datagram *d = &datagrams[i];
         size_t step = d->segment_size == 0 ? d->bytes.len : d->segment_size;
         size_t at = 0;

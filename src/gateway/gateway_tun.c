@@ -96,8 +96,7 @@ void gateway_seal_commit(struct gateway *gw, struct gateway_sealer *sealer, uint
 void gateway_seal_end(struct gateway *gw, struct gateway_sealer *sealer)
 {
     wg_peer_seal_finish(&sealer->connection->wg, sealer->now, sealer->data_bytes);
-    gateway_connection_active(gw, sealer->connection);
-    gateway_connection_touch(gw, sealer->connection);
+    gateway_connection_carried(gw, sealer->connection);
 }
 
 void gateway_seal_flush(struct gateway *gw)
@@ -221,13 +220,13 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     return DROP_NONE;
 }
 
-static void judge(struct gateway *gw, const struct gateway_tun_packet *in)
+static void judge(struct gateway *gw, const struct gateway_tun_packet *in, struct policy_hint hint)
 {
     uint8_t answer[POLICY_REPLY_SIZE_MAX];
     uint32_t client;
     struct span room = {in->bytes.at - GATEWAY_TUN_HEADROOM, in->bytes.len + GATEWAY_TUN_HEADROOM};
     struct packet packet = packet_of(room, GATEWAY_TUN_HEADROOM, in->bytes.len);
-    struct policy_result result = {.buffer = {answer, sizeof(answer)}};
+    struct policy_result result = {.hint = hint, .buffer = {answer, sizeof(answer)}};
     packet.checksum_partial = in->offload.checksum_needed;
     result.gso_size = in->offload.gso == GATEWAY_GSO_NONE ? 0 : in->offload.gso_size;
     gw->counters.tun_in_packets++;
@@ -286,6 +285,23 @@ static void seal_connection(struct gateway *gw, uint32_t first)
     }
 }
 
+/* Judges up to GATEWAY_LOOK_AHEAD_MAX packets. */
+static void judge_some(struct gateway *gw, const struct gateway_tun_packet *packets, size_t count)
+{
+    memset(gw->hints, 0, sizeof(gw->hints));
+    if (count >= GATEWAY_LOOK_AHEAD_MIN) {
+        struct view views[GATEWAY_LOOK_AHEAD_MAX];
+        for (size_t i = 0; i < count; i++) {
+            views[i] = view_of_span(packets[i].bytes);
+        }
+        policy_look_ahead(gw->policy, views, count, false, gw->hints);
+        gateway_connection_prefetch_all(gw, gw->hints, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        judge(gw, &packets[i], gw->hints[i]);
+    }
+}
+
 /* All are judged before any is sealed, so that packets of one client stand together in the transmit
  * memory and make long trains, however the clients alternate. Nothing is reordered within one. */
 void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
@@ -294,8 +310,9 @@ void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
     ASSERT(count <= GATEWAY_TUN_BATCH_MAX);
     gateway_begin(gw, now);
     gw->inbound_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        judge(gw, &packets[i]);
+    for (size_t i = 0; i < count; i += GATEWAY_LOOK_AHEAD_MAX) {
+        size_t left = count - i;
+        judge_some(gw, packets + i, left < GATEWAY_LOOK_AHEAD_MAX ? left : GATEWAY_LOOK_AHEAD_MAX);
     }
     for (uint32_t i = 0; i < gw->inbound_count; i++) {
         if (gw->inbound[i].is_first) {

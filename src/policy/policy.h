@@ -216,7 +216,14 @@ enum policy_action {
     POLICY_DROP,    /* the packet is refused silently */
 };
 
+/* What policy_look_ahead() guesses about a packet; zero: nothing. */
+struct policy_hint {
+    uint32_t client;  /* index + 1 */
+    uint32_t session; /* NAT record + 1 */
+};
+
 struct policy_result {
+    struct policy_hint hint; /* in: zero, or a guess that saves look-ups */
     struct span buffer;      /* in: room for an answer, >= POLICY_REPLY_SIZE_MAX bytes */
     struct view reply;       /* out: the answer, inside `buffer`; empty unless POLICY_REPLY */
     uint16_t gso_size;       /* in: payload bytes of each segment of a super-packet; 0 otherwise */
@@ -240,6 +247,14 @@ MUST_USE enum policy_action policy_outbound(struct policy *policy, uint32_t clie
 MUST_USE enum policy_action policy_inbound(struct policy *policy, struct packet *packet,
                                            struct clock_pair now, uint32_t *client,
                                            struct policy_result *result);
+
+#define POLICY_AHEAD_MAX 32U
+
+/* Fetches what the judgement of these packets will read from large tables, and guesses whom they
+ * belong to. Worth it for several packets of different flows; changes no outcome. With `outbound`
+ * hints[i].client is given: the index of the sender + 1. Asserts: count <= POLICY_AHEAD_MAX. */
+void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
+                       bool outbound, struct policy_hint *hints);
 
 /* ---- time ---- */
 

@@ -113,16 +113,41 @@ static bool tuple_equal(const struct policy_nat_tuple *a, const struct policy_na
            ip_equal(&a->ip, &b->ip);
 }
 
+uint64_t policy_nat_hash(const struct policy_nat *nat, const struct policy_nat_tuple *tuple)
+{
+    return tuple_hash(nat, owner_of(nat, tuple->client), tuple);
+}
+
+static bool is_outside(const struct policy_nat_session *session, uint32_t owner,
+                       const struct policy_nat_tuple *outside)
+{
+    struct policy_nat_tuple found = policy_nat_outside_of(session);
+    return session->client == owner + 1 && tuple_equal(&found, outside);
+}
+
+/* Only a live session has an inside tuple. */
+static bool is_inside(const struct policy_nat_session *session, uint32_t owner,
+                      const struct policy_nat_tuple *inside)
+{
+    if (session->client != owner + 1 || (session->flags & POLICY_NAT_EXPIRED) != 0) {
+        return false;
+    }
+    struct policy_nat_tuple found = policy_nat_inside_of(session);
+    return tuple_equal(&found, inside);
+}
+
 uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                    const struct policy_nat_tuple *outside)
 {
     uint32_t owner = owner_of(nat, outside->client);
+    if (nat->guess != 0 && is_outside(&nat->sessions[nat->guess - 1], owner, outside)) {
+        return nat->guess - 1;
+    }
     uint64_t hash = tuple_hash(nat, owner, outside);
     uint32_t cursor = 0;
     uint32_t at = map_next(&nat->outside, hash, &cursor);
     while (at != MAP_NONE) {
-        struct policy_nat_tuple found = policy_nat_outside_of(&nat->sessions[at]);
-        if (nat->sessions[at].client == owner + 1 && tuple_equal(&found, outside)) {
+        if (is_outside(&nat->sessions[at], owner, outside)) {
             return at;
         }
         at = map_next(&nat->outside, hash, &cursor);
@@ -133,12 +158,14 @@ uint32_t policy_nat_outside_record(const struct policy_nat *nat,
 static uint32_t inside_record(const struct policy_nat *nat, const struct policy_nat_tuple *inside)
 {
     uint32_t owner = owner_of(nat, inside->client);
+    if (nat->guess != 0 && is_inside(&nat->sessions[nat->guess - 1], owner, inside)) {
+        return nat->guess - 1;
+    }
     uint64_t hash = tuple_hash(nat, owner, inside);
     uint32_t cursor = 0;
     uint32_t at = map_next(&nat->inside, hash, &cursor);
     while (at != MAP_NONE) {
-        struct policy_nat_tuple found = policy_nat_inside_of(&nat->sessions[at]);
-        if (nat->sessions[at].client == owner + 1 && tuple_equal(&found, inside)) {
+        if (is_inside(&nat->sessions[at], owner, inside)) {
             return at;
         }
         at = map_next(&nat->inside, hash, &cursor);

@@ -125,6 +125,7 @@ struct policy_nat {
     struct policy_rate maps_rate;
     uint64_t stamp;
     uint32_t sweep_at; /* next record to look at */
+    uint32_t guess;    /* record + 1 that the next look-up will probably find; 0: none */
 };
 
 void policy_nat_init(struct policy_nat *nat, struct arena *arena,

@@ -9,6 +9,9 @@ MUST_USE bool policy_nat_is_doomed(const struct policy_nat *nat,
                                    const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session);
+/* The hash of a tuple of the client as it is now. */
+MUST_USE uint64_t policy_nat_hash(const struct policy_nat *nat,
+                                  const struct policy_nat_tuple *tuple);
 /* Returns the record with this outside tuple, live or remembered, POLICY_NONE when there is none.
  */
 MUST_USE uint32_t policy_nat_outside_record(const struct policy_nat *nat,

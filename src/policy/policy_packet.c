@@ -305,6 +305,7 @@ enum policy_action policy_outbound(struct policy *policy, uint32_t client, struc
     if (reason != DROP_NONE) {
         return drop(result, reason);
     }
+    policy->nat.guess = result->hint.session;
     struct passage own = {policy, policy_client_index(client), owner, packet, &result->info, now,
                           result};
     return outbound(&own);
@@ -471,6 +472,12 @@ static enum policy_action inbound(struct passage *own)
     return inbound_flow(own);
 }
 
+static bool is_client_address(const struct policy *policy, uint32_t index, const struct ip_addr *ip)
+{
+    const struct policy_client *client = &policy->clients[index];
+    return client->used && (ip_equal(&client->ipv4, ip) || ip_equal(&client->ipv6, ip));
+}
+
 enum policy_action policy_inbound(struct policy *policy, struct packet *packet,
                                   struct clock_pair now, uint32_t *client,
                                   struct policy_result *result)
@@ -482,7 +489,11 @@ enum policy_action policy_inbound(struct policy *policy, struct packet *packet,
     if (reason != DROP_NONE) {
         return drop(result, reason);
     }
-    uint32_t index = policy_client_by_ip(policy, &result->info.destination);
+    policy->nat.guess = result->hint.session;
+    uint32_t index = result->hint.client - 1;
+    if (result->hint.client == 0 || !is_client_address(policy, index, &result->info.destination)) {
+        index = policy_client_by_ip(policy, &result->info.destination);
+    }
     if (index == POLICY_NONE) {
         return drop(result, DROP_TUN_NOT_CLIENT);
     }

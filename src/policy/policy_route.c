@@ -102,6 +102,16 @@ static struct policy_flow *flow_entry(struct policy *policy, const struct policy
     return &policy->flows[siphash13(&policy->key, VIEW_OF(bytes)) % POLICY_FLOWS];
 }
 
+void policy_route_prefetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
+                           struct policy_subject subject)
+{
+    struct policy_flow key = {.ip = *ip,
+                              .protocol = (uint8_t)subject.protocol,
+                              .port = subject.port,
+                              .client = policy_client_handle(policy, client_index)};
+    __builtin_prefetch(flow_entry(policy, &key));
+}
+
 struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
                                     const struct ip_addr *ip, struct policy_subject subject,
                                     struct clock_pair now)

@@ -215,6 +215,9 @@ struct policy_route {
 MUST_USE struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
                                              const struct ip_addr *ip,
                                              struct policy_subject subject, struct clock_pair now);
+/* Fetches the cached verdict that policy_route_ip() will look at. */
+void policy_route_prefetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
+                           struct policy_subject subject);
 /* Chooses among the DNS resources behind a proxy address. */
 MUST_USE struct policy_route policy_route_proxy(const struct policy *policy, uint32_t client_index,
                                                 uint32_t proxy, struct policy_subject subject,

@@ -6,6 +6,8 @@
 #include "wg/wg_session.h"
 #include "wg/wg_timers.h"
 
+#define SESSION_HOT_LINES 3U /* keys and counters, up to the replay window */
+
 enum err wg_peer_init(struct wg_peer *peer, struct wg_node *node,
                       const struct wg_peer_config *config, struct instant now)
 {
@@ -103,6 +105,7 @@ enum drop_reason wg_peer_open_begin(const struct wg_peer *peer, struct span mess
     if (reason != DROP_NONE) {
         return reason;
     }
+    wg_replay_prefetch(&session->replay, msg.counter);
     open->receiver_index = msg.receiver_index;
     open->item = (struct aead_item){.key = session->keys.receive.bytes,
                                     .counter = msg.counter,
@@ -184,6 +187,14 @@ bool wg_peer_has_session(const struct wg_peer *peer, struct instant now)
 {
     const struct wg_session *session = wg_session_current_const(peer);
     return session != NULL && wg_timers_may_send(peer, session, now);
+}
+
+void wg_peer_prefetch(const struct wg_peer *peer)
+{
+    const struct wg_session *session = wg_session_current_const(peer);
+    for (size_t line = 0; session != NULL && line < SESSION_HOT_LINES; line++) {
+        __builtin_prefetch((const uint8_t *)session + line * 64);
+    }
 }
 
 enum drop_reason wg_peer_seal_begin(struct wg_peer *peer, uint32_t count, struct instant now,

@@ -95,7 +95,31 @@ struct wg_base_stamps {
     bool want_keepalive;
 };
 
+/* What every data packet touches comes first. */
 struct wg_peer {
+    uint8_t current; /* session that sends; WG_SESSIONS_MAX: none */
+    bool expired;
+    bool confirmed;  /* some session was confirmed once */
+    bool attempting; /* initiations are being repeated */
+    bool has_psk_pending;
+    bool has_psk_latest;
+    bool pending_is_stale; /* the client used its tunnel since the pending PSK was told */
+    bool keepalive_due;    /* poll_transmit() sends one */
+    bool initiation_due;   /* poll_transmit() sends one */
+    uint8_t trials;        /* turns that `trial_id` has had */
+    uint8_t slot_last;     /* low byte of the last local index */
+    enum wg_role role;
+    enum wg_era era;
+    uint32_t remote_id; /* upper 24 bits of the other side's index, of the last confirmed session */
+    struct instant initiation_at;  /* when to send the next one; NEVER: none planned */
+    struct instant established_at; /* of the newest session, or creation */
+    struct instant keepalive_at;   /* passive keepalive; NEVER: not needed */
+    struct instant no_reply_at;    /* NEVER: nothing unanswered */
+    struct instant received_at;    /* last authenticated packet; NEVER: none */
+    struct wg_base_stamps base;    /* WG_ERA_BASE only */
+    struct wg_session sessions[WG_SESSIONS_MAX];
+    uint64_t generation_last;
+
     struct wg_node *node;
     struct x25519_public remote;
     struct wg_mac_keys remote_macs;
@@ -103,48 +127,23 @@ struct wg_peer {
     struct wg_psk psk;
     struct wg_psk psk_pending; /* first of a burst of authorizations */
     struct wg_psk psk_latest;  /* last of it, if there are several */
-    bool has_psk_pending;
-    bool has_psk_latest;
-    bool pending_is_stale; /* the client used its tunnel since the pending PSK was told */
     struct instant pending_at;
-    uint8_t trials;    /* turns that `trial_id` has had */
     uint32_t trial_id; /* upper 24 bits of the last unconfirmed sender */
     uint32_t id;
-    uint8_t slot_last; /* low byte of the last local index */
-    enum wg_role role;
-    enum wg_era era;
     uint16_t persistent_keepalive_s;
     uint16_t rekey_attempt_s;
-
-    bool expired;
-    bool confirmed;     /* some session was confirmed once */
-    uint32_t remote_id; /* upper 24 bits of the other side's index, of the last confirmed session */
     uint8_t timestamp_last[WG_TIMESTAMP_SIZE]; /* of the last accepted initiation */
 
-    struct wg_session sessions[WG_SESSIONS_MAX];
-    uint8_t current; /* session that sends; WG_SESSIONS_MAX: none */
-    uint64_t generation_last;
-
     struct wg_handshake handshakes[2]; /* newest first */
-    bool attempting;                   /* initiations are being repeated */
     struct instant attempt_started_at;
-    struct instant initiation_at; /* when to send the next one; NEVER: none planned */
+    struct instant persistent_at;
 
     bool has_sent_mac1;
+    bool has_cookie;
     uint32_t sent_index; /* sender index of the last handshake message sent */
     uint8_t sent_mac1[WG_MAC_SIZE];
-    bool has_cookie;
     uint8_t cookie[WG_COOKIE_SIZE];
     struct instant cookie_until;
-
-    bool keepalive_due;            /* poll_transmit() sends one */
-    bool initiation_due;           /* poll_transmit() sends one */
-    struct instant established_at; /* of the newest session, or creation */
-    struct instant keepalive_at;   /* passive keepalive; NEVER: not needed */
-    struct instant no_reply_at;    /* NEVER: nothing unanswered */
-    struct instant persistent_at;
-    struct instant received_at; /* last authenticated packet; NEVER: none */
-    struct wg_base_stamps base; /* WG_ERA_BASE only */
 };
 
 static_assert(sizeof(struct wg_peer) <= 4608, "a tunnel stays within its memory budget");
@@ -221,6 +220,8 @@ struct wg_seal {
     uint32_t remote_index;
 };
 
+/* Asks the processor for what sealing or opening a packet will touch. */
+void wg_peer_prefetch(const struct wg_peer *peer);
 /* Reserves `count` counters. DROP_WG_NO_SESSION when there is no session that may send at `now`; a
  * gateway drops or queues then, a client calls wg_peer_initiate(). Asserts: count > 0. */
 MUST_USE enum drop_reason wg_peer_seal_begin(struct wg_peer *peer, uint32_t count,
@@ -245,6 +246,10 @@ void wg_peer_initiate(struct wg_peer *peer, struct instant now);
 void wg_peer_handle_timeout(struct wg_peer *peer, struct instant now, struct rng *rng);
 /* Returns when to call handle_timeout() next. Pure. */
 MUST_USE struct wake wg_peer_poll_timeout(const struct wg_peer *peer);
+/* Returns the earliest timer that data packets may have armed: the owner need not ask for more
+ * after each packet, as long as it calls handle_timeout() by then; the others only moved later.
+ * Pure. */
+MUST_USE struct instant wg_peer_data_timeout(const struct wg_peer *peer);
 /* Writes the next message that the tunnel itself wants to send: an initiation or a keepalive.
  * Returns its size, 0 when there is none. Asserts: out.len >= WG_INITIATION_SIZE. */
 MUST_USE size_t wg_peer_poll_transmit(struct wg_peer *peer, struct instant now, struct rng *rng,

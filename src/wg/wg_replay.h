@@ -26,6 +26,11 @@ void wg_replay_init(struct wg_replay *replay);
 /* Tells whether `counter` would be accepted, without a change: DROP_NONE, DROP_WG_COUNTER (beyond
  * the limit or older than the window) or DROP_WG_REPLAYED. For use before the costly decryption. */
 MUST_USE enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counter);
+/* Asks the processor for what wg_replay_mark() will change. */
+static inline void wg_replay_prefetch(const struct wg_replay *replay, uint64_t counter)
+{
+    __builtin_prefetch(&replay->words[counter / 64 % WG_REPLAY_WORDS], 1);
+}
 /* Checks again and marks; call only for packets whose tag was right. Same reasons. */
 MUST_USE enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter);
 

@@ -30,8 +30,17 @@ struct wg_session *wg_session_new(struct wg_peer *peer, struct instant establish
     return session;
 }
 
+const struct wg_session *wg_session_current_const(const struct wg_peer *peer)
+{
+    return peer->current < WG_SESSIONS_MAX ? &peer->sessions[peer->current] : NULL;
+}
+
 const struct wg_session *wg_session_find_const(const struct wg_peer *peer, uint32_t local_index)
 {
+    const struct wg_session *current = wg_session_current_const(peer);
+    if (current != NULL && current->local_index == local_index) {
+        return current; /* nearly always */
+    }
     for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
         const struct wg_session *session = &peer->sessions[i];
         if (session->used && session->local_index == local_index) {
@@ -45,11 +54,6 @@ struct wg_session *wg_session_find(struct wg_peer *peer, uint32_t local_index)
 {
     const struct wg_session *session = wg_session_find_const(peer, local_index);
     return session == NULL ? NULL : &peer->sessions[session - peer->sessions];
-}
-
-const struct wg_session *wg_session_current_const(const struct wg_peer *peer)
-{
-    return peer->current < WG_SESSIONS_MAX ? &peer->sessions[peer->current] : NULL;
 }
 
 struct wg_session *wg_session_current(struct wg_peer *peer)

@@ -295,6 +295,15 @@ static struct wake wake_of_sessions(const struct wg_peer *peer)
     return wake;
 }
 
+struct instant wg_peer_data_timeout(const struct wg_peer *peer)
+{
+    if (peer->era == WG_ERA_BASE) {
+        return wg_peer_poll_timeout(peer).at;
+    }
+    struct instant at = instant_min(peer->no_reply_at, peer->keepalive_at);
+    return initiation_planned(peer) ? at : instant_min(at, renew_at(peer));
+}
+
 struct wake wg_peer_poll_timeout(const struct wg_peer *peer)
 {
     if (peer->expired) {

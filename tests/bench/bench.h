@@ -9,6 +9,7 @@
 #define TESTS_BENCH_H
 
 #include "base/bytes.h"
+#include "crypto/aead.h"
 
 #define BENCH_ROUNDS_MAX 400U
 #define BENCH_CASES_MAX  64U
@@ -56,6 +57,9 @@ MUST_USE bool bench_wants_any(const struct bench_report *report, const char *ids
 uint64_t bench_now_ns(void);
 /* Keeps the compiler from throwing work away. */
 void bench_keep(uint64_t value);
+
+/* A cipher that does nothing: what remains is the gateway's own work. */
+struct aead_backend bench_null_aead(void);
 
 /* The groups; each prints its table. */
 void bench_micro(const struct bench_report *report);

@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet/packet_build.h"
-#include "tests/bench/bench.h"
-#include "tests/bench/bench_world.h"
+#include "tests/bench/bench_growth.h"
 
 #define PEERS          10000U
 #define RESOURCES      4U
@@ -14,8 +12,6 @@
 #define IDLE_S         300U /* of simulated time */
 #define AUTHORIZATIONS 65536U
 #define BUSY_SESSIONS  64000U
-
-static const struct ip_addr real_address = {IP_V4, {10, 9, 0, 9}};
 
 struct control {
     const struct bench_report *report;
@@ -137,81 +133,25 @@ static void idle(struct control *k)
 
 /* ---- flows of DNS resources ---- */
 
-static struct ip_addr proxy_address(uint32_t n)
-{
-    return ip_v4(100, 96, (uint8_t)(1 + (n >> 8)), (uint8_t)n);
-}
-
-static void assign_names(struct world *w, uint32_t client, uint32_t proxies)
-{
-    struct uuid id = world_resource_id(2);
-    struct dns_name name;
-    struct ip_addr list[WORLD_PROXIES];
-    uint32_t refused = 0;
-    uint32_t handle = policy_client_find(w->gw->policy, &w->clients[client].id);
-    struct policy_resource resource = {
-        .id = id, .kind = POLICY_KIND_DNS, .pattern = view_text("**.corp.test")};
-    enum err err = policy_authorize(w->gw->policy, handle, &resource, POLICY_NEVER);
-    ASSERT(err == ERR_NONE && proxies <= WORLD_PROXIES);
-    bool is_name = dns_name_parse(view_text("a.corp.test"), &name);
-    ASSERT(is_name);
-    for (uint32_t i = 0; i < proxies; i++) {
-        list[i] = proxy_address(i);
-    }
-    struct policy_assign request = {.resource = id,
-                                    .domain = &name,
-                                    .proxies = list,
-                                    .proxies_count = proxies,
-                                    .resolved = &real_address,
-                                    .resolved_count = 1};
-    enum policy_status status =
-        policy_assign(w->gw->policy, handle, &request, w->rig->now, &refused);
-    ASSERT(status == POLICY_ACTIVE);
-}
-
-/* Opens `count` UDP flows of one client, by a packet each. */
-static void open_flows(struct world *w, uint32_t client, uint32_t first, uint32_t count)
-{
-    uint32_t handle = policy_client_find(w->gw->policy, &w->clients[client].id);
-    for (uint32_t n = first; n < first + count; n++) {
-        uint8_t bytes[128];
-        uint8_t answer[POLICY_REPLY_SIZE_MAX];
-        struct policy_result result = {.buffer = {answer, sizeof(answer)}};
-        struct packet_build_ip ip = {.source = w->clients[client].ipv4,
-                                     .destination = proxy_address(n % WORLD_PROXIES)};
-        struct packet_build_ports ports = {(uint16_t)(1 + n / WORLD_PROXIES), 443};
-        struct writer out = writer_of((struct span){bytes + 64, 64});
-        packet_build_udp(&out, &ip, ports, view_text("x"));
-        struct packet packet = packet_of((struct span){bytes, sizeof(bytes)}, 64, out.used);
-        enum policy_action action =
-            policy_outbound(w->gw->policy, handle, &packet, w->rig->now, &result);
-        ASSERT(action == POLICY_FORWARD);
-    }
-}
-
 static void flows(struct control *k)
 {
     static const uint32_t counts[] = {1000, 10000, 100000, 1000000};
     struct world *w = k->w;
     uint32_t opened = 0;
     char what[64];
-    for (uint32_t i = 0; i < 20; i++) {
-        assign_names(w, i, WORLD_PROXIES);
+    for (uint32_t i = 0; i < WORLD_FLOW_CLIENTS; i++) {
+        world_assign_names(w, i);
     }
     size_t before = world_resident();
     for (size_t step = 0; step < ARRAY_COUNT(counts); step++) {
-        while (opened < counts[step]) {
-            uint32_t left = counts[step] - opened;
-            uint32_t room = 50000 - opened % 50000;
-            uint32_t count = left < room ? left : room;
-            open_flows(w, opened / 50000, opened % 50000, count);
-            opened += count;
-        }
+        world_open_flows(w, opened, counts[step]);
+        opened = counts[step];
         (void)snprintf(what, sizeof(what), "per flow, %u flows", counts[step]);
         tell_bytes(k, what, grown(before), counts[step]);
     }
+    bench_growth(k->report, w);
     world_cost_reset(w);
-    for (uint32_t step = 0; step < 19000; step++) { /* sweeps come every few ms */
+    for (uint32_t step = 0; step < 21000; step++) { /* sweeps come every few ms */
         world_pass(w, 10);
         world_timeouts(w);
     }
@@ -227,7 +167,7 @@ static void dns_nat(struct control *k)
     struct world *w = k->w;
     world_cost_reset(w);
     for (uint32_t i = 100; i < 100 + 10000 / WORLD_PROXIES; i++) {
-        assign_names(w, i, WORLD_PROXIES);
+        world_assign_names(w, i);
     }
 }
 
@@ -411,8 +351,10 @@ static void revoke_busy(struct control *k)
     char client[UUID_TEXT_SIZE + 1];
     struct world *w = k->w;
     struct uuid uuid = world_resource_id(2);
-    assign_names(w, 7, WORLD_PROXIES);
-    open_flows(w, 7, 0, BUSY_SESSIONS);
+    world_assign_names(w, 7);
+    for (uint32_t n = 0; n < BUSY_SESSIONS; n++) {
+        world_open_flow(w, 7, n);
+    }
     put_id(client, &w->clients[7].id);
     for (uint32_t number = 1; number <= 2; number++) {
         uuid = world_resource_id(number);
@@ -462,7 +404,7 @@ static void shut_down(struct control *k)
 void bench_control(const struct bench_report *report)
 {
     struct control k = {.report = report};
-    if (!bench_wants_any(report, "C-03 C-04 C-05 C-06 C-07 C-08")) {
+    if (!bench_wants_any(report, "C-01 C-03 C-04 C-05 C-06 C-07 C-08")) {
         return;
     }
     k.w = world_new(PEERS, RESOURCES, SESSIONS);
@@ -470,9 +412,10 @@ void bench_control(const struct bench_report *report)
     set_up(&k);
     tell_bytes(&k, "per peer, 10 000 connected", grown(before), PEERS);
     hostile(&k);
-    idle(&k);
-    tell_bytes(&k, "per peer, 10 000 idle", grown(before), PEERS);
     flows(&k);
+    size_t before_idle = world_resident();
+    idle(&k);
+    tell_bytes(&k, "per peer, more after five idle minutes", grown(before_idle), PEERS);
     dns_nat(&k);
     update_all(&k);
     authorize_again(&k, 3);

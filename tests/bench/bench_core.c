@@ -21,29 +21,6 @@
 
 static const struct ip_addr server = {IP_V4, {10, 3, 0, 9}};
 
-/* ---- a cipher without work ---- */
-
-static void null_seal(void *ctx, struct aead_item *items, size_t count)
-{
-    (void)ctx;
-    for (size_t i = 0; i < count; i++) {
-        memset(items[i].data + items[i].len, 0, AEAD_TAG_SIZE);
-    }
-}
-
-static void null_open(void *ctx, struct aead_item *items, size_t count)
-{
-    (void)ctx;
-    for (size_t i = 0; i < count; i++) {
-        items[i].ok = true;
-    }
-}
-
-static struct aead_backend null_backend(void)
-{
-    return (struct aead_backend){.name = "null", .seal = null_seal, .open = null_open, .ctx = NULL};
-}
-
 /* ---- the world ---- */
 
 struct world {
@@ -125,7 +102,7 @@ static void world_free(struct world *w)
 
 static void use_cipher(struct world *w, enum cipher cipher)
 {
-    w->rig->gw->aead = cipher == CIPHER_NULL        ? null_backend()
+    w->rig->gw->aead = cipher == CIPHER_NULL        ? bench_null_aead()
                        : cipher == CIPHER_LIBSODIUM ? aead_backend_libsodium()
                                                     : w->best;
 }

@@ -510,6 +510,73 @@ void world_connect(struct world *w, uint32_t from, uint32_t to)
     world_timeouts(w);
 }
 
+/* ---- flows ---- */
+
+struct ip_addr world_proxy(uint32_t n)
+{
+    return ip_v4(100, 96, 1, (uint8_t)(n % WORLD_PROXIES));
+}
+
+struct ip_addr world_real(uint32_t n)
+{
+    return ip_v4(10, 9, 0, (uint8_t)(1 + n % WORLD_PROXIES));
+}
+
+uint16_t world_port(uint32_t n)
+{
+    return (uint16_t)(1 + n / WORLD_PROXIES);
+}
+
+void world_assign_names(struct world *w, uint32_t i)
+{
+    struct dns_name name;
+    struct ip_addr proxies[WORLD_PROXIES];
+    struct ip_addr reals[WORLD_PROXIES];
+    uint32_t refused = 0;
+    uint32_t handle = policy_client_find(w->gw->policy, &w->clients[i].id);
+    struct policy_resource resource = {
+        .id = world_resource_id(2), .kind = POLICY_KIND_DNS, .pattern = view_text("**.corp.test")};
+    enum err err = policy_authorize(w->gw->policy, handle, &resource, POLICY_NEVER);
+    ASSERT(err == ERR_NONE);
+    bool is_name = dns_name_parse(view_text("a.corp.test"), &name);
+    ASSERT(is_name);
+    for (uint32_t n = 0; n < WORLD_PROXIES; n++) {
+        proxies[n] = world_proxy(n);
+        reals[n] = world_real(n);
+    }
+    struct policy_assign request = {.resource = resource.id,
+                                    .domain = &name,
+                                    .proxies = proxies,
+                                    .proxies_count = WORLD_PROXIES,
+                                    .resolved = reals,
+                                    .resolved_count = WORLD_PROXIES};
+    enum policy_status status =
+        policy_assign(w->gw->policy, handle, &request, w->rig->now, &refused);
+    ASSERT(status == POLICY_ACTIVE);
+}
+
+void world_open_flow(struct world *w, uint32_t i, uint32_t n)
+{
+    uint8_t bytes[128];
+    uint8_t answer[POLICY_REPLY_SIZE_MAX];
+    struct policy_result result = {.buffer = {answer, sizeof(answer)}};
+    uint32_t handle = policy_client_find(w->gw->policy, &w->clients[i].id);
+    struct packet_build_ip ip = {.source = w->clients[i].ipv4, .destination = world_proxy(n)};
+    struct writer out = writer_of((struct span){bytes + 64, 64});
+    packet_build_udp(&out, &ip, (struct packet_build_ports){world_port(n), 443}, view_text("x"));
+    struct packet packet = packet_of((struct span){bytes, sizeof(bytes)}, 64, out.used);
+    enum policy_action action =
+        policy_outbound(w->gw->policy, handle, &packet, w->rig->now, &result);
+    ASSERT(action == POLICY_FORWARD);
+}
+
+void world_open_flows(struct world *w, uint32_t from, uint32_t to)
+{
+    for (uint32_t f = from; f < to; f++) {
+        world_open_flow(w, f % WORLD_FLOW_CLIENTS, f / WORLD_FLOW_CLIENTS);
+    }
+}
+
 /* ---- chance, memory ---- */
 
 uint32_t world_draw(struct world *w, uint32_t below)

@@ -14,6 +14,8 @@
 #define WORLD_SLOT         (GATEWAY_TUN_HEADROOM + 2048U)
 #define WORLD_BATCH        64U
 #define WORLD_PROXIES      8U /* proxy addresses of each client that has flows */
+#define WORLD_FLOW_CLIENTS 20U
+#define WORLD_FLOWS        1000000U
 #define WORLD_RESOURCE_MAX 512U
 
 enum world_call {
@@ -95,6 +97,18 @@ void world_connect(struct world *w, uint32_t from, uint32_t to);
 void world_resource_cidr(char out[WORLD_RESOURCE_MAX], uint32_t number);
 void world_resource_dns(char out[WORLD_RESOURCE_MAX], uint32_t number);
 struct uuid world_resource_id(uint32_t number);
+
+/* Gives client i a DNS resource (number 2) and a name in it, with real addresses behind the proxy
+ * addresses one to one. */
+void world_assign_names(struct world *w, uint32_t i);
+/* Opens UDP flows [from, to): flow f is the (f / WORLD_FLOW_CLIENTS)th of client
+ * f % WORLD_FLOW_CLIENTS, from its port world_port() and proxy address world_proxy(). */
+void world_open_flows(struct world *w, uint32_t from, uint32_t to);
+/* Opens the n-th flow of client i. */
+void world_open_flow(struct world *w, uint32_t i, uint32_t n);
+struct ip_addr world_proxy(uint32_t n);
+struct ip_addr world_real(uint32_t n);
+uint16_t world_port(uint32_t n);
 
 uint32_t world_draw(struct world *w, uint32_t below);
 /* About Zipf with exponent 1: each doubling of the rank is as likely as the one before. */

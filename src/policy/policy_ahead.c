@@ -1,0 +1,146 @@
+/* Look-ahead: what the judgement of a batch will ask from large tables is asked for together, so
+ * that the misses of many packets overlap instead of following each other. Nothing is decided here:
+ * what comes out is a guess that the judgement checks, and a wrong or missing one only costs time.
+ */
+#include "policy/policy_nat_state.h"
+#include "policy/policy_state.h"
+
+/* The part of a packet that tables are keyed by. */
+struct peek {
+    struct ip_addr source;
+    struct ip_addr destination;
+    uint16_t source_port;
+    uint16_t destination_port;
+    enum policy_nat_kind kind;
+    bool is_flow;  /* else no more than the addresses is known */
+    bool is_nat;   /* `hash` is that of its tuple in the NAT table */
+    bool is_again; /* of the flow of the packet before */
+    uint64_t hash;
+};
+
+static bool peek_at(struct view packet, struct peek *out)
+{
+    size_t header = PACKET_IPV4_HEADER_SIZE;
+    uint8_t protocol = 0;
+    bool whole = true;
+    if (packet.len >= PACKET_IPV4_HEADER_SIZE && packet.at[0] == 0x45) {
+        out->source = ip_from_bytes(IP_V4, packet.at + 12);
+        out->destination = ip_from_bytes(IP_V4, packet.at + 16);
+        protocol = packet.at[9];
+        whole = (load_be16(packet.at + 6) & 0x3fffU) == 0;
+    } else if (packet.len >= PACKET_IPV6_HEADER_SIZE && packet.at[0] >> 4 == 6) {
+        out->source = ip_from_bytes(IP_V6, packet.at + 8);
+        out->destination = ip_from_bytes(IP_V6, packet.at + 24);
+        protocol = packet.at[6];
+        header = PACKET_IPV6_HEADER_SIZE;
+    } else {
+        return false;
+    }
+    out->is_flow = whole && packet.len >= header + 4 &&
+                   (protocol == PACKET_PROTOCOL_TCP || protocol == PACKET_PROTOCOL_UDP);
+    if (out->is_flow) {
+        out->kind = protocol == PACKET_PROTOCOL_TCP ? POLICY_NAT_TCP : POLICY_NAT_UDP;
+        out->source_port = load_be16(packet.at + header);
+        out->destination_port = load_be16(packet.at + header + 2);
+    }
+    return true;
+}
+
+static bool is_same_flow(const struct peek *a, const struct peek *b)
+{
+    return a->is_flow && b->is_flow && a->kind == b->kind && a->source_port == b->source_port &&
+           a->destination_port == b->destination_port &&
+           ip_equal(&a->destination, &b->destination) && ip_equal(&a->source, &b->source);
+}
+
+static uint32_t guess_of(const struct map *map, uint64_t hash)
+{
+    uint32_t cursor = 0;
+    uint32_t at = map_next(map, hash, &cursor);
+    return at == MAP_NONE ? 0 : at + 1;
+}
+
+/* Where the NAT table or the cached verdict of a packet stands; the hash is kept in the peek. */
+static void fetch_flow(struct policy *policy, struct peek *peek, uint32_t client, bool outbound)
+{
+    const struct ip_addr *far = outbound ? &peek->destination : &peek->source;
+    uint16_t far_port = outbound ? peek->destination_port : peek->source_port;
+    peek->is_nat =
+        policy->nat.clients[client].live.count > 0 && (!outbound || policy_is_proxy(far));
+    if (peek->is_nat) {
+        struct policy_nat_tuple tuple = {
+            client, peek->kind, outbound ? peek->source_port : peek->destination_port, *far};
+        peek->hash = policy_nat_hash(&policy->nat, &tuple);
+        map_prefetch(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
+        return;
+    }
+    policy_route_prefetch(
+        policy, client, far,
+        (struct policy_subject){
+            peek->kind == POLICY_NAT_TCP ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP, far_port});
+    __builtin_prefetch(policy_grant_at(policy, client, 0));
+}
+
+static void fetch_session(const struct policy *policy, const struct peek *peek, bool outbound,
+                          struct policy_hint *hint)
+{
+    if (peek->is_nat) {
+        hint->session = guess_of(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
+        if (hint->session != 0) {
+            __builtin_prefetch(&policy->nat.sessions[hint->session - 1]);
+        }
+    }
+}
+
+static void fetch_client(const struct policy *policy, uint32_t index)
+{
+    const uint8_t *client = (const uint8_t *)&policy->clients[index];
+    __builtin_prefetch(client);
+    __builtin_prefetch(client + 64);
+    __builtin_prefetch(&policy->nat.clients[index]);
+}
+
+void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
+                       bool outbound, struct policy_hint *hints)
+{
+    struct peek peeks[POLICY_AHEAD_MAX];
+    uint32_t previous = 0;
+    ASSERT(count <= POLICY_AHEAD_MAX);
+    for (size_t i = 0; i < count; i++) {
+        peeks[i] = (struct peek){.is_flow = false};
+        bool is_known = peek_at(packets[i], &peeks[i]);
+        uint32_t client = outbound ? hints[i].client : 0;
+        hints[i] = (struct policy_hint){is_known ? client : 0, 0};
+        peeks[i].is_again = i > 0 && is_same_flow(&peeks[i], &peeks[i - 1]) && client == previous;
+        previous = client;
+        if (is_known && !outbound && !peeks[i].is_again) {
+            peeks[i].hash = policy_hash_ip(policy, POLICY_NONE, &peeks[i].destination);
+            map_prefetch(&policy->clients_by_ip, peeks[i].hash);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (peeks[i].is_again) {
+            hints[i].client = hints[i - 1].client;
+            continue;
+        }
+        if (!outbound && ip_size(&peeks[i].destination) != 0) {
+            hints[i].client = guess_of(&policy->clients_by_ip, peeks[i].hash);
+        }
+        if (hints[i].client != 0) {
+            fetch_client(policy, hints[i].client - 1);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        bool is_wanted = peeks[i].is_flow && hints[i].client != 0;
+        if (is_wanted && !peeks[i].is_again) {
+            fetch_flow(policy, &peeks[i], hints[i].client - 1, outbound);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (peeks[i].is_again) {
+            hints[i] = hints[i - 1];
+        } else {
+            fetch_session(policy, &peeks[i], outbound, &hints[i]);
+        }
+    }
+}
