@@ -10,5 +10,6 @@ int dev_relay(const char *const *argv);
 int dev_client(const char *const *argv);
 int dev_link(const char *const *argv);
 int dev_noise(const char *const *argv);
+int dev_traffic(const char *const *argv);
 
 #endif /* DEV_COMMAND_H */

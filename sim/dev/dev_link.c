@@ -2,7 +2,8 @@
  *
  * Frames cross with their offload metadata (PACKET_VNET_HDR), so that super-packets of virtual
  * interfaces pass whole; one of them counts as one frame for loss and reordering. A reordered frame
- * does not wait and overtakes those that do.
+ * does not wait and overtakes those that do; all others keep their order. Frames are read and
+ * written in batches: one that waits leaves up to TICK_US late, together with its successors.
  */
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -25,7 +26,8 @@
 #define FRAME_SIZE     (10U + 18U + 65535U)  /* offload header, Ethernet with tag, IP packet */
 #define QUEUE_SIZE_MAX (16U * 1024U * 1024U) /* bytes that wait in one direction */
 #define PPM            1000000U
-#define READS_MAX      64U /* frames per report, so that timers are served */
+#define BATCH          64U  /* frames of one system call */
+#define TICK_US        100U /* when the clock is looked at for frames that wait */
 
 /* Not in Debian 12's headers under this name everywhere. */
 #ifndef PACKET_IGNORE_OUTGOING
@@ -37,6 +39,13 @@ struct link_frame {
     struct instant due;
     size_t len;
     uint8_t bytes[];
+};
+
+/* Frames of one system call. */
+struct link_batch {
+    struct mmsghdr messages[BATCH];
+    struct iovec vectors[BATCH];
+    unsigned count;
 };
 
 /* What arrives at one interface and leaves at the other. */
@@ -70,7 +79,9 @@ struct dev_link {
     uint64_t loss_ppm;
     uint64_t reorder_ppm;
     uint64_t rate_kbit; /* 0: no limit */
-    uint8_t *room;
+    uint8_t *room;      /* BATCH frames */
+    struct link_batch in;
+    struct link_batch out;
 };
 
 static bool chance(struct dev_link *link, uint64_t ppm)
@@ -78,24 +89,42 @@ static bool chance(struct dev_link *link, uint64_t ppm)
     return ppm > 0 && rng_below(&link->rng, PPM) < ppm;
 }
 
-static void put_out(struct link_way *way, const uint8_t *bytes, size_t len)
+/* Sends the frames in order. An interface that is down, or a full queue: a network loses frames. */
+static void send_out(struct link_way *way)
 {
-    if (write(way->out, bytes, len) < 0) {
-        way->lost++; /* an interface that is down, or a full queue: a network loses frames */
-        return;
+    struct link_batch *batch = &way->link->out;
+    unsigned done = 0;
+    while (done < batch->count) {
+        int sent = sendmmsg(way->out, batch->messages + done, batch->count - done, 0);
+        unsigned good = sent > 0 ? (unsigned)sent : 0;
+        way->carried += good;
+        way->lost += good == 0;
+        done += good == 0 ? 1U : good;
     }
-    way->carried++;
+    batch->count = 0;
 }
 
-static void wait_in_line(struct link_way *way, struct instant due, size_t len)
+/* `bytes` must stay until send_out(). */
+static void put_out(struct link_way *way, uint8_t *bytes, size_t len)
 {
-    const struct dev_link *link = way->link;
+    struct link_batch *batch = &way->link->out;
+    if (batch->count == BATCH) {
+        send_out(way);
+    }
+    batch->vectors[batch->count] = (struct iovec){bytes, len};
+    batch->messages[batch->count].msg_hdr =
+        (struct msghdr){.msg_iov = &batch->vectors[batch->count], .msg_iovlen = 1};
+    batch->count++;
+}
+
+static void wait_in_line(struct link_way *way, struct instant due, const uint8_t *bytes, size_t len)
+{
     struct link_frame *frame = malloc(sizeof *frame + len);
     ASSERT(frame != NULL);
     frame->next = NULL;
     frame->due = due;
     frame->len = len;
-    memcpy(frame->bytes, link->room, len);
+    memcpy(frame->bytes, bytes, len);
     if (way->last != NULL) {
         way->last->next = frame;
     } else {
@@ -105,17 +134,16 @@ static void wait_in_line(struct link_way *way, struct instant due, size_t len)
     way->queued += len;
 }
 
-static void take_frame(struct link_way *way, size_t len)
+static void take_frame(struct link_way *way, struct instant now, uint8_t *bytes, size_t len)
 {
     struct dev_link *link = way->link;
-    struct instant now = dev_now().boot;
     struct instant due = instant_max(now, way->free_at);
     if (chance(link, link->loss_ppm) || way->queued + len > QUEUE_SIZE_MAX) {
         way->lost++;
         return;
     }
     if (chance(link, link->reorder_ppm)) {
-        put_out(way, link->room, len);
+        put_out(way, bytes, len);
         return;
     }
     if (link->rate_kbit > 0) { /* bits / (kbit/s) = ms */
@@ -124,45 +152,71 @@ static void take_frame(struct link_way *way, size_t len)
     }
     due = instant_add(due, DURATION_MS(link->delay_ms));
     if (way->first == NULL && instant_reached(now, due)) {
-        put_out(way, link->room, len);
+        put_out(way, bytes, len);
         return;
     }
-    wait_in_line(way, due, len);
+    wait_in_line(way, due, bytes, len);
 }
 
 static void way_ready(void *self, uint32_t events)
 {
     struct link_way *way = self;
+    struct link_batch *in = &way->link->in;
     (void)events;
-    for (unsigned i = 0; i < READS_MAX; i++) {
-        ssize_t got = recv(way->watch.fd, way->link->room, FRAME_SIZE, MSG_DONTWAIT | MSG_TRUNC);
-        if (got < 0) {
-            return;
-        }
-        if ((size_t)got <= FRAME_SIZE) {
-            take_frame(way, (size_t)got);
+    for (unsigned i = 0; i < BATCH; i++) {
+        in->vectors[i] = (struct iovec){way->link->room + i * FRAME_SIZE, FRAME_SIZE};
+        in->messages[i].msg_hdr = (struct msghdr){.msg_iov = &in->vectors[i], .msg_iovlen = 1};
+    }
+    int got = recvmmsg(way->watch.fd, in->messages, BATCH, MSG_DONTWAIT, NULL);
+    struct instant now = dev_now().boot;
+    for (int i = 0; i < got; i++) {
+        if ((in->messages[i].msg_hdr.msg_flags & MSG_TRUNC) == 0) {
+            take_frame(way, now, in->vectors[i].iov_base, in->messages[i].msg_len);
         }
     }
+    send_out(way);
 }
 
 static struct instant way_next(void *self)
 {
     const struct link_way *way = self;
-    return way->first == NULL ? TIME_NEVER : way->first->due;
+    const uint64_t tick = TICK_US * (NS_PER_MS / 1000U);
+    if (way->first == NULL) {
+        return TIME_NEVER;
+    }
+    return (struct instant){(way->first->due.ns + tick - 1U) / tick * tick};
 }
 
 static void way_fire(void *self)
 {
     struct link_way *way = self;
+    struct link_frame *done[BATCH];
     struct instant now = dev_now().boot;
-    while (way->first != NULL && instant_reached(now, way->first->due)) {
-        struct link_frame *frame = way->first;
-        way->first = frame->next;
-        way->last = way->first == NULL ? NULL : way->last;
-        way->queued -= frame->len;
-        put_out(way, frame->bytes, frame->len);
-        free(frame);
-    }
+    unsigned count = 0;
+    do {
+        for (count = 0;
+             count < BATCH && way->first != NULL && instant_reached(now, way->first->due);
+             count++) {
+            done[count] = way->first;
+            way->first = done[count]->next;
+            way->last = way->first == NULL ? NULL : way->last;
+            way->queued -= done[count]->len;
+            put_out(way, done[count]->bytes, done[count]->len);
+        }
+        send_out(way);
+        for (unsigned i = 0; i < count; i++) {
+            free(done[i]);
+        }
+    } while (count == BATCH);
+}
+
+/* Frames that the kernel had no room for count as lost. */
+static uint64_t overflow(const struct link_way *way)
+{
+    struct tpacket_stats stats = {0};
+    socklen_t size = sizeof stats;
+    (void)getsockopt(way->watch.fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size);
+    return stats.tp_drops;
 }
 
 static void drop_queue(struct link_way *way)
@@ -250,7 +304,7 @@ static bool read_options(struct dev_link *link, struct link_options *o, const ch
 static bool start(struct dev_link *link, const struct link_options *options)
 {
     const char *names[2] = {options->a, options->b};
-    link->room = malloc(FRAME_SIZE);
+    link->room = malloc((size_t)BATCH * FRAME_SIZE);
     if (link->room == NULL || !dev_loop_init(&link->loop)) {
         return false;
     }
@@ -287,8 +341,10 @@ int dev_link(const char *const *argv)
         exit_code = start(link, &options) ? dev_loop_run(&link->loop) : 1;
     }
     for (unsigned i = 0; i < 2; i++) {
+        const struct link_way *way = &link->ways[i];
+        unsigned long long lost = way->lost + overflow(way);
         fprintf(stderr, "fzdev link: from %s: %llu frames carried, %llu lost\n", i == 0 ? "a" : "b",
-                (unsigned long long)link->ways[i].carried, (unsigned long long)link->ways[i].lost);
+                (unsigned long long)way->carried, lost);
         drop_queue(&link->ways[i]);
     }
     free(link->room);

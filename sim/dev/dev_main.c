@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"client", dev_client, "a client with a TUN device and a DNS stub"},
     {"link", dev_link, "delay, loss and a rate between two interfaces"},
     {"noise", dev_noise, "hostile UDP packets from any source address"},
+    {"traffic", dev_traffic, "TCP and UDP whose every byte is verified, and its server"},
 };
 
 static int usage(FILE *out, int exit_code)

@@ -266,6 +266,7 @@ EOF
 
 # write_policy [GRANTS] [FILTERS of the CIDR resources]: replaces the file in one step.
 ALL_GRANTS="{\"client\":\"*\",\"resource\":\"*\"}"
+WEB_FILTERS='{"protocol":"tcp","port_range_start":80,"port_range_end":80},{"protocol":"icmp"}'
 CIDR_FILTERS='{"protocol":"tcp","port_range_start":80,"port_range_end":80},{"protocol":"icmp"}'
 write_policy() {
     cat >"$WORK/policy.new" <<EOF
@@ -273,7 +274,7 @@ write_policy() {
  "gateways": [{"id": "$GATEWAY_ID", "token": "$GATEWAY_TOKEN", "name": "gateway", "ipv4": "100.64.0.2", "ipv6": "fd00:2021:1111::2"}],
  "clients": [{"id": "$CLIENT_ID", "token": "$CLIENT_TOKEN", "ipv4": "100.64.0.10", "ipv6": "fd00:2021:1111::a", "head": $([ "$PERSONALITY" = head ] && echo true || echo false)}${MORE_CLIENTS:-}],
  "resources": [
-  {"id": "$WEB", "type": "dns", "address": "*.corp.test", "name": "web", "filters": [{"protocol": "tcp", "port_range_start": 80, "port_range_end": 80}, {"protocol": "icmp"}]},
+  {"id": "$WEB", "type": "dns", "address": "*.corp.test", "name": "web", "filters": [$WEB_FILTERS]},
   {"id": "$CIDR4", "type": "cidr", "address": "10.3.0.0/24", "name": "net4", "filters": [$CIDR_FILTERS]},
   {"id": "$CIDR6", "type": "cidr", "address": "fd33::/64", "name": "net6", "filters": [$CIDR_FILTERS]}],
  "grants": [${1-$ALL_GRANTS}]}

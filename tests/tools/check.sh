@@ -35,6 +35,7 @@ part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
 part cover tests/tools/cover.sh "$build/cover"
 part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"
 part rekey env LONG=1 tests/e2e/test_long_stream.sh "$build"
+part ladder-asan tests/e2e/test_offload_ladder.sh "$build/asan"
 part streams-today env GENERATION=head PERSONALITY=head tests/e2e/test_long_stream.sh "$build"
 part parity tests/tools/parity.sh "$build/results"
 part clean tests/tools/clean_tree.sh
