@@ -327,6 +327,54 @@ static void test_a_socket_that_is_gone_is_closed_and_the_last_one_reported(void 
     close_pair(&p);
 }
 
+/* Receives one train and checks it. */
+static void expect_train(struct linux_udp *udp, struct view expected, struct gateway_datagram *out)
+{
+    size_t count = 0;
+    struct pollfd fd = {.fd = udp->fd[0], .events = POLLIN};
+    (void)poll(&fd, 1, 1000);
+    assert_int_equal(linux_udp_receive(udp, out, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, 1);
+    assert_true(view_equal(view_of_span(out->bytes), expected));
+}
+
+static void test_sockets_at_one_address_receive_into_one_room(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct linux_udp room;
+    struct linux_udp at[2];
+    struct linux_udp third;
+    struct sock_addr local[2];
+    uint8_t bytes[3000] = {0};
+    struct gateway_datagram got[2][LINUX_UDP_BATCH];
+    struct linux_udp_options options = {.receive_buffer = 1U << 20, .send_buffer = 1U << 20};
+    open_pair(&p, false, false);
+    for (size_t i = 0; i < 2; i++) { /* ports that are free, once the pair is closed */
+        local[i] = sock_addr_of(ip_v4(127, 0, 0, 1), i == 0 ? p.a.port[0] : p.b.port[0]);
+    }
+    close_pair(&p);
+    assert_int_equal(linux_udp_open_room(&room), ERR_NONE);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(linux_udp_open_at(&at[i], &options, &local[i], 0, &room), ERR_NONE);
+        assert_int_equal(at[i].port[0], local[i].port);
+    }
+    assert_int_not_equal(linux_udp_open_at(&third, &options, &local[0], 0, &room), ERR_NONE);
+    for (size_t i = 0; i < 2; i++) {
+        memset(bytes, (int)i + 1, sizeof bytes);
+        struct gateway_train train = {local[i], local[1 - i], {bytes, sizeof bytes}, SEGMENT, 0};
+        assert_int_equal(linux_udp_send(&at[i], &train, now), ERR_NONE);
+        expect_train(&at[1 - i], train.bytes, got[i]);
+        assert_int_equal(got[i]->segment_size, SEGMENT);
+        assert_true(sock_addr_equal(&got[i]->remote, &local[i]));
+        assert_true(sock_addr_equal(&got[i]->local, &local[1 - i]));
+    }
+    assert_ptr_equal(got[0]->bytes.at, got[1]->bytes.at);
+    linux_udp_close(&at[0]);
+    linux_udp_close(&at[1]);
+    linux_udp_close(&room);
+}
+
 static void test_a_preferred_port_that_is_taken_is_replaced(void **state)
 {
     (void)state;
@@ -373,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_a_flood_of_icmp_errors_is_bounded),
         cmocka_unit_test(test_a_socket_that_is_gone_is_closed_and_the_last_one_reported),
         cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
+        cmocka_unit_test(test_sockets_at_one_address_receive_into_one_room),
         cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
