@@ -100,6 +100,7 @@ static void refuse_credentials(struct turn_client *c, const struct answer *a,
     c->has_credentials = false;
     /* A nonce that was damaged on its way here is answered with 401 like a wrong password. */
     c->nonce.len = 0;
+    c->challenge++;
     turn_state_fail(c, failure, a->now);
 }
 
@@ -127,6 +128,7 @@ static void on_challenge(struct turn_client *c, const struct answer *a)
     }
     memcpy(c->nonce.bytes, msg->nonce.at, msg->nonce.len);
     c->nonce.len = msg->nonce.len;
+    c->challenge++;
     request->challenges++;
     turn_request_restart(c, a->slot, a->now);
 }

@@ -126,6 +126,7 @@ enum err turn_client_update(struct turn_client *c, const struct turn_client_conf
     c->closing = false;
     c->closed = false;
     c->nonce.len = same_servers ? c->nonce.len : 0;
+    c->challenge++;
     for (unsigned i = 0; i < 2 && !same_servers; i++) {
         c->srflx[i] = (struct turn_slot){0};
         c->host[i] = (struct turn_slot){0};

@@ -136,6 +136,7 @@ struct turn_request {
     uint8_t challenges; /* 401 and 438 answers on the way to this request */
     uint16_t channel;   /* entry index of a CHANNEL-BIND */
     uint32_t credentials_generation;
+    uint32_t challenge; /* what the last transmission was signed with */
     struct stun_txn txn;
     struct instant first_sent_at; /* on the current ladder */
 };
@@ -190,6 +191,7 @@ struct turn_client {
     struct turn_text realm;
     struct turn_text software;
     struct turn_text nonce; /* empty until the relay gave one */
+    uint32_t challenge;     /* counts changes of nonce, realm and credentials */
 
     bool allocated;
     bool was_ready;                  /* there has been an allocation since the last start */

@@ -227,11 +227,21 @@ static struct turn_request *pop_outbox(struct turn_client *c)
     return request;
 }
 
+/* One transaction id stands for one message: what is signed anew is another transaction. */
+static void renew_txn(struct turn_client *c, struct turn_request *request)
+{
+    if (request->sends > 1 && request->is_signed && request->challenge != c->challenge) {
+        rng_bytes(c->rng, request->txn.bytes, STUN_TXN_SIZE);
+    }
+    request->challenge = c->challenge;
+}
+
 bool turn_request_poll(struct turn_client *c, struct turn_transmit *out)
 {
     while (c->outbox_count > 0) {
-        const struct turn_request *request = pop_outbox(c);
+        struct turn_request *request = pop_outbox(c);
         if (request->used) { /* one that ended while it waited is not sent */
+            renew_txn(c, request);
             out->remote = c->server[request->server];
             out->bytes = encode(c, request);
             return true;

@@ -2,7 +2,8 @@
  *
  * Source: spec/connectivity.md sections 2.4 and 3.4, spec/relay.md section 10.4. Transmissions at
  * 0, 1, 2.5 and 4.75 s, given up at 8.125 s; a probe at 0, 0.25 and 0.5 s, given up at 1 s. Within
- * one ladder the transaction id stays the same. Internal to src/turn/.
+ * one ladder the transaction id stays the same, unless nonce or credentials change. Internal to
+ * src/turn/.
  */
 #ifndef TURN_TURN_REQUEST_H
 #define TURN_TURN_REQUEST_H

@@ -56,6 +56,7 @@ bool turn_state_adopt(struct turn_client *c)
     c->has_credentials = true;
     c->has_credentials_next = false;
     c->credentials_generation++;
+    c->challenge++;
     return true;
 }
 

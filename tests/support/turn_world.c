@@ -300,9 +300,22 @@ static enum turn_input deliver(struct world *w, const struct world_request *requ
                                               &w->local[request->family], answer, w->now, &data);
 }
 
+/* RFC 8489 section 6.2.1: what has the id of an earlier request is that request, byte for byte. */
+static void check_txn(const struct world *w, struct view request)
+{
+    for (unsigned i = 0; i < WORLD_HISTORY; i++) {
+        const struct world_request *sent = &w->history[i];
+        if (sent->len > 0 && memcmp(sent->bytes + 8, request.at + 8, STUN_TXN_SIZE) == 0) {
+            assert_int_equal(sent->len, request.len);
+            assert_memory_equal(sent->bytes, request.at, request.len);
+        }
+    }
+}
+
 static void exchange(struct world *w, const struct turn_transmit *transmit)
 {
     struct relay *r = &w->relay;
+    check_txn(w, transmit->bytes);
     struct world_request *request = &w->history[w->requests % WORLD_HISTORY];
     request->family = sock_addr_equal(&transmit->remote, &r->addr[0]) ? 0 : 1;
     request->len = transmit->bytes.len;

@@ -10,7 +10,7 @@
 
 #define WORLD_EVENTS_MAX 64U
 #define WORLD_CHANNELS   4096U
-#define WORLD_HISTORY    8U
+#define WORLD_HISTORY    32U
 
 struct relay {
     struct sock_addr addr[2];

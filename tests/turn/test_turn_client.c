@@ -745,6 +745,24 @@ static void peers_wait_for_the_allocation(void **state)
     world_free(w);
 }
 
+/* Several requests in flight, some lost, and a nonce for each answer: what is sent again is signed
+ * with another nonce and must not claim to be the same transaction. */
+static void a_request_that_is_signed_anew_is_another_transaction(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    w->relay.nonce_uses = 2;
+    w->relay.nonce_uses_max = 2;
+    w->relay.lose_every = 3;
+    for (uint16_t i = 0; i < 6; i++) {
+        struct sock_addr peer = peer_at((uint16_t)(4000 + i));
+        turn_client_bind_channel(w->client, &peer, w->now);
+    }
+    world_pass(w, DURATION_S(20)); /* the relay checks every transaction id */
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 static void a_channel_with_traffic_is_refreshed_and_one_without_dies(void **state)
 {
     (void)state;
@@ -954,6 +972,7 @@ int main(void)
         cmocka_unit_test(closing_waits_a_second_for_a_silent_relay),
         cmocka_unit_test(data_flows_through_a_channel),
         cmocka_unit_test(peers_wait_for_the_allocation),
+        cmocka_unit_test(a_request_that_is_signed_anew_is_another_transaction),
         cmocka_unit_test(a_channel_with_traffic_is_refreshed_and_one_without_dies),
         cmocka_unit_test(late_data_refreshes_a_channel_at_once),
         cmocka_unit_test(a_cooling_number_goes_back_to_the_same_peer_and_is_free_after_900_s),
