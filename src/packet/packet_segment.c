@@ -75,7 +75,9 @@ static void patch_ip(uint8_t *at, const struct packet_info *info, uint32_t index
         return;
     }
     store_be16(at + 2, (uint16_t)size);
-    store_be16(at + 4, (uint16_t)(load_be16(at + 4) + index));
+    uint16_t id = load_be16(at + 4);
+    bool means_nothing = id == 0 && info->dont_fragment;
+    store_be16(at + 4, (uint16_t)(id + (means_nothing ? 0 : index)));
     store_be16(at + 10, 0);
     struct view header = {at, info->l4_offset};
     store_be16(at + 10, checksum_finish(checksum_sum(header)));

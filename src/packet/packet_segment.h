@@ -2,12 +2,13 @@
  *
  * A super-packet (TSO, USO) is one IP packet whose TCP or UDP payload stands for several packets
  * with the same headers. Cutting (TUN read): headers copied per segment, IPv4 identification +
- * index, lengths, TCP sequence + index * gso_size, FIN and PSH on the last segment only, CWR on the
- * first only, full checksums. The checksum field of the super-packet itself is ignored. Coalescing
- * (TUN write) is the reverse; packet_segment_write() of a coalesced group gives the packets back
- * (identifications of IPv4 packets with DF excepted, RFC 6864). Source: spec/dataplane.md
- * section 11.5, spec/performance.md sections 4.2 and 4.3; virtio 1.2 section 5.1.6. Memory: nothing
- * is allocated; both structs borrow the packets.
+ * index (0 with DF stays 0: a translated packet has none), lengths, TCP sequence + index *
+ * gso_size, FIN and PSH on the last segment only, CWR on the first only, full checksums. The
+ * checksum field of the super-packet itself is ignored. Coalescing (TUN write) is the reverse;
+ * packet_segment_write() of a coalesced group gives the packets back (identifications of IPv4
+ * packets with DF excepted, RFC 6864). Source: spec/dataplane.md section 11.5, spec/performance.md
+ * sections 4.2 and 4.3; virtio 1.2 section 5.1.6. Memory: nothing is allocated; both structs borrow
+ * the packets.
  */
 #ifndef PACKET_SEGMENT_H
 #define PACKET_SEGMENT_H

@@ -323,6 +323,31 @@ static void test_fin_and_push_stand_on_the_last_segment_only(void **state)
     free(room.at);
 }
 
+/* Translation to IPv4 leaves no identification behind, for a super-packet as for single packets. */
+static void test_no_identification_stays_none(void **state)
+{
+    (void)state;
+    for (unsigned may_fragment = 0; may_fragment < 2; may_fragment++) {
+        struct span room = room_new();
+        struct writer w = writer_of((struct span){room.at + HEADROOM, room.len - HEADROOM});
+        struct packet_build_ip ip = {.source = ip_v4(10, 0, 0, 1),
+                                     .destination = ip_v4(10, 0, 0, 2),
+                                     .may_fragment = may_fragment == 1};
+        struct packet_build_tcp tcp = {.flags = PACKET_TCP_ACK};
+        uint8_t payload[200] = {0};
+        packet_build_tcp(&w, &ip, &tcp, VIEW_OF(payload));
+        struct packet packet = packet_of(room, HEADROOM, w.used);
+        struct packet_info info = parse_good(&packet);
+        struct packet_offload offload = {PACKET_GSO_TCPV4, 100, true};
+        struct packet_segments segments;
+        assert_int_equal(packet_segments_init(&segments, &packet, &info, &offload), DROP_NONE);
+        uint8_t out[200];
+        (void)packet_segment_write(&segments, 1, (struct span){out, sizeof(out)});
+        assert_int_equal(load_be16(out + 4), may_fragment);
+        free(room.at);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_group_closes_at_its_bounds),
         cmocka_unit_test(test_offload_metadata_is_checked),
         cmocka_unit_test(test_fin_and_push_stand_on_the_last_segment_only),
+        cmocka_unit_test(test_no_identification_stays_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
