@@ -5,15 +5,17 @@
 #include "platform/driver_record.h"
 
 /* Budgets of one step: about a millisecond of work between two looks at the sockets
- * (spec/performance.md section 4.6). */
-#define UDP_ROUNDS_MAX       4U
-#define TUN_ROUNDS_MAX       2U
+ * (spec/performance.md section 4.6). They count what was read, not calls, so that the order of
+ * inputs and timers does not depend on how much one call returns. */
+#define UDP_ITEMS_MAX        64U
+#define TUN_ITEMS_MAX        128U
 #define EVENTS_MAX           64U
 #define TIMER_ROUNDS_MAX     16U
 #define RESEED_INTERVAL_S    60U
 #define COUNTERS_INTERVAL_MS 100U
 #define ADDRESSES_INTERVAL_S 60U
-#define CLOCK_GAP_S          30U /* a longer silence is a suspend: take fresh entropy */
+#define DIGEST_EVERY         256U /* outputs between two digests in a recording */
+#define CLOCK_GAP_S          30U  /* a longer silence is a suspend: take fresh entropy */
 
 void driver_init(struct driver *driver, struct gateway *gateway, const struct platform *platform,
                  struct driver_recorder recorder, struct trace trace)
@@ -23,6 +25,7 @@ void driver_init(struct driver *driver, struct gateway *gateway, const struct pl
     driver->platform = platform;
     driver->recorder = recorder;
     driver->trace = trace;
+    driver_digest_init(&driver->digest);
     driver_record_start(&driver->recorder);
 }
 
@@ -109,11 +112,20 @@ static bool carry_out(struct driver *driver, struct clock_pair now,
     return true;
 }
 
+static bool take_output(struct driver *driver)
+{
+    bool any = gateway_poll(driver->gateway, &driver->held);
+    if (any && driver->recorder.write != NULL) {
+        driver_digest_add(&driver->digest, &driver->held);
+    }
+    return any;
+}
+
 /* Carries outputs out until there are none or one would block. */
 static void drain(struct driver *driver, struct clock_pair now)
 {
     while (!driver->exiting) {
-        if (!driver->holding && !gateway_poll(driver->gateway, &driver->held)) {
+        if (!driver->holding && !take_output(driver)) {
             return;
         }
         driver->holding = !carry_out(driver, now, &driver->held);
@@ -141,15 +153,18 @@ static bool feed_udp(struct driver *driver, struct clock_pair now)
 {
     const struct platform *p = driver->platform;
     struct gateway_datagram batch[DRIVER_UDP_BATCH];
-    for (unsigned round = 0; round < UDP_ROUNDS_MAX && can_feed(driver); round++) {
+    size_t left = UDP_ITEMS_MAX;
+    while (left > 0 && can_feed(driver)) {
         size_t count = 0;
-        enum err err = p->udp_receive(p->self, batch, DRIVER_UDP_BATCH, &count);
+        size_t most = left < DRIVER_UDP_BATCH ? left : DRIVER_UDP_BATCH;
+        enum err err = p->udp_receive(p->self, batch, most, &count);
         if (err == ERR_CLOSED) {
             give_up(driver, now, "all UDP sockets are gone");
         }
         if (err != ERR_NONE || count == 0) {
             return false;
         }
+        left -= count;
         driver_record_udp(&driver->recorder, now, batch, count);
         gateway_handle_udp(driver->gateway, now, batch, count);
         drain(driver, now);
@@ -161,15 +176,18 @@ static bool feed_tun(struct driver *driver, struct clock_pair now)
 {
     const struct platform *p = driver->platform;
     struct gateway_tun_packet batch[DRIVER_TUN_BATCH];
-    for (unsigned round = 0; round < TUN_ROUNDS_MAX && can_feed(driver); round++) {
+    size_t left = TUN_ITEMS_MAX;
+    while (left > 0 && can_feed(driver)) {
         size_t count = 0;
-        enum err err = p->tun_read(p->self, batch, DRIVER_TUN_BATCH, &count);
+        size_t most = left < DRIVER_TUN_BATCH ? left : DRIVER_TUN_BATCH;
+        enum err err = p->tun_read(p->self, batch, most, &count);
         if (err == ERR_CLOSED) {
             give_up(driver, now, "the TUN device is gone");
         }
         if (err != ERR_NONE || count == 0) {
             return false;
         }
+        left -= count;
         driver_record_tun(&driver->recorder, now, batch, count);
         gateway_handle_tun(driver->gateway, now, batch, count);
         drain(driver, now);
@@ -300,6 +318,17 @@ static void follow_addresses(struct driver *driver, struct clock_pair now)
     gateway_set_own_addresses(driver->gateway, found, count);
 }
 
+/* Records what has come out, now and then and at the end, so that a replay can prove itself. Only
+ * when everything has come out: a replay never stops in between. */
+static void tell_digest(struct driver *driver, struct clock_pair now)
+{
+    uint64_t fresh = driver->digest.outputs - driver->digest_told;
+    if (!driver->holding && fresh >= (driver->exiting ? 1 : DIGEST_EVERY)) {
+        driver_record_digest(&driver->recorder, now, &driver->digest);
+        driver->digest_told = driver->digest.outputs;
+    }
+}
+
 struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
 {
     bool again = false;
@@ -320,6 +349,7 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
         follow_counters(driver, now);
         again = feed_events(driver, now) || again;
     }
+    tell_digest(driver, now);
     struct driver_result result = {
         .next = gateway_poll_timeout(driver->gateway),
         .udp_blocked = is_blocked(driver, GATEWAY_OUT_TRAIN),

@@ -11,6 +11,7 @@
 #define DRIVER_H
 
 #include "gateway/gateway.h"
+#include "platform/driver_digest.h"
 #include "platform/platform.h"
 
 #define DRIVER_UDP_BATCH 16U
@@ -36,6 +37,8 @@ struct driver {
     struct gateway *gateway;
     const struct platform *platform;
     struct driver_recorder recorder;
+    struct driver_digest digest; /* of the outputs, while something is recorded */
+    uint64_t digest_told;        /* outputs when the digest was last recorded */
     struct trace trace;
     struct gateway_output held; /* the output that would have blocked */
     bool holding;
@@ -60,15 +63,5 @@ void driver_init(struct driver *driver, struct gateway *gateway, const struct pl
 /* Feeds what is ready (a set of enum platform_ready), runs due timers, carries outputs out. */
 MUST_USE struct driver_result driver_step(struct driver *driver, struct clock_pair now,
                                           uint32_t ready);
-
-#define DRIVER_REPLAY_ROOM (DRIVER_TUN_BATCH * (GATEWAY_TUN_HEADROOM + GATEWAY_SUPERPACKET_MAX))
-
-/* Feeds a recording back into a gateway: every input in order, outputs handed to `sink`. `room` is
- * scratch memory of DRIVER_REPLAY_ROOM bytes for packets, which the core works on in place.
- * ERR_SYNTAX: the recording is cut or not a recording. The gateway must have been built with the
- * configuration, limits and seed of the recorded run. */
-MUST_USE enum err driver_replay(struct gateway *gateway, struct view recording, struct span room,
-                                void (*sink)(void *self, const struct gateway_output *output),
-                                void *self);
 
 #endif /* DRIVER_H */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform/driver_run.h"
+
 #define USER_AGENT "Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)"
 
 struct sim_gateway {
@@ -21,6 +23,7 @@ struct sim_gateway {
     uint64_t queued_ns; /* time of the latest future event of ours in the heap */
     uint64_t last_step_ns;
     uint32_t steps_at_once;
+    uint64_t decided_ns;
     uint64_t decided_unix_ns; /* while outputs are held back: when they were made */
 };
 
@@ -114,6 +117,7 @@ static void step(struct sim_gateway *gateway)
     struct clock_pair now = sim_platform_now(gateway->platform);
     if (!gateway->holding) {
         gateway->decided_unix_ns = now.unix_ns;
+        gateway->decided_ns = sched_of(gateway)->now_ns;
     }
     struct driver_result result = driver_step(&gateway->driver, now, ready);
     gateway->holding = result.udp_blocked || result.tun_blocked;
@@ -195,6 +199,24 @@ struct gateway *sim_gateway_core(struct sim_gateway *gateway)
     return gateway->core;
 }
 
+static struct driver_recorder start_recording(struct sim_gateway *gateway,
+                                              const struct driver_run *run)
+{
+    const struct sim_gateway_config *c = &gateway->config;
+    struct driver_recorder recorder = {NULL, NULL};
+    if (c->recorder != NULL) {
+        recorder = c->recorder(c->self, c->platform.gateway);
+    }
+    if (recorder.write != NULL) {
+        uint8_t room[2048];
+        struct writer w = writer_of((struct span){room, sizeof(room)});
+        bool fits = driver_run_encode(run, &w);
+        ASSERT(fits);
+        recorder.write(recorder.self, writer_view(&w));
+    }
+    return recorder;
+}
+
 void sim_gateway_start(struct sim_gateway *gateway)
 {
     if (gateway->running) {
@@ -219,7 +241,12 @@ void sim_gateway_start(struct sim_gateway *gateway)
     enum err err = gateway_init(gateway->memory, &c->limits, &config,
                                 sim_platform_now(gateway->platform), seed, trace, &gateway->core);
     ASSERT(err == ERR_NONE);
-    driver_init(&gateway->driver, gateway->core, table, c->recorder, trace);
+    err = gateway_use_aead(gateway->core, c->aead);
+    ASSERT(err == ERR_NONE || err == ERR_UNSUPPORTED);
+    struct driver_run run = {.limits = c->limits, .config = config};
+    run.started = sim_platform_now(gateway->platform);
+    memcpy(run.seed, seed, sizeof(run.seed));
+    driver_init(&gateway->driver, gateway->core, table, start_recording(gateway, &run), trace);
     gateway->running = true;
     gateway->paused = false;
     gateway->holding = false;
@@ -268,6 +295,11 @@ int sim_gateway_exit_code(const struct sim_gateway *gateway)
 uint64_t sim_gateway_decision_unix(const struct sim_gateway *gateway)
 {
     return gateway->decided_unix_ns;
+}
+
+uint64_t sim_gateway_decision_ns(const struct sim_gateway *gateway)
+{
+    return gateway->decided_ns;
 }
 
 bool sim_gateway_is_drained(const struct sim_gateway *gateway)

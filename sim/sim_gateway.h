@@ -24,6 +24,7 @@ struct sim_gateway_config {
     const char *firezone_id;
     const char *name;
     bool nat64_translate;
+    enum gateway_aead aead; /* where this machine lacks it: libsodium */
     uint64_t partition_max_s;
     struct duration wake_delay; /* timers come up to this much late */
     void *self;
@@ -35,8 +36,9 @@ struct sim_gateway_config {
     void (*stepped)(void *self, uint32_t gateway);
     /* The process is gone, by itself (exit code) or by a crash (-1). */
     void (*ended)(void *self, uint32_t gateway, int exit_code);
-    /* Inputs as the driver records them; write NULL: nothing is recorded. */
-    struct driver_recorder recorder;
+    /* A boot begins: where its recording goes, from the record of the run on (driver_run.h).
+     * NULL: nothing is recorded. `write` NULL in the result: nothing of this boot. */
+    struct driver_recorder (*recorder)(void *self, uint32_t gateway);
 };
 
 struct sim_gateway;
@@ -62,6 +64,8 @@ MUST_USE int sim_gateway_exit_code(const struct sim_gateway *gateway);
 /* The wall clock at the moment when what is being sent now was decided: outputs that would have
  * blocked are sent later than they were made. */
 MUST_USE uint64_t sim_gateway_decision_unix(const struct sim_gateway *gateway);
+/* The same moment in world time. */
+MUST_USE uint64_t sim_gateway_decision_ns(const struct sim_gateway *gateway);
 /* True when everything that arrived has been handled and nothing is held back. */
 MUST_USE bool sim_gateway_is_drained(const struct sim_gateway *gateway);
 

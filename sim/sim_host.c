@@ -5,6 +5,8 @@
 
 #define QUOTE_MAX   548U /* bytes of the offending packet in an ICMP error */
 #define TOO_BIG_MTU 1280U
+#define READ_DELAY                                                                                 \
+    ((struct duration){50 * NS_PER_US}) /* segments that come together are read as one */
 
 struct host {
     struct ip_addr ip;
@@ -18,7 +20,8 @@ struct sim_hosts {
     uint32_t count;
     struct sim_tcp *tcp[SIM_HOST_TCP_MAX];
     struct duration tcp_delay[SIM_HOST_TCP_MAX];
-    uint32_t tcp_next; /* slot that is reused next when all are taken */
+    struct instant read_at[SIM_HOST_TCP_MAX]; /* the application reads what has come by then */
+    uint32_t tcp_next;                        /* slot that is reused next when all are taken */
 };
 
 /* Carries the delay to the packet callback of sim_tcp. */
@@ -264,6 +267,7 @@ static void handle_tcp(struct sim_hosts *hosts, const struct host *host, struct 
     if (syn && (tcp == NULL || sim_tcp_is_over(tcp))) {
         tcp = tcp != NULL ? tcp : tcp_new(hosts, &slot);
         hosts->tcp_delay[slot] = host->delay;
+        hosts->read_at[slot] = TIME_NEVER;
         sim_tcp_accept(tcp, now, packet, (uint32_t)sim_dice_u64(&hosts->dice), emit_packet, outlet);
         return;
     }
@@ -272,7 +276,9 @@ static void handle_tcp(struct sim_hosts *hosts, const struct host *host, struct 
         return;
     }
     sim_tcp_handle(tcp, now, packet, emit_packet, outlet);
-    echo_tcp(tcp, now, outlet);
+    if (instant_is_never(hosts->read_at[slot])) {
+        hosts->read_at[slot] = instant_add(now, READ_DELAY);
+    }
 }
 
 /* ---- the network ---- */
@@ -318,6 +324,10 @@ void sim_hosts_timeout(struct sim_hosts *hosts, struct instant now, sim_host_emi
         if (hosts->tcp[i] != NULL) {
             struct outlet outlet = {emit, self, hosts->tcp_delay[i]};
             sim_tcp_timeout(hosts->tcp[i], now, emit_packet, &outlet);
+            if (instant_reached(now, hosts->read_at[i])) {
+                hosts->read_at[i] = TIME_NEVER;
+                echo_tcp(hosts->tcp[i], now, &outlet);
+            }
         }
     }
 }
@@ -328,6 +338,7 @@ struct instant sim_hosts_next(const struct sim_hosts *hosts)
     for (uint32_t i = 0; i < SIM_HOST_TCP_MAX; i++) {
         if (hosts->tcp[i] != NULL) {
             next = instant_min(next, sim_tcp_next(hosts->tcp[i]));
+            next = instant_min(next, hosts->read_at[i]);
         }
     }
     return next;

@@ -5,6 +5,7 @@
 #include "sim/sim_packet.h"
 
 #define SEGMENT_SIZE_MAX 2048U
+#define HEADERS_MAX      128U
 
 /* Where the headers of a packet end. */
 struct layout {
@@ -134,4 +135,59 @@ const char *sim_offload_cut(struct span packet, const struct gateway_offload *of
         emit(self, (struct view){segment, layout.headers + len});
     }
     return NULL;
+}
+
+/* ---- joining ---- */
+
+/* What differs between segments of one flow: lengths, identification, checksums, sequence, PSH. */
+static bool same_flow(const uint8_t *a, const uint8_t *b, const struct layout *layout)
+{
+    uint8_t x[HEADERS_MAX];
+    uint8_t y[HEADERS_MAX];
+    uint8_t *const both[2] = {x, y};
+    memcpy(x, a, layout->headers);
+    memcpy(y, b, layout->headers);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t *tcp = both[i] + layout->ip_size;
+        memset(both[i] + (layout->v4 ? 2 : 4), 0, layout->v4 ? 4 : 2);
+        memset(both[i] + 10, 0, layout->v4 ? 2 : 0);
+        memset(tcp + 4, 0, 4);
+        tcp[13] &= (uint8_t)~SIM_TCP_PSH;
+        memset(tcp + 16, 0, 2);
+    }
+    return memcmp(x, y, layout->headers) == 0;
+}
+
+bool sim_offload_join(uint8_t *super, size_t room, size_t *len, struct gateway_offload *offload,
+                      struct view next)
+{
+    struct layout a = {0};
+    struct layout b = {0};
+    if (find_layout((struct view){super, *len}, &a) != NULL || find_layout(next, &b) != NULL ||
+        a.protocol != SIM_PROTO_TCP || b.protocol != SIM_PROTO_TCP || a.v4 != b.v4 ||
+        a.headers != b.headers || a.headers > HEADERS_MAX || room - *len < next.len) {
+        return false;
+    }
+    size_t done = *len - a.headers;
+    size_t more = next.len - b.headers;
+    size_t size = offload->gso == GATEWAY_GSO_NONE ? done : offload->gso_size;
+    uint8_t *tcp = super + a.ip_size;
+    const uint8_t *tcp_next = next.at + b.ip_size;
+    bool follows = load_be32(tcp_next + 4) == load_be32(tcp + 4) + (uint32_t)done;
+    size_t segments = size == 0 ? 0 : done / size;
+    bool counts = !a.v4 || load_be16(next.at + 4) == (uint16_t)(load_be16(super + 4) + segments);
+    if (size == 0 || more == 0 || more > size || done % size != 0 || tcp[13] != SIM_TCP_ACK ||
+        !follows || !counts || !same_flow(super, next.at, &a)) {
+        return false;
+    }
+    memcpy(super + *len, next.at + b.headers, more);
+    *len += more;
+    tcp[13] |= tcp_next[13];
+    offload->gso = a.v4 ? GATEWAY_GSO_TCPV4 : GATEWAY_GSO_TCPV6;
+    offload->gso_size = (uint16_t)size;
+    offload->checksum_needed = true;
+    set_lengths(super, *len, &a, 0);
+    store_be16(tcp + 16,
+               (uint16_t)~sim_checksum(VIEW_EMPTY, pseudo_sum(super, &a, *len - a.ip_size)));
+    return true;
 }

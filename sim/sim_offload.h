@@ -14,4 +14,11 @@
 MUST_USE const char *sim_offload_cut(struct span packet, const struct gateway_offload *offload,
                                      void (*emit)(void *self, struct view packet), void *self);
 
+/* Appends a TCP segment to the super-packet (or first segment) in `super` as a kernel with TSO
+ * hands it to a TUN device: the same flow, the next bytes, the next identification, nothing but ACK
+ * so far. `room` is what `super` holds at most; *len and *offload grow. False: it does not follow.
+ */
+MUST_USE bool sim_offload_join(uint8_t *super, size_t room, size_t *len,
+                               struct gateway_offload *offload, struct view next);
+
 #endif /* SIM_OFFLOAD_H */

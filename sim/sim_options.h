@@ -70,12 +70,27 @@
     X(event_kinds, 0, 0xffffff, 0, 100, "bit set of enabled kinds")                                \
     X(liveness, 0, 1, 1, 0, "run the liveness phase")                                              \
     X(icmp_ppm, 0, 20000, 0, 25, "of sends: answered by an ICMP error, though it arrives")         \
-    X(own_addresses, 0, 1, 0, 50, "gateways refuse answers that name their own addresses")
+    X(own_addresses, 0, 1, 0, 50, "gateways refuse answers that name their own addresses")         \
+    X(aead, 0, 3, 0, 50, "enum gateway_aead, where the processor has it")                          \
+    X(tun_train_max, 0, 16, 0, 40, "TCP segments of one flow read as one super-packet")            \
+    X(tun_offload, 0, 4, 0, 0, "kinds of super-packets to write, plus one; 0: drawn at each boot") \
+    X(group_data_only, 0, 1, 0, 0, "batch_max and train_max apply to transport data alone")        \
+    X(sabotage, 0, 15, 0, 0, "enum sim_sabotage: a planted fault, to try an oracle")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;
     SIM_OPTION_TABLE(SIM_OPTION_FIELD)
 #undef SIM_OPTION_FIELD
+};
+
+/* Faults that no world has: each is there to show that an oracle can fail. */
+enum sim_sabotage {
+    SIM_SABOTAGE_NONE,
+    SIM_SABOTAGE_ENTROPY,  /* every boot of a gateway draws the same entropy: O-08 */
+    SIM_SABOTAGE_STRANGER, /* a stranger gets four bytes for each: O-10 */
+    SIM_SABOTAGE_KEEP,     /* one client's rights are not taken away at the end: O-11 */
+    SIM_SABOTAGE_CHATTER,  /* every STUN message leaves a gateway many times: O-14 */
+    SIM_SABOTAGE_TOKEN,    /* the token stands in an event: O-15 */
 };
 
 /* What stands in front of a node. */

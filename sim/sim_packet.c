@@ -203,6 +203,7 @@ static void put_ip(struct writer *w, const struct sim_packet *packet, size_t len
     if (packet->source.family == IP_V4) {
         uint8_t header[IPV4_HEADER] = {0x45, packet->ecn};
         store_be16(header + 2, (uint16_t)(IPV4_HEADER + len));
+        store_be16(header + 4, packet->ip_id);
         store_be16(header + 6, 0x4000); /* don't fragment */
         header[8] = ttl;
         header[9] = packet->protocol;

@@ -36,6 +36,7 @@ struct sim_packet {
     uint8_t protocol;
     uint8_t ttl; /* 0 when building: 64 */
     uint8_t ecn;
+    uint16_t ip_id; /* building IPv4 only */
     uint16_t source_port;
     uint16_t destination_port;
     uint8_t icmp_type;

@@ -4,15 +4,18 @@
 #include <string.h>
 
 #include "sim/sim_offload.h"
+#include "sim/sim_options.h"
 #include "sim/sim_packet.h"
 
 #define OFFLOAD_DRAW    0x40000000U /* apart from the boots of the same stream */
+#define CHATTER         300U        /* copies of SIM_SABOTAGE_CHATTER */
 #define UDP_QUEUE_MAX   4096U /* datagrams waiting; more are lost as in a full socket buffer */
 #define TUN_QUEUE_MAX   1000U /* txqueuelen */
 #define UDP_SLOTS       64U
 #define TUN_SLOTS       64U
 #define UDP_SLOT_SIZE   (GATEWAY_UDP_HEADROOM + 16384U)
-#define TUN_SLOT_SIZE   (GATEWAY_TUN_HEADROOM + SIM_PACKET_MAX)
+#define TUN_SUPER_MAX   (16U * SIM_PACKET_MAX)
+#define TUN_SLOT_SIZE   (GATEWAY_TUN_HEADROOM + TUN_SUPER_MAX)
 #define TRAIN_BYTES_MAX 16384U
 #define NAME_SIZE_MAX   256U
 
@@ -199,6 +202,23 @@ static void table_entropy(void *self, uint8_t out[32])
 
 /* ---- the table: UDP ---- */
 
+/* Transport data of a tunnel, direct or over a relay's channel. */
+static bool is_data(const struct queued *item)
+{
+    bool channel = item->len > 4 && item->bytes[0] >= 0x40 && item->bytes[0] <= 0x4f;
+    return item->len > 4 && item->bytes[channel ? 4 : 0] == 4;
+}
+
+static bool may_group(const struct sim_platform *p)
+{
+    for (size_t i = p->udp.head; p->faults.group_data_only && i < p->udp.count; i++) {
+        if (!is_data(&p->udp.items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool joins_train(const struct gateway_datagram *train, const struct queued *next,
                         size_t segments, const struct sim_platform *p)
 {
@@ -210,7 +230,8 @@ static bool joins_train(const struct gateway_datagram *train, const struct queue
            sock_addr_equal(&train->remote, &next->remote);
 }
 
-static void take_train(struct sim_platform *p, uint8_t *slot, struct gateway_datagram *out)
+static void take_train(struct sim_platform *p, uint8_t *slot, bool may_join,
+                       struct gateway_datagram *out)
 {
     const struct queued *first = queue_first(&p->udp);
     *out = (struct gateway_datagram){
@@ -225,7 +246,8 @@ static void take_train(struct sim_platform *p, uint8_t *slot, struct gateway_dat
     size_t segments = 1;
     for (;;) {
         const struct queued *next = queue_first(&p->udp);
-        if (next == NULL || out->bytes.len == 0 || !joins_train(out, next, segments, p)) {
+        if (!may_join || next == NULL || out->bytes.len == 0 ||
+            !joins_train(out, next, segments, p)) {
             return;
         }
         if (segments == 1) {
@@ -235,6 +257,7 @@ static void take_train(struct sim_platform *p, uint8_t *slot, struct gateway_dat
         out->bytes.len += next->len;
         queue_drop_first(&p->udp);
         p->counts.udp_in++;
+        p->counts.udp_in_joined++;
         segments++;
     }
 }
@@ -249,10 +272,12 @@ static enum err table_udp_receive(void *self, struct gateway_datagram *out, size
                                   size_t *count)
 {
     struct sim_platform *p = self;
-    size_t most = batch_of(p, max, UDP_SLOTS);
+    bool may = may_group(p);
+    size_t most = may ? batch_of(p, max, UDP_SLOTS) : max;
+    ASSERT(most <= UDP_SLOTS);
     *count = 0;
     while (*count < most && queue_first(&p->udp) != NULL) {
-        take_train(p, p->udp_slots + *count * UDP_SLOT_SIZE, &out[*count]);
+        take_train(p, p->udp_slots + *count * UDP_SLOT_SIZE, may, &out[*count]);
         (*count)++;
     }
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
@@ -276,6 +301,7 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
     }
     size_t size = train->segment_size == 0 ? train->bytes.len : train->segment_size;
     p->counts.udp_out += (train->bytes.len + size - 1) / size;
+    p->counts.udp_out_joined += (train->bytes.len + size - 1) / size - 1;
     if (sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
         return p->faults.udp_error;
     }
@@ -289,6 +315,11 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         event->event.kind = PLATFORM_UNREACHABLE;
         event->event.unreachable = train->remote;
         poke(p);
+    }
+    bool chatter = p->faults.sabotage == SIM_SABOTAGE_CHATTER && train->bytes.at[0] == 0;
+    for (unsigned i = 1; chatter && i < CHATTER; i++) {
+        datagram.bytes = train->bytes;
+        (void)sim_net_send(p->config.net, p->config.node, &datagram);
     }
     for (size_t at = 0; at < train->bytes.len; at += size) {
         size_t len = train->bytes.len - at < size ? train->bytes.len - at : size;
@@ -311,6 +342,25 @@ static enum err table_tun_configure(void *self, const struct gateway_tun_config 
     return ERR_NONE;
 }
 
+/* One packet, or the segments of a TCP flow that follow each other. */
+static void take_super(struct sim_platform *p, uint8_t *slot, struct gateway_tun_packet *out)
+{
+    const struct queued *next = queue_first(&p->tun);
+    *out = (struct gateway_tun_packet){.bytes = {slot, next->len}};
+    memcpy(slot, next->bytes, next->len);
+    queue_drop_first(&p->tun);
+    p->counts.tun_in++;
+    for (uint32_t segments = 1; segments < p->faults.tun_train_max; segments++) {
+        next = queue_first(&p->tun);
+        if (next == NULL || !sim_offload_join(slot, TUN_SUPER_MAX, &out->bytes.len, &out->offload,
+                                              (struct view){next->bytes, next->len})) {
+            return;
+        }
+        queue_drop_first(&p->tun);
+        p->counts.tun_joined++;
+    }
+}
+
 static enum err table_tun_read(void *self, struct gateway_tun_packet *out, size_t max,
                                size_t *count)
 {
@@ -321,12 +371,7 @@ static enum err table_tun_read(void *self, struct gateway_tun_packet *out, size_
         return ERR_CLOSED;
     }
     while (*count < most && queue_first(&p->tun) != NULL) {
-        const struct queued *first = queue_first(&p->tun);
-        uint8_t *slot = p->tun_slots + *count * TUN_SLOT_SIZE + GATEWAY_TUN_HEADROOM;
-        memcpy(slot, first->bytes, first->len);
-        out[*count] = (struct gateway_tun_packet){.bytes = {slot, first->len}};
-        queue_drop_first(&p->tun);
-        p->counts.tun_in++;
+        take_super(p, p->tun_slots + *count * TUN_SLOT_SIZE + GATEWAY_TUN_HEADROOM, &out[*count]);
         (*count)++;
     }
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
@@ -387,7 +432,9 @@ static enum err table_tun_write(void *self, const struct gateway_tun_group *grou
         memcpy(p->super + len, group->slices[i].at, group->slices[i].len);
         len += group->slices[i].len;
     }
+    uint64_t before = p->counts.tun_out;
     const char *wrong = sim_offload_cut((struct span){p->super, len}, &group->offload, emit_tun, p);
+    p->counts.tun_out_cut += p->counts.tun_out > before ? p->counts.tun_out - before - 1 : 0;
     if (wrong != NULL) {
         p->config.world.bad_output(p->config.world.self, p->config.gateway, wrong);
         return ERR_IO;
@@ -399,6 +446,9 @@ static enum err table_tun_write(void *self, const struct gateway_tun_group *grou
 static uint32_t table_tun_offload(void *self)
 {
     const struct sim_platform *p = self;
+    if (p->faults.tun_offload != 0) {
+        return (p->faults.tun_offload - 1) & (PLATFORM_TUN_TCP | PLATFORM_TUN_UDP);
+    }
     uint64_t stream = sim_stream_of(SIM_FAMILY_PLATFORM, p->config.gateway, OFFLOAD_DRAW + p->boot);
     return (uint32_t)sim_draw(p->config.rng, stream, 0) & (PLATFORM_TUN_TCP | PLATFORM_TUN_UDP);
 }
@@ -538,8 +588,9 @@ static bool table_event(void *self, struct platform_event *out)
 
 static void seed(struct sim_platform *p)
 {
+    uint32_t boot = p->faults.sabotage == SIM_SABOTAGE_ENTROPY ? 0 : p->boot;
     p->entropy =
-        sim_dice_of(p->config.rng, sim_stream_of(SIM_FAMILY_PLATFORM, p->config.gateway, p->boot));
+        sim_dice_of(p->config.rng, sim_stream_of(SIM_FAMILY_PLATFORM, p->config.gateway, boot));
     p->chance = sim_dice_of(
         p->config.rng, sim_stream_of(SIM_FAMILY_PLATFORM, 0x8000U | p->config.gateway, p->boot));
 }

@@ -42,7 +42,12 @@ struct sim_platform_faults {
     uint32_t tun_error_ppm; /* of writes: lost with ERR_IO */
     uint32_t batch_max;     /* datagrams or packets of one receive; 0: as many as fit */
     uint32_t train_max;     /* equal datagrams joined into one received train; 0 or 1: none */
+    bool group_data_only;   /* batch_max and train_max leave alone what is received together with
+                               anything but transport data of tunnels */
+    uint32_t tun_train_max; /* segments of one TCP flow read as one super-packet; 0 or 1: none */
+    uint32_t tun_offload;   /* what tun_write takes, plus one; 0: drawn at each boot */
     bool tun_gone;          /* reads say ERR_CLOSED */
+    uint32_t sabotage;      /* enum sim_sabotage */
 };
 
 /* The world, as the platform sees it. */
@@ -79,6 +84,11 @@ struct sim_platform_counts {
     uint64_t udp_out; /* taken from the gateway, lost ones included */
     uint64_t tun_in;
     uint64_t tun_out;
+    /* How things were grouped: what was joined to the item before it. */
+    uint64_t udp_in_joined;
+    uint64_t udp_out_joined;
+    uint64_t tun_joined;
+    uint64_t tun_out_cut;
 };
 
 struct sim_platform;

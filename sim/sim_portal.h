@@ -234,6 +234,10 @@ enum err sim_portal_grant(struct sim_portal *portal, struct clock_pair now,
  * resource_deleted to the client. */
 enum err sim_portal_revoke(struct sim_portal *portal, struct clock_pair now, uint32_t client,
                            uint32_t resource, struct sim_outbox *out);
+/* Takes every right of the clients from `first` on away and sends reject_access for each and every
+ * resource to every gateway, whether the portal thinks that it holds one or not. */
+void sim_portal_purge(struct sim_portal *portal, struct clock_pair now, uint32_t first,
+                      struct sim_outbox *out);
 /* Takes only the flows away, the right stays ("the policy was edited"): reject_access. */
 enum err sim_portal_reject(struct sim_portal *portal, struct clock_pair now, uint32_t client,
                            uint32_t resource, struct sim_outbox *out);

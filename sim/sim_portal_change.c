@@ -78,6 +78,25 @@ enum err sim_portal_revoke(struct sim_portal *portal, struct clock_pair now, uin
     return ERR_NONE;
 }
 
+void sim_portal_purge(struct sim_portal *portal, struct clock_pair now, uint32_t first,
+                      struct sim_outbox *out)
+{
+    struct portal_call call = {portal, now, out};
+    const struct sim_policy *policy = portal->policy;
+    for (uint32_t client = first; client < policy->clients_count; client++) {
+        for (uint32_t resource = 0; resource < policy->resources_count; resource++) {
+            if (sim_portal_revoke(portal, now, client, resource, out) != ERR_NONE) {
+                continue;
+            }
+            for (uint32_t gateway = 0; gateway < policy->gateways_count; gateway++) {
+                struct portal_flow like = {
+                    .client = client, .gateway = gateway, .resource = resource};
+                flow_reject(&call, gateway, &like);
+            }
+        }
+    }
+}
+
 enum err sim_portal_reject(struct sim_portal *portal, struct clock_pair now, uint32_t client,
                            uint32_t resource, struct sim_outbox *out)
 {

@@ -23,6 +23,7 @@ static void emit_flags(struct sim_tcp *tcp, uint32_t seq, uint8_t flags, struct 
         .source = tcp->local.ip,
         .destination = tcp->remote.ip,
         .protocol = SIM_PROTO_TCP,
+        .ip_id = tcp->next_id++,
         .source_port = tcp->local.port,
         .destination_port = tcp->remote.port,
         .tcp_seq = seq,
@@ -69,7 +70,8 @@ static void pump(struct sim_tcp *tcp, struct instant now, sim_tcp_emit *emit, vo
            tcp->sent - tcp->acked < (size_t)WINDOW_SEGMENTS * SIM_TCP_SEGMENT) {
         size_t len = tcp->queued - tcp->sent;
         len = len < SIM_TCP_SEGMENT ? len : SIM_TCP_SEGMENT;
-        emit_flags(tcp, seq_of(tcp, tcp->sent), SIM_TCP_ACK | SIM_TCP_PSH,
+        bool last = len < SIM_TCP_SEGMENT; /* a full segment may be followed by more at once */
+        emit_flags(tcp, seq_of(tcp, tcp->sent), (uint8_t)(SIM_TCP_ACK | (last ? SIM_TCP_PSH : 0)),
                    (struct view){tcp->out + tcp->sent, len}, emit, self);
         tcp->sent += len;
         any = true;

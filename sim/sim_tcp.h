@@ -44,6 +44,7 @@ struct sim_tcp {
     bool fin_received;
     bool syn_acked;
     uint32_t tries;
+    uint16_t next_id; /* of IPv4 packets: counted, as kernels do */
     struct instant retry_at;
     uint8_t out[SIM_TCP_BUFFER];
     uint8_t in[SIM_TCP_BUFFER];

@@ -19,6 +19,7 @@ struct stream {
     uint16_t node;
     uint8_t direction; /* 0: sent, 1: delivered */
     struct ip_addr remote;
+    uint64_t datagrams;
     blake2s_state hash;
 };
 
@@ -40,7 +41,8 @@ struct sim_trace {
     const uint64_t *now_ns;
     FILE *text;
     uint64_t text_from_ns;
-    struct sim_trace_tap tap;
+    struct sim_trace_tap taps[SIM_TAPS_MAX];
+    size_t taps_count;
     blake2s_state hash;
     uint64_t count;
     uint8_t (*checkpoints)[SIM_DIGEST_SIZE];
@@ -53,7 +55,7 @@ struct sim_trace {
     size_t scratch_size;
 };
 
-static const char *kind_text(enum sim_kind kind)
+const char *sim_kind_name(enum sim_kind kind)
 {
     static const char *const texts[] = {
 #define SIM_KIND_TEXT(name, text) text,
@@ -99,9 +101,15 @@ void sim_trace_set_text(struct sim_trace *trace, FILE *sink, uint64_t from_ns)
     trace->text_from_ns = from_ns;
 }
 
-void sim_trace_set_tap(struct sim_trace *trace, struct sim_trace_tap tap)
+void sim_trace_add_tap(struct sim_trace *trace, struct sim_trace_tap tap)
 {
-    trace->tap = tap;
+    ASSERT(trace->taps_count < SIM_TAPS_MAX);
+    trace->taps[trace->taps_count++] = tap;
+}
+
+const char *sim_trace_name(const struct sim_trace *trace, uint16_t node)
+{
+    return node < NAMES_MAX ? trace->names[node] : "world";
 }
 
 /* ---- readable form ---- */
@@ -118,7 +126,7 @@ static void put_text(struct writer *w, struct view text)
 
 static void describe(const struct sim_trace *trace, const struct kept *kept, FILE *to)
 {
-    const char *name = kept->node < NAMES_MAX ? trace->names[kept->node] : "world";
+    const char *name = sim_trace_name(trace, kept->node);
     uint8_t details[SIM_RECORD_TEXT_MAX * 2];
     struct writer w = writer_of((struct span){details, sizeof(details)});
     if (kept->local.ip.family != IP_NONE || kept->remote.ip.family != IP_NONE) {
@@ -142,7 +150,7 @@ static void describe(const struct sim_trace *trace, const struct kept *kept, FIL
         text_put_hex(&w, view_sub(head, 0, head.len < DATAGRAM_HEAD ? head.len : DATAGRAM_HEAD));
     }
     (void)fprintf(to, "%6" PRIu64 ".%06" PRIu64 " %-9s %-13s %.*s\n", kept->at_ns / NS_PER_S,
-                  kept->at_ns % NS_PER_S / NS_PER_US, name, kind_text(kept->kind), (int)w.used,
+                  kept->at_ns % NS_PER_S / NS_PER_US, name, sim_kind_name(kept->kind), (int)w.used,
                   (const char *)details);
 }
 
@@ -193,8 +201,8 @@ static void record_put(struct sim_trace *trace, struct sim_record *record, bool 
     if (trace->text != NULL && record->at_ns >= trace->text_from_ns) {
         describe(trace, kept, trace->text);
     }
-    if (trace->tap.see != NULL) {
-        trace->tap.see(trace->tap.self, record);
+    for (size_t i = 0; i < trace->taps_count; i++) {
+        trace->taps[i].see(trace->taps[i].self, record);
     }
     if (trace->count % SIM_CHECKPOINT_EVERY == 0) {
         checkpoint(trace);
@@ -255,6 +263,19 @@ static void put_end(struct writer *w, const struct sock_addr *end)
     writer_le16(w, end->port);
 }
 
+/* The other side of a datagram, as its node sees it. */
+static const struct ip_addr *stream_peer(const struct sim_record *record)
+{
+    return record->kind == SIM_KIND_SENT ? &record->remote.ip : &record->local.ip;
+}
+
+bool sim_trace_stream_has(const struct sim_trace_stream *stream, const struct sim_record *record)
+{
+    enum sim_kind kind = stream->delivered ? SIM_KIND_DELIVERED : SIM_KIND_SENT;
+    return record->kind == kind && record->node == stream->node &&
+           ip_equal(stream_peer(record), &stream->peer);
+}
+
 void sim_trace_datagram(struct sim_trace *trace, uint16_t node, enum sim_kind kind,
                         const struct sock_addr ends[2], struct view payload, const char *cause)
 {
@@ -279,9 +300,9 @@ void sim_trace_datagram(struct sim_trace *trace, uint16_t node, enum sim_kind ki
     };
     record_put(trace, &record, false);
     if (kind == SIM_KIND_SENT || kind == SIM_KIND_DELIVERED) {
-        uint8_t direction = kind == SIM_KIND_SENT ? 0 : 1;
-        const struct ip_addr *remote = kind == SIM_KIND_SENT ? &ends[1].ip : &ends[0].ip;
-        struct stream *s = stream_of(trace, node, remote, direction);
+        struct stream *s =
+            stream_of(trace, node, stream_peer(&record), kind == SIM_KIND_SENT ? 0 : 1);
+        s->datagrams++;
         uint8_t len[4];
         store_le32(len, (uint32_t)payload.len);
         ASSERT(blake2s_update(&s->hash, len, sizeof(len)) == 0);
@@ -332,6 +353,24 @@ const uint8_t *sim_trace_checkpoint(const struct sim_trace *trace, size_t index)
 uint64_t sim_trace_count(const struct sim_trace *trace)
 {
     return trace->count;
+}
+
+size_t sim_trace_streams_count(const struct sim_trace *trace)
+{
+    return trace->streams_count;
+}
+
+void sim_trace_stream_at(const struct sim_trace *trace, size_t index, struct sim_trace_stream *out)
+{
+    ASSERT(index < trace->streams_count);
+    const struct stream *s = &trace->streams[index];
+    memset(out, 0, sizeof(*out));
+    out->node = s->node;
+    out->delivered = s->direction != 0;
+    out->peer = s->remote;
+    out->datagrams = s->datagrams;
+    blake2s_state copy = s->hash;
+    ASSERT(blake2s_final(&copy, out->digest, SIM_DIGEST_SIZE) == 0);
 }
 
 void sim_trace_streams_digest(const struct sim_trace *trace, uint8_t out[SIM_DIGEST_SIZE])

@@ -48,6 +48,7 @@ enum sim_kind { SIM_KIND_TABLE(SIM_KIND_ENUM) SIM_KIND_COUNT };
 #define SIM_RECORDS_KEPT     64U
 #define SIM_RECORD_TEXT_MAX  320U
 #define SIM_DIGEST_SIZE      32U
+#define SIM_TAPS_MAX         6U
 
 /* One record as a tap sees it. Views live during the call. `remote`, `local` and `cause` are for
  * readers; they are inside `bytes` where they matter for the digest. */
@@ -78,7 +79,8 @@ void sim_trace_set_clock(struct sim_trace *trace, const uint64_t *now_ns);
 void sim_trace_set_name(struct sim_trace *trace, uint16_t node, const char *name);
 /* Every record is written as one line to `sink` once virtual time is `from_ns`; NULL stops it. */
 void sim_trace_set_text(struct sim_trace *trace, FILE *sink, uint64_t from_ns);
-void sim_trace_set_tap(struct sim_trace *trace, struct sim_trace_tap tap);
+/* At most SIM_TAPS_MAX; asserts room. */
+void sim_trace_add_tap(struct sim_trace *trace, struct sim_trace_tap tap);
 
 /* A datagram: addresses and payload are hashed; `cause` only for drops (hashed as text). */
 void sim_trace_datagram(struct sim_trace *trace, uint16_t node, enum sim_kind kind,
@@ -95,8 +97,26 @@ void sim_trace_digest(const struct sim_trace *trace, uint8_t out[SIM_DIGEST_SIZE
 /* Checkpoint `index` (digest after (index + 1) * SIM_CHECKPOINT_EVERY records); NULL beyond. */
 const uint8_t *sim_trace_checkpoint(const struct sim_trace *trace, size_t index);
 MUST_USE uint64_t sim_trace_count(const struct sim_trace *trace);
-/* Digest over all stream digests in order of (node, peer, direction). */
+/* One stream: the datagrams that one node sent to, or got from, one address. */
+struct sim_trace_stream {
+    uint16_t node;
+    bool delivered; /* else sent */
+    struct ip_addr peer;
+    uint64_t datagrams;
+    uint8_t digest[SIM_DIGEST_SIZE];
+};
+
+MUST_USE size_t sim_trace_streams_count(const struct sim_trace *trace);
+/* Stream `index` in order of (node, peer, direction). Asserts index < count. */
+void sim_trace_stream_at(const struct sim_trace *trace, size_t index, struct sim_trace_stream *out);
+/* Digest over all stream digests in that order. */
 void sim_trace_streams_digest(const struct sim_trace *trace, uint8_t out[SIM_DIGEST_SIZE]);
+/* True: the record is of this stream. */
+MUST_USE bool sim_trace_stream_has(const struct sim_trace_stream *stream,
+                                   const struct sim_record *record);
+/* The name of a node, "world" for those without. */
+const char *sim_trace_name(const struct sim_trace *trace, uint16_t node);
+const char *sim_kind_name(enum sim_kind kind);
 /* Writes the last records as text, oldest first. */
 void sim_trace_dump(const struct sim_trace *trace, FILE *to);
 

@@ -36,6 +36,12 @@ struct sim_world *sim_world_new(const struct sim_world_config *config)
     if (config->verbose != NULL) {
         sim_trace_set_text(world->trace, config->verbose, config->verbose_from_ns);
     }
+    struct sim_judge_config judge = {world, world_judge_failed, world_judge_decided};
+    world->judge = sim_judge_new(&judge);
+    sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_judge_see, world->judge});
+    for (size_t i = 0; i < config->taps_count; i++) {
+        sim_trace_add_tap(world->trace, config->taps[i]);
+    }
     world->net = sim_net_new(&world->sched, world->trace, &world->rng, world_datagram, world);
     struct sim_stream_sink sink = {world, world_stream, world_mark};
     world->streams = sim_streams_new(&world->sched, world->trace, &world->rng, world->net, sink);
@@ -70,6 +76,7 @@ void sim_world_free(struct sim_world *world)
     sim_net_free(world->net);
     sim_probes_free(world->probes);
     sim_model_free(world->model);
+    sim_judge_free(world->judge);
     sim_trace_free(world->trace);
     sim_sched_free(&world->sched);
     free(world->pending);
@@ -125,5 +132,11 @@ void sim_world_report(struct sim_world *world, struct sim_report *out)
     out->drops = sim_net_counts(world->net)->dropped;
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
         out->boots += world->gateways[i].boots;
+        const struct sim_platform_counts *counts =
+            sim_platform_counts(sim_gateway_platform(world->gateways[i].gateway));
+        out->joined[0] += counts->udp_in_joined;
+        out->joined[1] += counts->udp_out_joined;
+        out->joined[2] += counts->tun_joined;
+        out->joined[3] += counts->tun_out_cut;
     }
 }

@@ -23,6 +23,10 @@ struct sim_world_config {
     const struct sim_list *list; /* borrowed */
     FILE *verbose;               /* every record as text; NULL: none */
     uint64_t verbose_from_ns;
+    const struct sim_trace_tap *taps; /* of the trace; borrowed while the world is made */
+    size_t taps_count;
+    /* Recordings of the gateways are written to files named RECORD-GATEWAY-BOOT; NULL: none. */
+    const char *record;
     uint64_t until_ns; /* stop here without the liveness phase; 0: run to the end */
 };
 
@@ -43,6 +47,8 @@ struct sim_report {
     uint64_t boots;
     uint64_t datagrams;
     uint64_t drops;
+    uint64_t joined[4]; /* datagrams in and out, packets in and out that stood in a group behind
+                           another, in the present boots */
     uint64_t actions[SIM_ACTION_COUNT]; /* that had an effect */
 };
 

@@ -527,6 +527,8 @@ void world_build(struct sim_world *world)
     world->stranger_net = sim_net_add_node(world->net, SIM_EDGE_NONE, "stranger");
     struct sim_host_addresses stranger = {parse_ip("51.15.9.9"), parse_ip("2a01:4f8:99::9")};
     sim_net_set_addresses(world->net, world->stranger_net, &stranger);
+    sim_judge_stranger(world->judge, stranger.ipv4);
+    sim_judge_stranger(world->judge, stranger.ipv6);
     world_links(world, true);
     world_forbid_direct(world);
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {

@@ -109,6 +109,9 @@ bool act_client_roam(struct sim_world *world, const struct sim_action *action)
 bool act_client_restart(struct sim_world *world, const struct sim_action *action)
 {
     world_node_restart(&world->client_nodes[action->a % world->policy.clients_count]);
+    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+        sim_judge_flows_forget(world->judge, i); /* it numbers its proxy addresses anew */
+    }
     return true;
 }
 
@@ -360,6 +363,20 @@ bool act_host_change(struct sim_world *world, const struct sim_action *action)
 
 /* ---- attackers ---- */
 
+/* A datagram comes from nowhere. */
+static void appear(struct world_gateway *gateway, const struct sim_datagram *datagram)
+{
+    struct sock_addr ends[2] = {datagram->remote, datagram->local};
+    sim_trace_datagram(gateway->world->trace, (uint16_t)gateway->net, SIM_KIND_DELIVERED, ends,
+                       datagram->bytes, NULL);
+    struct sim_datagram back = {
+        .local = datagram->local, .remote = datagram->remote, .bytes = datagram->bytes};
+    for (unsigned i = 0; i < 4 && gateway->world->options.sabotage == SIM_SABOTAGE_STRANGER; i++) {
+        (void)sim_net_send(gateway->world->net, gateway->net, &back);
+    }
+    sim_platform_datagram(sim_gateway_platform(gateway->gateway), datagram);
+}
+
 /* Behind an edge nobody reaches the gateway unasked: the bytes appear at its socket. */
 bool act_stranger(struct sim_world *world, const struct sim_action *action)
 {
@@ -382,7 +399,7 @@ bool act_stranger(struct sim_world *world, const struct sim_action *action)
     if (seen.local.ip.family == IP_NONE || !sim_gateway_is_running(gateway->gateway)) {
         return false;
     }
-    sim_platform_datagram(sim_gateway_platform(gateway->gateway), &seen);
+    appear(gateway, &seen);
     return true;
 }
 
@@ -403,6 +420,6 @@ bool act_replay(struct sim_world *world, const struct sim_action *action)
     if (action->b % 2 == 1) {
         datagram.remote.port ^= 0x55U;
     }
-    sim_platform_datagram(sim_gateway_platform(gateway->gateway), &datagram);
+    appear(gateway, &datagram);
     return true;
 }

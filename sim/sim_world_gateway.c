@@ -5,6 +5,7 @@
 
 #define API_URL         "wss://" WORLD_NAME_PORTAL
 #define PARTITION_MAX_S 86400U
+#define RECORD_NAME_MAX 512U
 #define SUPERVISOR_MS   5000U /* a process that ended by itself is started again after this */
 
 /* A packet of a resource host on its way to the gateway. */
@@ -126,6 +127,14 @@ static void judge_probe(struct world_gateway *gateway, struct sim_probe *probe,
     }
 }
 
+/* An address that stands behind a name; no network or host has one of these. */
+static bool is_named(const struct sim_world *world, const struct ip_addr *ip)
+{
+    bool v4 = ip->family == IP_V4 && ip->bytes[0] == 172 && ip->bytes[1] == 20;
+    bool v6 = ip->family == IP_V6 && ip->bytes[0] == 0xfd && ip->bytes[1] == 0x20;
+    return world->names_count > 0 && (v4 || v6);
+}
+
 static void judge_packet(struct world_gateway *gateway, struct view bytes)
 {
     struct sim_world *world = gateway->world;
@@ -143,6 +152,9 @@ static void judge_packet(struct world_gateway *gateway, struct view bytes)
         world_fail(world, verdict.oracle, "%s (protocol %u, port %u)", verdict.text,
                    packet.protocol, packet.destination_port);
         return;
+    }
+    if (packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination)) {
+        sim_judge_flow(world->judge, gateway->index, client, &packet);
     }
     if (sim_packet_is_icmp_error(&packet)) {
         world_fail(world, "O-01", "an ICMP error of a client left the TUN device");
@@ -190,6 +202,17 @@ static void bad_output(void *self, uint32_t index, const char *text)
 
 /* ---- hooks of the gateway node ---- */
 
+void world_judge_failed(void *self, const char *oracle, const char *text)
+{
+    world_fail(self, oracle, "%s", text);
+}
+
+uint64_t world_judge_decided(void *self, uint32_t gateway)
+{
+    const struct sim_world *world = self;
+    return sim_gateway_decision_ns(world->gateways[gateway].gateway);
+}
+
 static void on_failed(void *self, const char *oracle, const char *text)
 {
     world_fail(self, oracle, "%s", text);
@@ -207,6 +230,10 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
+    if (world->options.sabotage == SIM_SABOTAGE_TOKEN && event->event == EV_PORTAL_JOINED) {
+        sim_trace_text(world->trace, (uint16_t)gateway->net, SIM_KIND_STATE, "joined with %s",
+                       world->policy.gateways[index].token);
+    }
     if (trace_level_of(event->event) == TRACE_ERROR && !is_explained(gateway, event)) {
         world_fail(world, "O-16", "gateway %u: %s: %.*s", index, trace_name(event->event),
                    (int)event->text.len, (const char *)event->text.at);
@@ -256,10 +283,44 @@ static void on_ended(void *self, uint32_t index, int exit_code)
 {
     struct sim_world *world = self;
     sim_model_forget(world->model, index);
+    sim_judge_boot(world->judge, index);
     world->gateways[index].joined = false;
     if (exit_code >= 0) {
         world_undo_later(world, UNDO_GATEWAY_START, index, 0, SUPERVISOR_MS);
     }
+}
+
+/* ---- recordings ---- */
+
+static void record_bytes(void *self, struct view bytes)
+{
+    struct world_gateway *gateway = self;
+    gateway->record_failed =
+        gateway->record_failed || fwrite(bytes.at, 1, bytes.len, gateway->record) != bytes.len;
+}
+
+static void record_end(struct world_gateway *gateway)
+{
+    if (gateway->record != NULL && (fclose(gateway->record) != 0 || gateway->record_failed)) {
+        (void)fprintf(stderr, "a recording could not be written\n");
+    }
+    gateway->record = NULL;
+}
+
+static struct driver_recorder on_boot(void *self, uint32_t index)
+{
+    struct sim_world *world = self;
+    struct world_gateway *gateway = &world->gateways[index];
+    char name[RECORD_NAME_MAX];
+    record_end(gateway);
+    (void)snprintf(name, sizeof(name), "%s-%u-%u", world->config.record, index,
+                   sim_platform_boot(sim_gateway_platform(gateway->gateway)));
+    gateway->record = fopen(name, "wb");
+    if (gateway->record == NULL) {
+        (void)fprintf(stderr, "%s cannot be written\n", name);
+        return (struct driver_recorder){NULL, NULL};
+    }
+    return (struct driver_recorder){record_bytes, gateway};
 }
 
 /* ---- building ---- */
@@ -276,6 +337,19 @@ static struct gateway_limits small_limits(void)
     limits.lookups = 64;
     limits.dns_cache = 32;
     return limits;
+}
+
+struct sim_platform_faults world_platform(const struct sim_world *world)
+{
+    const struct sim_options *o = &world->options;
+    return (struct sim_platform_faults){
+        .batch_max = o->batch_max,
+        .train_max = o->train_max,
+        .group_data_only = o->group_data_only != 0,
+        .tun_train_max = o->tun_train_max,
+        .tun_offload = o->tun_offload,
+        .sabotage = o->sabotage,
+    };
 }
 
 void world_gateway_build(struct sim_world *world, uint32_t index)
@@ -312,6 +386,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
         .firezone_id = identity->firezone_id,
         .name = identity->name,
         .nat64_translate = o->nat64_icmp == 0,
+        .aead = (enum gateway_aead)o->aead,
         .partition_max_s = PARTITION_MAX_S,
         .wake_delay = {o->wake_delay_us * NS_PER_US},
         .self = world,
@@ -319,19 +394,20 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
         .event = on_event,
         .stepped = on_stepped,
         .ended = on_ended,
+        .recorder = world->config.record == NULL ? NULL : on_boot,
     };
     gateway->gateway = sim_gateway_new(&config);
-    struct sim_platform_faults *faults =
-        sim_platform_faults(sim_gateway_platform(gateway->gateway));
-    faults->udp_block_ppm = o->udp_block_ppm;
-    faults->udp_block = DURATION_MS(3);
-    faults->udp_error_ppm = o->udp_error_ppm;
-    faults->udp_error = ERR_UNREACHABLE;
-    faults->icmp_ppm = o->icmp_ppm;
-    faults->tun_block_ppm = o->tun_block_ppm;
-    faults->tun_block = DURATION_MS(3);
-    faults->batch_max = o->batch_max;
-    faults->train_max = o->train_max;
+    sim_judge_gateway(world->judge, index, (uint16_t)gateway->net);
+    sim_judge_secret(world->judge, view_text(identity->token));
+    struct sim_platform_faults faults = world_platform(world);
+    faults.udp_block_ppm = o->udp_block_ppm;
+    faults.udp_block = DURATION_MS(3);
+    faults.udp_error_ppm = o->udp_error_ppm;
+    faults.udp_error = ERR_UNREACHABLE;
+    faults.icmp_ppm = o->icmp_ppm;
+    faults.tun_block_ppm = o->tun_block_ppm;
+    faults.tun_block = DURATION_MS(3);
+    *sim_platform_faults(sim_gateway_platform(gateway->gateway)) = faults;
 }
 
 /* Packets that were on their way when the world ended belong to nobody else. */
@@ -349,6 +425,7 @@ static void free_inbound(struct world_gateway *gateway)
 void world_gateway_free(struct world_gateway *gateway)
 {
     free_inbound(gateway);
+    record_end(gateway);
     sim_gateway_free(gateway->gateway);
     sim_hosts_free(gateway->hosts);
 }

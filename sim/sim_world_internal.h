@@ -6,6 +6,7 @@
 #include "sim/sim_dns.h"
 #include "sim/sim_gateway.h"
 #include "sim/sim_host.h"
+#include "sim/sim_judge.h"
 #include "sim/sim_model.h"
 #include "sim/sim_portal.h"
 #include "sim/sim_probe.h"
@@ -99,6 +100,8 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
+    FILE *record; /* of this boot; NULL: none */
+    bool record_failed;
     bool joined;                                       /* the portal, in this boot */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
@@ -114,6 +117,7 @@ struct sim_world {
     struct sim_policy policy;
     struct sim_model *model;
     struct sim_probes *probes;
+    struct sim_judge *judge;
     struct sim_dns *dns;
     struct sim_portal *portal;
     struct sim_relay *relays[SIM_RELAYS_MAX];
@@ -179,11 +183,17 @@ void world_mark(void *self, uint64_t token, bool lost);
 
 /* sim_world_gateway.c: the gateways' surroundings and what leaves their TUN devices. */
 void world_gateway_build(struct sim_world *world, uint32_t index);
+/* The platform of a gateway without faults that come and go. */
+struct sim_platform_faults world_platform(const struct sim_world *world);
 void world_gateway_free(struct world_gateway *gateway);
 /* Plans the next timer of the hosts of the gateway's network. */
 void world_hosts_plan(struct world_gateway *gateway);
 /* Gives host `host` its first behaviour back. */
 void world_host_restore(struct world_gateway *gateway, uint32_t host);
+
+/* What the judge of records calls. */
+void world_judge_failed(void *self, const char *oracle, const char *text);
+uint64_t world_judge_decided(void *self, uint32_t gateway);
 
 /* sim_world_app.c: applications of clients. */
 void world_app_probe(struct sim_world *world, uint32_t client, uint32_t target, uint32_t kind,
@@ -228,6 +238,8 @@ void world_undo_later(struct sim_world *world, enum world_undo what, uint32_t a,
 
 /* sim_world_live.c: the liveness phase. */
 void world_live(struct sim_world *world);
+/* sim_world_rest.c: nobody asks for anything any more (O-14), then nobody may (O-11). */
+void world_rest(struct sim_world *world);
 /* Runs the heap until a time or a failure. */
 void world_run_until(struct sim_world *world, uint64_t at_ns);
 

@@ -24,8 +24,7 @@
 static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
 {
     struct sim_platform *platform = sim_gateway_platform(gateway->gateway);
-    *sim_platform_faults(platform) = (struct sim_platform_faults){
-        .batch_max = world->options.batch_max, .train_max = world->options.train_max};
+    *sim_platform_faults(platform) = world_platform(world);
     sim_platform_clock(platform)->unix_shift_ns = 0;
     for (uint32_t host = 0; host < sim_hosts_count(gateway->hosts); host++) {
         world_host_restore(gateway, host);
@@ -165,5 +164,8 @@ void world_live(struct sim_world *world)
     world_run_until(world, world->sched.now_ns + WORLD_ANSWER_S * NS_PER_S);
     if (world->failure.oracle == NULL) {
         judge(world);
+    }
+    if (world->failure.oracle == NULL) {
+        world_rest(world);
     }
 }

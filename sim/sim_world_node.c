@@ -161,6 +161,9 @@ void world_mark(void *self, uint64_t token, bool lost)
     const struct sim_note *note = &pending->note;
     sim_trace_text(world->trace, (uint16_t)world->gateways[note->grant.gateway].net, SIM_KIND_NOTE,
                    "%s %s", note_name(note->kind), lost ? "lost" : "told");
+    if (!lost) {
+        sim_judge_flows_forget(world->judge, note->grant.gateway);
+    }
     if (lost || (pending->unheard && note->kind != SIM_NOTE_GRANT)) {
         return;
     }

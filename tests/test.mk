@@ -6,7 +6,7 @@ SEEDS_FRESH ?= 100
 FRESH := $(shell date +%s)
 JOBS ?= 2
 
-.PHONY: test unit unit-run corpus sim sim-fixed sim-fresh e2e demo interop-steps check fuzz
+.PHONY: test unit unit-run corpus sim sim-fixed sim-fresh sim-tools e2e demo interop-steps check fuzz
 
 ## make test: everything a change must pass: unit tests and vectors, simulator, fuzz corpora, interop, end to end
 test:
@@ -14,7 +14,7 @@ test:
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@$(STEP) build $(MAKE) --no-print-directory -k -j$(JOBS) build-tests || true
 	@$(MAKE) --no-print-directory -k -j$(JOBS) unit-run corpus || true
-	@$(MAKE) --no-print-directory -k sim-fixed sim-fresh || true
+	@$(MAKE) --no-print-directory -k sim-fixed sim-fresh sim-tools || true
 	@$(MAKE) --no-print-directory -k interop-steps || true
 	@$(MAKE) --no-print-directory -k e2e || true
 	@touch $(RESULTS)/complete
@@ -50,6 +50,10 @@ sim-fixed: $(BUILD)/fzsim
 
 sim-fresh: $(BUILD)/fzsim
 	@$(STEP) simulator/fresh-seeds $(BUILD)/fzsim --seeds $(FRESH)..$$(($(FRESH) + $(SEEDS_FRESH) - 1)) -j$(JOBS)
+
+sim-tools: $(BUILD)/fzsim
+	@$(STEP) simulator/streams $(BUILD)/fzsim --streams --seeds 1..6
+	@$(STEP) simulator/tools tests/tools/simtools.sh $(BUILD)
 
 ## make sim SEEDS=A..B: the simulator alone
 SEEDS ?= 1..1000

@@ -182,7 +182,7 @@ static int open_record(struct app *app)
     if (config->record_file == NULL) {
         return 0;
     }
-    if (config->record_to != NULL && !linux_record_parse_key(config->record_to, key)) {
+    if (config->record_to != NULL && !driver_seal_parse_key(config->record_to, key)) {
         return fail("--record-to is not a public key of 32 bytes in hex or base64", ERR_NONE);
     }
     app->record =

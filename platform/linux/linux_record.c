@@ -12,8 +12,6 @@
 #include "base/text.h"
 #include "platform/linux/linux_addr.h"
 
-static const char mark[] = "FZSEAL1\n";
-
 #define STREAM_KEY  crypto_secretstream_xchacha20poly1305_KEYBYTES
 #define STREAM_HEAD crypto_secretstream_xchacha20poly1305_HEADERBYTES
 #define STREAM_MORE crypto_secretstream_xchacha20poly1305_ABYTES
@@ -26,8 +24,8 @@ struct linux_record {
     struct instant flush_at; /* when what waits is written out; TIME_NEVER: nothing waits */
     size_t used;
     crypto_secretstream_xchacha20poly1305_state stream;
-    uint8_t chunk[LINUX_RECORD_CHUNK];
-    uint8_t out[4 + LINUX_RECORD_CHUNK + STREAM_MORE];
+    uint8_t chunk[DRIVER_SEAL_CHUNK];
+    uint8_t out[4 + DRIVER_SEAL_CHUNK + STREAM_MORE];
 };
 
 static void write_all(struct linux_record *record, const void *bytes, size_t len)
@@ -76,7 +74,7 @@ static void start_sealed(struct linux_record *record, const uint8_t public_key[3
         record->state = ERR_CRYPTO; /* a public key of low order */
         return;
     }
-    write_all(record, mark, sizeof(mark) - 1);
+    write_all(record, DRIVER_SEAL_HEADER, sizeof(DRIVER_SEAL_HEADER) - 1);
     write_all(record, sealed_key, sizeof(sealed_key));
     write_all(record, head, sizeof(head));
 }
@@ -124,12 +122,12 @@ static void record_bytes(void *self, struct view bytes)
 {
     struct linux_record *record = self;
     while (bytes.len > 0 && record->state == ERR_NONE) {
-        size_t room = LINUX_RECORD_CHUNK - record->used;
+        size_t room = DRIVER_SEAL_CHUNK - record->used;
         size_t part = bytes.len < room ? bytes.len : room;
         memcpy(record->chunk + record->used, bytes.at, part);
         record->used += part;
         bytes = view_sub(bytes, part, bytes.len - part);
-        if (record->used == LINUX_RECORD_CHUNK) {
+        if (record->used == DRIVER_SEAL_CHUNK) {
             write_chunk(record, 0);
         }
     }
@@ -172,64 +170,4 @@ void linux_record_tick(struct linux_record *record, struct instant now)
 enum err linux_record_state(const struct linux_record *record)
 {
     return record->state;
-}
-
-bool linux_record_parse_key(const char *text, uint8_t key[32])
-{
-    struct view view = view_text(text);
-    return text_parse_hex(view, key, 32) || text_parse_base64(view, key, 32);
-}
-
-/* ---- reading ---- */
-
-/* Opens one chunk behind what is in `out`; false when it does not open. */
-static bool open_chunk(crypto_secretstream_xchacha20poly1305_state *stream, struct view cipher,
-                       struct span out, size_t *len, uint8_t *tag)
-{
-    unsigned long long got = 0;
-    if (cipher.len < STREAM_MORE || cipher.len > LINUX_RECORD_CHUNK + STREAM_MORE) {
-        return false;
-    }
-    ASSERT(out.len - *len >= cipher.len - STREAM_MORE);
-    if (crypto_secretstream_xchacha20poly1305_pull(stream, out.at + *len, &got, tag, cipher.at,
-                                                   cipher.len, NULL, 0) != 0) {
-        return false;
-    }
-    *len += (size_t)got;
-    return true;
-}
-
-enum err linux_record_unseal(struct view file, const uint8_t public_key[32],
-                             const uint8_t secret_key[32], struct span out, size_t *len)
-{
-    crypto_secretstream_xchacha20poly1305_state stream;
-    uint8_t key[STREAM_KEY];
-    uint8_t tag = 0;
-    struct reader r = reader_of(file);
-    ASSERT(out.len >= file.len);
-    *len = 0;
-    struct view start = reader_take(&r, sizeof(mark) - 1);
-    struct view sealed_key = reader_take(&r, SEALED_KEY);
-    struct view head = reader_take(&r, STREAM_HEAD);
-    if (!reader_ok(&r) || !view_equal_text(start, mark)) {
-        return ERR_SYNTAX;
-    }
-    if (crypto_box_seal_open(key, sealed_key.at, sealed_key.len, public_key, secret_key) != 0 ||
-        crypto_secretstream_xchacha20poly1305_init_pull(&stream, head.at, key) != 0) {
-        return ERR_CRYPTO;
-    }
-    sodium_memzero(key, sizeof(key));
-    while (r.rest.len > 0 && tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL) {
-        struct view cipher = reader_take(&r, reader_le32(&r));
-        if (!reader_ok(&r)) {
-            return ERR_CLOSED;
-        }
-        if (!open_chunk(&stream, cipher, out, len, &tag)) {
-            return ERR_CRYPTO;
-        }
-    }
-    if (tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL) {
-        return ERR_CLOSED;
-    }
-    return r.rest.len == 0 ? ERR_NONE : ERR_SYNTAX;
 }

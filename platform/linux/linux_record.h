@@ -1,14 +1,8 @@
 /* linux_record: the recording of a run on disk, sealed to the operator's key.
  *
  * Inside is one driver_run record (platform/driver_run.h) and the driver's recording behind it; it
- * holds every secret of the run. Plain, the file is just that. Sealed, it is
- *
- *   "FZSEAL1\n" | 80 bytes: crypto_box_seal(32-byte stream key, public key) |
- *   24 bytes: header of crypto_secretstream_xchacha20poly1305 |
- *   chunks: u32 little-endian length of what follows | ciphertext (plaintext + 17)
- *
- * A chunk carries at most LINUX_RECORD_CHUNK bytes of plaintext; the last one of an orderly end is
- * tagged FINAL. A file without it (power loss) can be read up to its last whole chunk.
+ * holds every secret of the run. Plain, the file is just that; the sealed form stands in
+ * platform/driver_seal.h, which also opens it.
  * A write error ends the recording, never the gateway.
  */
 #ifndef LINUX_RECORD_H
@@ -16,8 +10,8 @@
 
 #include "platform/driver.h"
 #include "platform/driver_run.h"
+#include "platform/driver_seal.h"
 
-#define LINUX_RECORD_CHUNK   65536U
 #define LINUX_RECORD_FLUSH_S 1U /* at most that much is lost in a crash */
 
 struct linux_record;
@@ -36,14 +30,5 @@ struct driver_recorder linux_record_recorder(struct linux_record *record);
 void linux_record_tick(struct linux_record *record, struct instant now);
 /* Not ERR_NONE once a write failed. */
 MUST_USE enum err linux_record_state(const struct linux_record *record);
-
-/* Reads an X25519 public key, 64 hex digits or 44 base64 characters. */
-MUST_USE bool linux_record_parse_key(const char *text, uint8_t key[32]);
-
-/* Opens a sealed file in memory into `out` (at least as long as `file`); *len says how much.
- * ERR_SYNTAX: not a sealed recording; ERR_CRYPTO: another key, or damaged. ERR_CLOSED: cut short;
- * what came before is in `out`. */
-MUST_USE enum err linux_record_unseal(struct view file, const uint8_t public_key[32],
-                                      const uint8_t secret_key[32], struct span out, size_t *len);
 
 #endif /* LINUX_RECORD_H */

@@ -1,5 +1,5 @@
 /* The driver over a scripted platform, with the real gateway above it. */
-#include "platform/driver.h"
+#include "platform/driver_replay.h"
 
 #include <mbedtls/sha1.h>
 #include <stdio.h>
@@ -659,13 +659,15 @@ static void to_log(void *self, const struct gateway_output *output)
     put_output(self, output);
 }
 
-static enum err replay(struct view recording, struct log *outputs)
+static enum err replay(struct view recording, struct log *outputs,
+                       struct driver_replay_result *result)
 {
     void *memory = NULL;
     struct gateway *gateway = build(&memory);
     struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
     outputs->used = 0;
-    enum err err = driver_replay(gateway, recording, room, to_log, outputs);
+    struct driver_replay_watch watch = {.self = outputs, .output = to_log};
+    enum err err = driver_replay(gateway, recording, room, &watch, result);
     gateway_deinit(gateway);
     free(memory);
     free(room.at);
@@ -730,8 +732,12 @@ static void test_a_recording_replays_to_the_same_outputs(void **state)
     live_a_little(w);
     assert_true(w->trains > 3);
     assert_true(w->driver.send_errors > 0);
-    assert_int_equal(replay((struct view){w->recording.bytes, w->recording.used}, &again),
+    struct driver_replay_result result;
+    assert_int_equal(replay((struct view){w->recording.bytes, w->recording.used}, &again, &result),
                      ERR_NONE);
+    assert_true(result.checks >= 1);
+    assert_false(result.differs);
+    assert_true(result.exited);
     assert_int_equal(again.used, w->outputs.used);
     assert_memory_equal(again.bytes, w->outputs.bytes, again.used);
     free(again.bytes);
@@ -744,7 +750,9 @@ static void test_a_cut_recording_is_a_prefix_or_refused(void **state)
     unsigned refused = 0;
     live_a_little(w);
     for (size_t len = 0; len < w->recording.used; len += len < 64 ? 1 : 2503) {
-        enum err err = replay((struct view){w->recording.bytes, len}, &again);
+        struct driver_replay_result result;
+        enum err err = replay((struct view){w->recording.bytes, len}, &again, &result);
+        assert_false(result.differs);
         assert_true(err == ERR_NONE || err == ERR_SYNTAX);
         refused += err == ERR_SYNTAX ? 1 : 0;
         assert_true(again.used <= w->outputs.used);
@@ -764,10 +772,26 @@ static void test_a_damaged_recording_never_breaks_anything(void **state)
     for (size_t bit = 0; bit < len * 8; bit += bit < 1500 ? 13 : 40009) {
         memcpy(copy, w->recording.bytes, len);
         copy[bit / 8] ^= (uint8_t)(1U << bit % 8);
-        enum err err = replay((struct view){copy, len}, &again);
+        struct driver_replay_result result;
+        enum err err = replay((struct view){copy, len}, &again, &result);
         assert_true(err == ERR_NONE || err == ERR_SYNTAX);
     }
     free(copy);
+    free(again.bytes);
+}
+
+static void test_a_replay_that_puts_out_something_else_is_noticed(void **state)
+{
+    struct world *w = *state;
+    struct log again = {malloc(LOG_SIZE), 0};
+    struct driver_replay_result result;
+    live_a_little(w);
+    /* The body of the last record: u64 outputs, digest. */
+    w->recording.bytes[w->recording.used - 1] ^= 1;
+    assert_int_equal(replay((struct view){w->recording.bytes, w->recording.used}, &again, &result),
+                     ERR_NONE);
+    assert_true(result.differs);
+    assert_int_equal(result.differs_at, result.outputs);
     free(again.bytes);
 }
 
@@ -788,6 +812,7 @@ int main(void)
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),
         DRIVER_TEST(test_a_cut_recording_is_a_prefix_or_refused),
         DRIVER_TEST(test_a_damaged_recording_never_breaks_anything),
+        DRIVER_TEST(test_a_replay_that_puts_out_something_else_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "gateway/gateway_internal.h"
-#include "platform/driver.h"
-#include "platform/driver_record.h"
+#include "platform/driver_replay.h"
 #include "tests/support/support.h"
 
 #define LOG_SIZE 65536U
@@ -48,12 +47,6 @@ static void keep(void *self, struct view bytes)
     assert_true(bytes.len <= LOG_SIZE - world->used);
     memcpy(world->log + world->used, bytes.at, bytes.len);
     world->used += bytes.len;
-}
-
-static void ignore(void *self, const struct gateway_output *output)
-{
-    (void)self;
-    (void)output;
 }
 
 static struct gateway *new_gateway(void **memory)
@@ -121,7 +114,9 @@ static void offloads_are_told_once_per_change_and_replayed(void **state)
     struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
     assert_non_null(room.at);
     struct view recording = {world->log, world->used};
-    assert_int_equal(driver_replay(again, recording, room, ignore, NULL), ERR_NONE);
+    struct driver_replay_watch watch = {0};
+    struct driver_replay_result result;
+    assert_int_equal(driver_replay(again, recording, room, &watch, &result), ERR_NONE);
     assert_false(again->tun_offload_tcp);
     assert_true(again->tun_offload_udp);
     gateway_deinit(gw);
@@ -187,7 +182,9 @@ static void counters_are_told_before_an_event_and_replayed(void **state)
     struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
     assert_non_null(room.at);
     struct view recording = {world->log, world->used};
-    assert_int_equal(driver_replay(again, recording, room, ignore, NULL), ERR_NONE);
+    struct driver_replay_watch watch = {0};
+    struct driver_replay_result result;
+    assert_int_equal(driver_replay(again, recording, room, &watch, &result), ERR_NONE);
     assert_memory_equal(&gateway_counters(again)->io, &want, sizeof(want));
     gateway_deinit(gw);
     gateway_deinit(again);

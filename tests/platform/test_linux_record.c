@@ -78,11 +78,11 @@ static void test_a_sealed_recording_opens_with_its_key_only(void **state)
     uint8_t *out = malloc(file_len);
     struct view view = {(const uint8_t *)file, file_len};
     struct span room = {out, file_len};
-    assert_int_equal(linux_record_unseal(view, keys.public_key, keys.secret_key, room, &len),
+    assert_int_equal(driver_seal_open(view, keys.public_key, keys.secret_key, room, &len),
                      ERR_NONE);
     assert_int_equal(len, SIZE);
     assert_memory_equal(out, content, SIZE);
-    assert_int_equal(linux_record_unseal(view, other.public_key, other.secret_key, room, &len),
+    assert_int_equal(driver_seal_open(view, other.public_key, other.secret_key, room, &len),
                      ERR_CRYPTO);
     /* nothing of the content stands in the file */
     assert_null(memmem(file, file_len, content, 16));
@@ -102,11 +102,10 @@ static void test_a_cut_recording_is_read_up_to_its_last_whole_chunk(void **state
     uint8_t *out = malloc(file_len);
     for (size_t cut = 0; cut < file_len; cut += cut < 200 ? 1 : 1511) {
         size_t len = SIZE;
-        enum err err =
-            linux_record_unseal((struct view){(const uint8_t *)file, cut}, keys.public_key,
-                                keys.secret_key, (struct span){out, file_len}, &len);
+        enum err err = driver_seal_open((struct view){(const uint8_t *)file, cut}, keys.public_key,
+                                        keys.secret_key, (struct span){out, file_len}, &len);
         assert_true(err == ERR_SYNTAX || err == ERR_CLOSED);
-        assert_true(len == 0 || len == LINUX_RECORD_CHUNK);
+        assert_true(len == 0 || len == DRIVER_SEAL_CHUNK);
         assert_memory_equal(out, content, len);
     }
     free(out);
@@ -127,8 +126,8 @@ static void test_every_flipped_bit_is_noticed(void **state)
         size_t len = 0;
         file[bit / 8] ^= (char)(1U << bit % 8);
         enum err err =
-            linux_record_unseal((struct view){(const uint8_t *)file, file_len}, keys.public_key,
-                                keys.secret_key, (struct span){out, file_len}, &len);
+            driver_seal_open((struct view){(const uint8_t *)file, file_len}, keys.public_key,
+                             keys.secret_key, (struct span){out, file_len}, &len);
         assert_int_not_equal(err, ERR_NONE);
         assert_int_equal(len, 0);
         file[bit / 8] ^= (char)(1U << bit % 8);
@@ -196,8 +195,8 @@ static void test_failures_end_the_recording_only(void **state)
     (void)unlink(path);
     struct linux_record *record = linux_record_create("/dev/full", NULL, &err);
     if (record != NULL) { /* not where the device's mode may not be changed */
-        uint8_t *much = calloc(1, 2 * (size_t)LINUX_RECORD_CHUNK);
-        write_bytes(record, much, 2 * (size_t)LINUX_RECORD_CHUNK, 10000);
+        uint8_t *much = calloc(1, 2 * (size_t)DRIVER_SEAL_CHUNK);
+        write_bytes(record, much, 2 * (size_t)DRIVER_SEAL_CHUNK, 10000);
         assert_int_equal(linux_record_state(record), ERR_IO);
         linux_record_finish(record);
         free(much);
@@ -208,15 +207,15 @@ static void test_keys_are_hex_or_base64(void **state)
 {
     (void)state;
     uint8_t key[32];
-    assert_true(linux_record_parse_key(
+    assert_true(driver_seal_parse_key(
         "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F", key));
     assert_int_equal(key[31], 31);
     memset(key, 0, sizeof(key));
-    assert_true(linux_record_parse_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", key));
+    assert_true(driver_seal_parse_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", key));
     assert_int_equal(key[31], 31);
-    assert_false(linux_record_parse_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", key));
-    assert_false(linux_record_parse_key("", key));
-    assert_false(linux_record_parse_key("00", key));
+    assert_false(driver_seal_parse_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", key));
+    assert_false(driver_seal_parse_key("", key));
+    assert_false(driver_seal_parse_key("00", key));
 }
 
 static struct driver_run example_run(void)

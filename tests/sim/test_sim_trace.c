@@ -167,7 +167,7 @@ static void test_a_tap_sees_drops_with_their_cause(void **state)
     (void)state;
     unsigned drops = 0;
     struct sim_trace *trace = sim_trace_new();
-    sim_trace_set_tap(trace, (struct sim_trace_tap){count, &drops});
+    sim_trace_add_tap(trace, (struct sim_trace_tap){count, &drops});
     struct sock_addr ends[2] = {at(1), at(2)};
     sim_trace_datagram(trace, 1, SIM_KIND_DROPPED, ends, view_text("x"), "loss");
     assert_int_equal(drops, 1);

@@ -31,6 +31,7 @@ part clang make -k -j2 BUILD="$build/clang" CC=clang-14 all build-tests
 part sanitizers tests/tools/sanitizers.sh "$build/asan"
 part tidy tests/tools/tidy.sh
 part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"
+part streams "$build/fzsim" --streams --seeds "${STREAM_SEEDS:-1..30}"
 part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
 part cover tests/tools/cover.sh "$build/cover"
 part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"

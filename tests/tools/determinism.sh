@@ -18,7 +18,10 @@ while [ "$seed" -le "$last" ]; do
     case $expected in *" ok digest "*) ;; *) echo "seed $seed: $expected"; bad=1 ;; esac
     for variant in gcc-O0 clang clang-O0 asan; do
         got=$("$build/$variant/fzsim" --seed "$seed" | tail -n 1)
-        [ "$got" = "$expected" ] || { echo "seed $seed: $variant: $got, expected $expected"; bad=1; }
+        [ "$got" = "$expected" ] && continue
+        echo "seed $seed: $variant: $got, expected $expected"
+        tests/tools/diverge.sh "$build/fzsim" "$build/$variant/fzsim" --seed "$seed" || true
+        bad=1
     done
     got=$("$build/fzsim" --seed "$seed" --twice | tail -n 1)
     [ "$got" = "$expected" ] || { echo "seed $seed: twice: $got, expected $expected"; bad=1; }
