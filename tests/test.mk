@@ -81,6 +81,12 @@ cover:
 	@tests/tools/cover.sh $(BUILD)/cover
 cover-programs: $(UNIT_TESTS) $(REPLAY_BINARIES) $(BUILD)/fzsim
 
+## make mutants: planted bugs, each of which some test must notice (MUTANTS="name name" or a number n: every n-th)
+.PHONY: mutants
+mutants:
+	@tests/tools/install.sh test
+	@tests/tools/mutants.sh $(BUILD) $(MUTANTS)
+
 ## make fuzz TIME=600: every fuzz target for that many seconds
 TIME ?= 60
 fuzz:

@@ -63,6 +63,24 @@ static void test_a_higher_or_equal_nomination_is_followed_a_lower_one_is_not(voi
     assert_int_equal(w.nodes[1].selections, 3);
 }
 
+/* RFC 8445 section 6.1.2.3: G is the priority of the controlling side's candidate. */
+static void test_the_priority_of_a_pair_names_the_controlling_side_first(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct ice_agent *gateway = gateway_of(&w);
+    uint32_t local = gateway->locals[0].priority;
+    signal_remote(&w, 1, local + 1);
+    signal_remote(&w, 2, local - 1);
+    assert_int_equal(gateway->pairs_count, 2);
+    uint64_t low = local;
+    assert_true(gateway->pairs[0].priority == (low << 32) + 2 * (low + 1) + 1);
+    assert_true(gateway->pairs[1].priority == ((low - 1) << 32) + 2 * low);
+    struct ice_agent *client = &w.nodes[WORLD_CLIENT].agent;
+    assert_true(ice_checklist_priority(client, local + 1, local) ==
+                ice_checklist_priority(gateway, local, local + 1));
+}
+
 static void test_a_pair_that_the_peer_proves_to_use_is_preferred(void **state)
 {
     (void)state;
@@ -255,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_higher_or_equal_nomination_is_followed_a_lower_one_is_not),
+        cmocka_unit_test(test_the_priority_of_a_pair_names_the_controlling_side_first),
         cmocka_unit_test(test_a_pair_that_the_peer_proves_to_use_is_preferred),
         cmocka_unit_test(test_a_silent_selected_pair_gives_way_to_one_that_is_heard),
         cmocka_unit_test(test_idle_peers_with_two_nominated_pairs_do_not_flap),

@@ -224,6 +224,30 @@ static void test_only_packets_that_cutting_can_restore_may_join(void **state)
     assert_false(joins(change_payload, false)); /* a wrong checksum must not be repaired */
 }
 
+static void test_a_group_that_begins_with_push_is_complete(void **state)
+{
+    (void)state;
+    struct stream s = {45};
+    struct train train = {.bytes = malloc(TRAIN_MAX * PACKET_ROOM)};
+    assert_non_null(train.bytes);
+    struct train_shape shape = {
+        .family = IP_V4, .is_tcp = true, .count = 2, .payload_len = 100, .last_len = 100};
+    train_build(&s, &shape, &train);
+    uint8_t first_room[PACKET_ROOM];
+    uint8_t next_room[PACKET_ROOM];
+    struct packet first = train_packet(&train, 0, first_room);
+    packet_bytes(&first)[20 + 13] |= PACKET_TCP_PSH;
+    struct packet_info info;
+    assert_int_equal(packet_parse(&first, &info), DROP_NONE);
+    packet_recompute_checksums(&first, &info);
+    struct packet_group group;
+    packet_group_start(&group, &first, &info, 64);
+    struct packet next = train_packet(&train, 1, next_room);
+    struct packet_info next_info = parse_good(&next);
+    assert_false(packet_group_append(&group, &next, &next_info));
+    free(train.bytes);
+}
+
 static void test_group_closes_at_its_bounds(void **state)
 {
     (void)state;
@@ -354,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_cutting_a_coalesced_group_gives_the_packets_back),
         cmocka_unit_test(test_group_of_one_is_untouched),
         cmocka_unit_test(test_only_packets_that_cutting_can_restore_may_join),
+        cmocka_unit_test(test_a_group_that_begins_with_push_is_complete),
         cmocka_unit_test(test_group_closes_at_its_bounds),
         cmocka_unit_test(test_offload_metadata_is_checked),
         cmocka_unit_test(test_fin_and_push_stand_on_the_last_segment_only),

@@ -119,6 +119,11 @@ static void test_errors_about_permitted_direct_flows_pass(void **state)
     put_error(&w, (struct error){"203.0.113.1", BOB_V4, 11, 0, 0, 28}, &lost);
     assert_int_equal(in_again(&w), POLICY_DROP); /* bob cannot have sent this */
     assert_int_equal(w.result.reason, DROP_NO_FLOW);
+    put(&w, flow('t', BOB_V4, "10.0.0.1", 5, 80)); /* her resource, but not her packet */
+    lost = keep(&w);
+    put_error(&w, (struct error){"203.0.113.1", ALICE_V4, 11, 0, 0, 28}, &lost);
+    assert_int_equal(in_again(&w), POLICY_DROP);
+    assert_int_equal(w.result.reason, DROP_NO_FLOW);
     put(&w, flow('t', ALICE_V4, "192.0.2.1", 5, 80)); /* never permitted */
     lost = keep(&w);
     put_error(&w, (struct error){"203.0.113.1", ALICE_V4, 11, 0, 0, 28}, &lost);

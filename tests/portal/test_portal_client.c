@@ -456,6 +456,47 @@ static void test_heartbeats_every_ten_seconds_and_the_fourth_unanswered_fails(vo
     stop(w);
 }
 
+#define REPLY_OK(topic, ref)                                                                       \
+    "{\"ref\":" ref ",\"topic\":\"" topic                                                          \
+    "\",\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}}}"
+
+static void test_one_answer_covers_all_older_heartbeats(void **state)
+{
+    struct world *w = start(URL);
+    (void)state;
+    join(w);
+    for (unsigned i = 0; i < 3; i++) {
+        advance(w, 10000);
+    }
+    assert_int_equal(w->texts_count, 4);
+    say(w, REPLY_OK("phoenix", "3")); /* the newest; the answers to 1 and 2 are lost */
+    for (unsigned i = 0; i < 3; i++) {
+        advance(w, 10000);
+    }
+    assert_int_equal(w->lost, 0);
+    say(w, REPLY_OK("phoenix", "5"));
+    advance(w, 10000);
+    advance(w, 10000);
+    assert_int_equal(w->lost, 0);
+    advance(w, 10000);
+    assert_int_equal(w->lost, 1); /* 6, 7 and 8 */
+    stop(w);
+}
+
+static void test_only_the_reply_to_the_join_joins(void **state)
+{
+    struct world *w = start(URL);
+    (void)state;
+    upgrade(w);
+    say(w, REPLY_OK("gateway", "7"));
+    say(w, REPLY_OK("phoenix", "0"));
+    assert_int_equal(w->joined, 0);
+    assert_false(portal_client_is_joined(&w->c));
+    say(w, REPLY_OK("gateway", "0"));
+    assert_int_equal(w->joined, 1);
+    stop(w);
+}
+
 struct said_row {
     const char *text;
     bool lost;
@@ -691,6 +732,8 @@ int main(void)
         cmocka_unit_test(test_a_conflict_is_waited_out),
         cmocka_unit_test(test_the_join_times_out_and_its_refusal_backs_off),
         cmocka_unit_test(test_heartbeats_every_ten_seconds_and_the_fourth_unanswered_fails),
+        cmocka_unit_test(test_one_answer_covers_all_older_heartbeats),
+        cmocka_unit_test(test_only_the_reply_to_the_join_joins),
         cmocka_unit_test(test_the_table_of_what_a_portal_may_say),
         cmocka_unit_test(test_a_close_is_echoed_and_the_client_comes_back),
         cmocka_unit_test(test_a_broken_stream_loses_nothing_that_waits),

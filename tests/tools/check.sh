@@ -1,7 +1,7 @@
 #!/bin/sh
 # The long gate: formatting, layers, purity, headers, tidy, both compilers, sanitizers, determinism
-# matrix, 1 000 seeds, coverage, bounded fuzzing. Each part says how long it took; all run, then it
-# fails if one did. usage: check.sh BUILD
+# matrix, 1 000 seeds, coverage, a sample of the planted bugs, bounded fuzzing. Each part says how long
+# it took; all run, then it fails if one did. usage: check.sh BUILD
 set -u
 cd "$(dirname "$0")/../.."
 build=$1
@@ -34,6 +34,7 @@ part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"
 part streams "$build/fzsim" --streams --seeds "${STREAM_SEEDS:-1..30}"
 part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
 part cover tests/tools/cover.sh "$build/cover"
+part mutants tests/tools/mutants.sh "$build" "${MUTANTS_EVERY:-4}"
 part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"
 part rekey env LONG=1 tests/e2e/test_long_stream.sh "$build"
 part ladder-asan tests/e2e/test_offload_ladder.sh "$build/asan"
