@@ -214,23 +214,6 @@ static void a_relay_that_knows_us_by_another_name_is_told_the_new_one(void **sta
     world_free(w);
 }
 
-static void without_another_name_the_allocation_is_made_anew_after_a_pause(void **state)
-{
-    (void)state;
-    struct world *w = ready_world(4);
-    w->relay.fail_method = STUN_REFRESH;
-    w->relay.fail_code = 441;
-    w->relay.fail_count = 1;
-    turn_client_refresh(w->client, w->now);
-    world_settle(w);
-    assert_false(turn_client_is_ready(w->client));
-    world_pass(w, DURATION_MS(9900));
-    assert_false(turn_client_is_ready(w->client));
-    world_pass(w, DURATION_MS(200));
-    assert_true(turn_client_is_ready(w->client));
-    world_free(w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,7 +223,6 @@ int main(void)
         cmocka_unit_test(a_refresh_answered_without_lifetime_is_tried_again_after_ten_seconds),
         cmocka_unit_test(a_refusal_of_the_old_password_says_nothing_about_the_new_one),
         cmocka_unit_test(a_relay_that_knows_us_by_another_name_is_told_the_new_one),
-        cmocka_unit_test(without_another_name_the_allocation_is_made_anew_after_a_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
