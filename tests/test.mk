@@ -87,8 +87,9 @@ mutants:
 	@tests/tools/install.sh test
 	@tests/tools/mutants.sh $(BUILD) $(MUTANTS)
 
-## make fuzz TIME=600: every fuzz target for that many seconds
+## make fuzz TIME=600 EDGES=0: every fuzz target for that many seconds, or until EDGES inputs found no new edge
 TIME ?= 60
+EDGES ?= 0
 fuzz:
 	@tests/tools/install.sh check
-	@tests/tools/fuzz.sh $(BUILD) $(TIME)
+	@tests/tools/fuzz.sh $(BUILD) $(TIME) $(EDGES) $(TARGETS)

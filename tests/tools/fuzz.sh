@@ -1,27 +1,77 @@
 #!/bin/sh
-# Runs every fuzz target for a bounded time, or until RUNS inputs, with sanitizers; new inputs go to
-# BUILD/fuzz-corpus. usage: fuzz.sh BUILD SECONDS [RUNS]
+# Runs fuzz targets with sanitizers, each for a bounded time, or until EDGES inputs in a row have found
+# no new edge (0: time alone). New inputs go to BUILD/fuzz-corpus, the table that is printed to
+# BUILD/fuzz-report.txt. usage: fuzz.sh BUILD SECONDS [EDGES [TARGET...]]   TARGET: stun, gateway, ...
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1/fuzz-asan
+corpora=$1/fuzz-corpus
+report=$1/fuzz-report.txt
 seconds=$2
-runs=${3:--1}
-targets=$(cd fuzz && ls fuzz_*.c | sed 's/\.c$//' | grep -v '^fuzz_support$')
+edges=${3:-0}
+[ $# -gt 3 ] && shift 3 || set --
+targets=${*:-$(cd fuzz && ls fuzz_*.c | sed 's/^fuzz_//; s/\.c$//' | grep -v '^support$')}
 # shellcheck disable=SC2046
-make -s -j2 BUILD="$build" CC=clang-14 OPT=-O1 SAN=address,undefined,fuzzer-no-link $(for t in $targets; do echo "$build/fuzz/$t"; done)
+make -s -j2 BUILD="$build" CC=clang-14 OPT=-O1 SAN=address,undefined,fuzzer-no-link \
+    $(for t in $targets; do echo "$build/fuzz/fuzz_$t"; done)
+mkdir -p "$corpora"
+
+# The words of the text protocols, out of the code that knows them.
+words=$corpora/words.dict
+cat src/portal/*.c src/p2p/*.c src/ice/ice_candidate.c src/gateway/gateway_http.c | grep -v '^#include' |
+    grep -oE '"[A-Za-z0-9_:./ -]{2,32}"' | sort -u >"$words"
+
+# What the decoder reads at most, or what the machine lives through in a few milliseconds.
+length_of() {
+    case $1 in
+    channel_data) echo 64 ;;
+    candidate | wg_msg) echo 256 ;;
+    dns | stun | turn_client | ice_agent | wg_peer | policy) echo 600 ;;
+    ip) echo 1600 ;;
+    json | portal_msg) echo 2048 ;;
+    *) echo 1280 ;;
+    esac
+}
+stat_of() { # name log
+    sed -n "s/^stat::$1: *//p" "$2"
+}
+edges_of() { # INITED or DONE, log
+    sed -n "s/^#[0-9]*\t$1 *cov: \([0-9]*\) .*/\1/p" "$2" | tail -n 1
+}
+
+# Leaves runs, found (edges), features and why.
+run_target() { # name
+    log=$corpora/$1.log
+    deadline=$(($(date +%s) + seconds))
+    runs=0
+    why=time
+    while left=$((deadline - $(date +%s))) && [ $left -gt 0 ]; do
+        "$build/fuzz/fuzz_$1" -max_total_time=$left -runs="$([ "$edges" -gt 0 ] && echo "$edges" || echo -1)" \
+            -max_len="$(length_of "$1")" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -dict="$words" \
+            -artifact_prefix="$corpora/crash-$1-" "$corpora/$1" "fuzz/corpus/$1" >"$log" 2>&1 || return 1
+        runs=$((runs + $(stat_of number_of_executed_units "$log")))
+        found=$(edges_of DONE "$log")
+        features=$(sed -n 's/^#[0-9]*\tDONE .* ft: \([0-9]*\) .*/\1/p' "$log")
+        if [ "$edges" -gt 0 ] && [ "$found" = "$(edges_of INITED "$log")" ]; then
+            why=edges
+            break
+        fi
+    done
+}
+
 failed=0
+printf '%-8s%-16s%12s%10s%10s%10s  %s\n' '' target inputs edges features inputs/s 'stopped by' | tee "$report"
 for t in $targets; do
-    name=${t#fuzz_}
-    mkdir -p "$1/fuzz-corpus/$name" "fuzz/corpus/$name"
-    log=$1/fuzz-corpus/$name.log
-    if ! "$build/fuzz/$t" -max_total_time="$seconds" -runs="$runs" -timeout=10 -rss_limit_mb=4096 \
-        -max_len=4096 -print_final_stats=1 -artifact_prefix="$1/fuzz-corpus/crash-$name-" \
-        "$1/fuzz-corpus/$name" "fuzz/corpus/$name" >"$log" 2>&1; then
-        failed=1
-        echo "FAILED  $t: see $log"
-        tail -n 20 "$log"
+    mkdir -p "$corpora/$t" "fuzz/corpus/$t"
+    start=$(date +%s)
+    if run_target "$t"; then
+        took=$(($(date +%s) - start))
+        printf 'ok      %-16s%12s%10s%10s%10s  %s\n' "$t" "$runs" "$found" "$features" \
+            $((runs / (took > 0 ? took : 1))) "$why" | tee -a "$report"
     else
-        echo "ok      $t $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs"
+        failed=1
+        echo "FAILED  $t: see $log" | tee -a "$report"
+        tail -n 20 "$log"
     fi
 done
 exit $failed
