@@ -386,7 +386,19 @@ static enum policy_action inbound_error_session(struct passage *own, uint32_t se
     return forward(own, route.slot);
 }
 
-static enum policy_action inbound_error(struct passage *own)
+/* An error that belongs to no session: unchanged, if the client may send what it quotes. */
+static enum policy_action inbound_error_direct(struct passage *own,
+                                               const struct packet_icmp_error *error)
+{
+    struct policy_route route =
+        policy_route_ip(own->policy, own->index, &error->quote_destination,
+                        subject_of(error->quote, error->quote_destination_port), own->now);
+    return route.verdict == DROP_NONE ? forward(own, route.slot) : drop(own->result, DROP_NO_FLOW);
+}
+
+/* `trusted`: from this gateway's own host, which is the first router on the way and the one that
+ * finds dead neighbours. What it says about sessions is translated like the words of any router. */
+static enum policy_action inbound_error(struct passage *own, bool trusted)
 {
     struct policy *policy = own->policy;
     if (own->packet->len > PACKET_INNER_MTU) {
@@ -396,7 +408,8 @@ static enum policy_action inbound_error(struct passage *own)
     enum drop_reason reason = packet_icmp_error_parse(own->packet, own->info, &error);
     if (reason != DROP_NONE) {
         /* No flow can be told from it; a resource that the client may reach may send it. */
-        bool covered = policy_route_covers(policy, own->index, &own->info->source, own->now);
+        bool covered =
+            trusted || policy_route_covers(policy, own->index, &own->info->source, own->now);
         return covered ? forward(own, POLICY_NONE) : drop(own->result, reason);
     }
     if (!ip_equal(&error.quote_source, &own->info->destination)) {
@@ -415,10 +428,7 @@ static enum policy_action inbound_error(struct passage *own)
     if (expired) {
         return drop(own->result, DROP_NAT_EXPIRED);
     }
-    struct policy_route route =
-        policy_route_ip(policy, own->index, &error.quote_destination,
-                        subject_of(error.quote, error.quote_destination_port), own->now);
-    return route.verdict == DROP_NONE ? forward(own, route.slot) : drop(own->result, DROP_NO_FLOW);
+    return trusted ? forward(own, POLICY_NONE) : inbound_error_direct(own, &error);
 }
 
 static enum policy_action inbound_flow(struct passage *own)
@@ -455,6 +465,9 @@ static enum policy_action inbound(struct passage *own)
         return drop(own->result, DROP_IP_MULTICAST);
     }
     if (policy_is_gateway(own->policy, &info->source)) {
+        if (info->kind == PACKET_ICMP_ERROR) {
+            return inbound_error(own, true);
+        }
         return fits(own, info->version, &mtu) ? forward(own, POLICY_NONE) : refuse_size(own, mtu);
     }
     if (policy_is_tunnel(&info->source)) {
@@ -464,7 +477,7 @@ static enum policy_action inbound(struct passage *own)
         return drop(own->result, DROP_NO_PEER);
     }
     if (info->kind == PACKET_ICMP_ERROR) {
-        return inbound_error(own);
+        return inbound_error(own, false);
     }
     if (policy_is_proxy(&info->source)) {
         return drop(own->result, DROP_NO_FLOW); /* only translations speak from there */

@@ -158,6 +158,42 @@ static void test_errors_about_dead_or_revoked_flows_are_dropped(void **state)
     world_deinit(&w);
 }
 
+/* The kernel of the gateway's own host speaks from the tunnel address: it is the first router, and
+ * the one that finds a dead neighbour or a missing route. */
+static void test_errors_of_the_gateways_host_are_translated_too(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, small_limits(), (struct policy_options){.nat64_translate = true});
+    world_people(&w);
+    grant(&w, w.alice, dns(1, "foo.com"), NULL);
+    grant(&w, w.alice, cidr(2, "10.9.0.0/24"), NULL);
+    (void)assign(&w, 1, "foo.com", "100.96.0.1 fd00:2021:1111:8000::1", "10.0.0.5");
+    static const char *SOURCES[] = {ALICE_V4, ALICE_V6};
+    static const char *PROXIES[] = {"100.96.0.1", "fd00:2021:1111:8000::1"};
+    for (int i = 0; i < 2; i++) {
+        (void)out(&w, w.alice, flow('u', SOURCES[i], PROXIES[i], 70, 80));
+        struct lost lost = keep(&w);
+        put_error(&w, (struct error){GW_V4, ALICE_V4, 11, 0, 0, 28}, &lost);
+        assert_int_equal(in_again(&w), POLICY_FORWARD);
+        assert_ip(w.result.info.source, PROXIES[i]);
+        struct packet_icmp_error quote = quote_of(&w);
+        assert_ip(quote.quote_source, SOURCES[i]);
+        assert_ip(quote.quote_destination, PROXIES[i]);
+        assert_int_equal(quote.quote_source_port, 70);
+    }
+    (void)out(&w, w.alice, flow('u', ALICE_V4, "10.9.0.1", 70, 80));
+    struct lost lost = keep(&w);
+    put_error(&w, (struct error){GW_V4, ALICE_V4, 11, 0, 0, 28}, &lost);
+    assert_int_equal(in_again(&w), POLICY_FORWARD);
+    assert_ip(w.result.info.source, GW_V4); /* no name stands before it: unchanged */
+    (void)out(&w, w.alice, flow('u', ALICE_V4, GW_V4, 70, 9));
+    lost = keep(&w);
+    put_error(&w, (struct error){GW_V4, ALICE_V4, 3, 3, 0, 28}, &lost);
+    assert_int_equal(in_again(&w), POLICY_FORWARD); /* about the gateway's own port */
+    world_deinit(&w);
+}
+
 static void test_clients_send_no_errors(void **state)
 {
     (void)state;
@@ -207,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_errors_cross_families),
         cmocka_unit_test(test_errors_about_permitted_direct_flows_pass),
         cmocka_unit_test(test_errors_about_dead_or_revoked_flows_are_dropped),
+        cmocka_unit_test(test_errors_of_the_gateways_host_are_translated_too),
         cmocka_unit_test(test_clients_send_no_errors),
         cmocka_unit_test(test_damaged_errors_never_crash),
     };
