@@ -170,6 +170,7 @@ struct gateway_resolve {
     bool failed[2];
     bool silent; /* of a deprecated portal message: nobody waits for a DomainStatus */
     uint32_t id[2];
+    uint64_t order; /* of arrival */
     uint32_t policy_client;
     struct uuid resource;
     struct dns_name name; /* in the client's case; echoed */
@@ -185,6 +186,7 @@ struct gateway_resolve {
 struct gateway_cached {
     bool used;
     uint64_t hash;
+    uint64_t order;       /* of the request that asked */
     struct dns_name name; /* lower case */
     struct instant expires_at;
     struct instant used_at;
@@ -296,6 +298,7 @@ struct gateway {
     struct map resolve_by_id;
     uint32_t resolve_due;            /* records with a lookup to hand out */
     struct instant resolve_deadline; /* the earliest; TIME_NEVER */
+    uint64_t resolve_order;          /* of the latest request */
     struct gateway_cached *cache;
     struct map cache_by_name;
 

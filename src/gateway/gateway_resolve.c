@@ -57,12 +57,16 @@ static void cache_store(struct gateway *gw, const struct gateway_resolve *r)
     uint64_t hash = gateway_hash(gw, dns_name_wire(&lower));
     uint32_t place = cache_place(gw, &lower, hash);
     struct gateway_cached *entry = &gw->cache[place];
+    if (entry->used && dns_name_equal(&entry->name, &lower) && entry->order > r->order) {
+        return; /* asked before and answered after what is known */
+    }
     if (entry->used) {
         (void)map_remove(&gw->cache_by_name, entry->hash, place);
     }
     uint32_t ttl = r->ttl_s < GATEWAY_CACHE_TTL_MAX_S ? r->ttl_s : GATEWAY_CACHE_TTL_MAX_S;
     entry->used = true;
     entry->hash = hash;
+    entry->order = r->order;
     entry->name = lower;
     entry->used_at = gw->now.boot;
     entry->expires_at = instant_add(gw->now.boot, DURATION_S(ttl));
@@ -125,6 +129,9 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
         .proxies_count = r->proxies_count,
         .resolved = r->addresses,
         .resolved_count = r->addresses_count,
+        .order = r->order,
+        .failed_ipv4 = r->failed[0] || r->open[0] || r->due[0],
+        .failed_ipv6 = r->failed[1] || r->open[1] || r->due[1],
     };
     uint32_t refused = 0;
     enum policy_status status = POLICY_INACTIVE;
@@ -189,9 +196,10 @@ static void start(struct gateway *gw, struct gateway_resolve *r)
     }
 }
 
-static void reset(struct gateway_resolve *r, uint32_t policy_client, const struct uuid *resource,
-                  const struct dns_name *name)
+static void reset(struct gateway *gw, struct gateway_resolve *r, uint32_t policy_client,
+                  const struct uuid *resource, const struct dns_name *name)
 {
+    r->order = ++gw->resolve_order;
     memset(r->due, 0, sizeof(r->due));
     memset(r->open, 0, sizeof(r->open));
     memset(r->failed, 0, sizeof(r->failed));
@@ -223,7 +231,7 @@ static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c
         send_status(gw, c->policy_client, &msg->resource, &msg->domain, false);
         return;
     }
-    reset(r, c->policy_client, &msg->resource, &msg->domain);
+    reset(gw, r, c->policy_client, &msg->resource, &msg->domain);
     r->proxies_count = msg->proxy_ips_count;
     memcpy(r->proxies, msg->proxy_ips, msg->proxy_ips_count * sizeof(msg->proxy_ips[0]));
     start(gw, r);
@@ -238,7 +246,7 @@ void gateway_resolve_legacy(struct gateway *gw, uint32_t policy_client, const st
         gateway_drop(gw, r == NULL ? DROP_P2P_BUSY : DROP_PORTAL_FIELD, NULL);
         return;
     }
-    reset(r, policy_client, resource, &name);
+    reset(gw, r, policy_client, resource, &name);
     r->silent = true;
     static_assert(PORTAL_PROXY_IPS_MAX <= P2P_PROXY_IPS_MAX, "a request fits a record");
     r->proxies_count = domain->proxy_ips_count;

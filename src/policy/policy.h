@@ -189,6 +189,9 @@ struct policy_assign {
     size_t proxies_count;
     const struct ip_addr *resolved; /* A and AAAA answers, any order; may be empty */
     size_t resolved_count;
+    uint64_t order;   /* of arrival; a greater one is newer. Lookups end in any order */
+    bool failed_ipv4; /* nobody could say what the name's IPv4 addresses are */
+    bool failed_ipv6;
 };
 
 /* Judges a request before a lookup is started: INACTIVE when the client does not hold the resource
@@ -202,6 +205,9 @@ MUST_USE enum policy_status policy_check_assign(const struct policy *policy, uin
  * (across families only when nat64_translate is set and the own family is empty); each proxy
  * address gets an entry, possibly without address. Open NAT sessions keep their addresses. A proxy
  * address that served another name first clears all translations and NAT sessions of the client.
+ * A family of which nothing could be learnt changes nothing where an address is known. A request
+ * that a newer one overtook changes nothing of what the newer one mapped; if that was for another
+ * name, or began the client's numbering anew, it is INACTIVE.
  * INACTIVE as policy_check_assign(), or when a table is full (nothing changes then).
  * *refused receives how many resolved addresses were left out as forbidden (DROP_DNS_FORBIDDEN). */
 MUST_USE enum policy_status policy_assign(struct policy *policy, uint32_t client,

@@ -57,6 +57,7 @@ struct policy_client {
     uint32_t proxies_head;   /* least recently assigned first; index + 1 */
     uint32_t proxies_tail;
     uint32_t proxies_count;
+    uint64_t restart_order; /* of the request that began the numbering of names anew */
     struct policy_rate icmp_rate;
 };
 
@@ -68,6 +69,7 @@ struct policy_proxy {
     uint32_t domain;
     uint32_t next; /* in the client's list; index + 1 */
     uint32_t prev;
+    uint64_t order;             /* of the request that `real` comes from */
     struct policy_slots grants; /* LIVE or DORMANT DNS resources behind it */
 };
 

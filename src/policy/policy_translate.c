@@ -206,17 +206,33 @@ enum policy_status policy_check_assign(const struct policy *policy, uint32_t cli
     return POLICY_ACTIVE;
 }
 
-static bool serves_other_name(const struct policy *policy, uint32_t client_index,
-                              const struct addresses *proxies, const struct dns_name *lower)
+/* What a request means for the names that its proxy addresses serve now. */
+enum claim {
+    CLAIM_FITS,
+    CLAIM_RESTARTS, /* one served another name */
+    CLAIM_OVERTAKEN /* one serves another name, for a newer request */
+};
+
+static enum claim claim_of(const struct policy *policy, uint32_t client_index,
+                           const struct addresses *proxies, const struct dns_name *lower,
+                           uint64_t order)
 {
+    enum claim claim = CLAIM_FITS;
+    if (order < policy->clients[client_index].restart_order) {
+        return CLAIM_OVERTAKEN;
+    }
     for (uint32_t i = 0; i < proxies->count; i++) {
         uint32_t at = policy_proxy_find(policy, client_index, &proxies->ip[i]);
-        if (at != POLICY_NONE &&
-            !dns_name_equal(&policy->domains[policy->proxies[at].domain].name, lower)) {
-            return true;
+        if (at == POLICY_NONE ||
+            dns_name_equal(&policy->domains[policy->proxies[at].domain].name, lower)) {
+            continue;
         }
+        if (policy->proxies[at].order > order) {
+            return CLAIM_OVERTAKEN;
+        }
+        claim = CLAIM_RESTARTS;
     }
-    return false;
+    return claim;
 }
 
 /* True when every new proxy address and the name will find a record. `restart`: the client's
@@ -279,27 +295,42 @@ static void proxy_obtain(struct policy *policy, uint32_t client_index, const str
     }
 }
 
+/* The usable answers by family. */
+struct answers {
+    struct addresses v4;
+    struct addresses v6;
+};
+
 /* Sorts the usable answers by family; returns how many were refused. */
 static uint32_t sort_answers(const struct policy *policy, const struct policy_assign *request,
-                             struct addresses *v4, struct addresses *v6)
+                             struct answers *out)
 {
     uint32_t refused = 0;
+    out->v4.count = 0;
+    out->v6.count = 0;
     for (size_t i = 0; i < request->resolved_count; i++) {
         const struct ip_addr *ip = &request->resolved[i];
         if (policy_is_forbidden_answer(policy, ip)) {
             refused++;
         } else {
-            addresses_add(ip->family == IP_V4 ? v4 : v6, ip);
+            addresses_add(ip->family == IP_V4 ? &out->v4 : &out->v6, ip);
         }
     }
     return refused;
 }
 
-/* Maps the i-th proxy address of `family` to the i-th answer, over and over. */
+/* Maps the i-th proxy address of `family` to the i-th answer, over and over; where the family's own
+ * answers are missing, to those of the other one if that may be. */
 static void map_family(struct policy *policy, uint32_t client_index,
-                       const struct addresses *proxies, const struct addresses *answers,
-                       enum ip_family family)
+                       const struct addresses *proxies, const struct answers *answers,
+                       const struct policy_assign *request, enum ip_family family)
 {
+    const struct addresses *from = family == IP_V4 ? &answers->v4 : &answers->v6;
+    bool unknown =
+        from->count == 0 && (family == IP_V4 ? request->failed_ipv4 : request->failed_ipv6);
+    if (from->count == 0 && policy->options.nat64_translate) {
+        from = family == IP_V4 ? &answers->v6 : &answers->v4;
+    }
     uint32_t i = 0;
     for (uint32_t n = 0; n < proxies->count; n++) {
         if (proxies->ip[n].family != family) {
@@ -307,20 +338,16 @@ static void map_family(struct policy *policy, uint32_t client_index,
         }
         uint32_t at = policy_proxy_find(policy, client_index, &proxies->ip[n]);
         ASSERT(at != POLICY_NONE);
-        policy->proxies[at].real = (struct ip_addr){0};
-        if (answers->count > 0) {
-            policy->proxies[at].real = answers->ip[i % answers->count];
+        struct policy_proxy *proxy = &policy->proxies[at];
+        bool overtaken = proxy->order > request->order;
+        bool keeps = unknown && ip_size(&proxy->real) != 0;
+        if (!overtaken && !keeps) {
+            proxy->real =
+                from->count > 0 ? from->ip[i % from->count] : (struct ip_addr){.family = IP_NONE};
         }
+        proxy->order = overtaken ? proxy->order : request->order;
         i++;
     }
-}
-
-static void map_all(struct policy *policy, uint32_t client_index, const struct addresses *proxies,
-                    const struct addresses *v4, const struct addresses *v6)
-{
-    bool across = policy->options.nat64_translate;
-    map_family(policy, client_index, proxies, across && v4->count == 0 ? v6 : v4, IP_V4);
-    map_family(policy, client_index, proxies, across && v6->count == 0 ? v4 : v6, IP_V6);
 }
 
 enum policy_status policy_assign(struct policy *policy, uint32_t client,
@@ -338,14 +365,16 @@ enum policy_status policy_assign(struct policy *policy, uint32_t client,
     for (size_t i = 0; i < request->proxies_count; i++) {
         addresses_add(&proxies, &request->proxies[i]);
     }
-    bool restart = serves_other_name(policy, index, &proxies, &lower);
-    if (!has_room(policy, index, &proxies, &lower, restart)) {
+    enum claim claim = claim_of(policy, index, &proxies, &lower, request->order);
+    bool restart = claim == CLAIM_RESTARTS;
+    if (claim == CLAIM_OVERTAKEN || !has_room(policy, index, &proxies, &lower, restart)) {
         return POLICY_INACTIVE;
     }
     if (restart) {
         /* The client numbers its names anew: nothing that it mapped before is valid. */
         policy_proxies_clear(policy, index);
         policy_nat_reset_client(&policy->nat, index);
+        policy->clients[index].restart_order = request->order;
     }
     for (uint32_t i = 0; i < proxies.count; i++) {
         proxy_obtain(policy, index, &proxies.ip[i], &lower);
@@ -354,10 +383,10 @@ enum policy_status policy_assign(struct policy *policy, uint32_t client,
         uint32_t at = policy_proxy_find(policy, index, &proxies.ip[i]);
         policy_slots_add(&policy->proxies[at].grants, slot);
     }
-    struct addresses v4 = {.count = 0};
-    struct addresses v6 = {.count = 0};
-    *refused = sort_answers(policy, request, &v4, &v6);
-    map_all(policy, index, &proxies, &v4, &v6);
+    struct answers answers;
+    *refused = sort_answers(policy, request, &answers);
+    map_family(policy, index, &proxies, &answers, request, IP_V4);
+    map_family(policy, index, &proxies, &answers, request, IP_V6);
     policy_epoch_bump(&policy->clients[index]);
     return POLICY_ACTIVE;
 }

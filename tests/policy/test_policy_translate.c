@@ -59,7 +59,7 @@ static void test_many_answers_keep_the_smallest(void **state)
     for (uint8_t i = 0; i < 60; i++) {
         answers[i] = ip_v4(192, 0, 2, (uint8_t)(100 - i));
     }
-    struct policy_assign request = {id(1), &wanted, proxies, 2, answers, 60};
+    struct policy_assign request = {id(1), &wanted, proxies, 2, answers, 60, 0, false, false};
     assert_int_equal(policy_assign(w.policy, w.alice, &request, w.now, &refused), POLICY_ACTIVE);
     check_real(&w, 1, "100.96.0.1", "192.0.2.41");
     check_real(&w, 1, "100.96.0.2", "192.0.2.42");
@@ -99,7 +99,7 @@ static void test_check_before_the_lookup_says_the_same(void **state)
     for (uint8_t i = 0; i < 40; i++) {
         proxies[i] = ip_v4(100, 96, 0, i);
     }
-    struct policy_assign request = {id(1), &good, proxies, 8, NULL, 0};
+    struct policy_assign request = {id(1), &good, proxies, 8, NULL, 0, 0, false, false};
     assert_int_equal(policy_check_assign(w.policy, w.alice, &request, w.now), POLICY_ACTIVE);
     assert_int_equal(policy_check_assign(w.policy, w.bob, &request, w.now), POLICY_INACTIVE);
     assert_int_equal(policy_check_assign(w.policy, 4711, &request, w.now), POLICY_INACTIVE);
@@ -136,7 +136,7 @@ static void test_forbidden_answers_are_left_out(void **state)
         uint32_t refused = 0;
         world_init(&w);
         grant(&w, w.alice, dns(1, "foo.com"), NULL);
-        struct policy_assign request = {id(1), &wanted, proxies, 2, answers, 3};
+        struct policy_assign request = {id(1), &wanted, proxies, 2, answers, 3, 0, false, false};
         assert_int_equal(policy_assign(w.policy, w.alice, &request, w.now, &refused),
                          POLICY_ACTIVE);
         assert_int_equal(refused, 1);
@@ -267,8 +267,15 @@ static void test_random_assignments_keep_the_invariants(void **state)
         struct dns_name wanted = name(DOMAINS[rng_below(&w.rng, 4)]);
         uint32_t refused = 0;
         uint32_t dice = rng_below(&w.rng, 10);
-        struct policy_assign request = {
-            id(n), &wanted, proxies, rng_below(&w.rng, 7), &real, rng_below(&w.rng, 2)};
+        struct policy_assign request = {id(n),
+                                        &wanted,
+                                        proxies,
+                                        rng_below(&w.rng, 7),
+                                        &real,
+                                        rng_below(&w.rng, 2),
+                                        rng_below(&w.rng, 3),
+                                        rng_below(&w.rng, 4) == 0,
+                                        false};
         for (uint32_t j = 0; j < 6; j++) {
             proxies[j] = ip_v4(100, 96, 0, (uint8_t)rng_below(&w.rng, 9));
         }
