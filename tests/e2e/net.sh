@@ -231,6 +231,7 @@ http {
     listen 10.3.0.10:80; listen 10.3.0.10:81; listen 10.3.0.11:80;
     listen [fd33::10]:80; listen [fd33::10]:81; listen [fd33::11]:80;
     location /slow/ { limit_rate 100k; }
+    location /take { return 200 "taken "; }
     location /where { return 200 "\$server_addr\n"; }
   }
 }
@@ -256,6 +257,10 @@ server:
   local-data: "web.corp.test. 5 IN A ${1:-10.3.0.10}"
   local-data: "web.corp.test. 5 IN AAAA ${2:-fd33::10}"
   local-data: "four.corp.test. 5 IN A 10.3.0.10"
+  local-data: "six.corp.test. 5 IN AAAA fd33::10"
+  local-data: "dead.corp.test. 5 IN A 10.3.0.99"
+  local-data: "_ldap.corp.test. 5 IN SRV 0 5 389 target.corp.test."
+  local-data: 'web.corp.test. 5 IN TXT "a page of the private network"'
 remote-control:
   control-enable: no
 EOF
