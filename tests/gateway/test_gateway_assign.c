@@ -13,8 +13,8 @@
 #define PROXIES  4U /* of one name: two of each family */
 #define FLOWS    12U
 #define REQUESTS 4U /* under way; the rig's gateway takes as many lookups */
-#define STEPS    4000U
-#define SEEDS    6U
+#define STEPS    9000U
+#define SEEDS    30U
 
 static const char *const NAME[NAMES] = {"a.corp.test", "b.corp.test", "c.corp.test"};
 
@@ -371,7 +371,7 @@ static void step(struct world *w)
         answer_one(w);
     } else if (dice < 85) {
         change_records(w, rng_below(&w->rng, NAMES));
-    } else if (dice < 98) {
+    } else if (dice < 93) {
         open_flow(w);
     } else if (dice == 98) {
         wait_out(w);
