@@ -416,7 +416,10 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     }
     struct policy_nat_tuple outside = {inside->client, inside->kind, inside->port, *real};
     if (!policy_nat_choose_port(nat, &outside, now, &outside.port)) {
-        return POLICY_NONE;
+        reclaim(nat, client, now); /* the dead hold their ports until they are found */
+        if (!policy_nat_choose_port(nat, &outside, now, &outside.port)) {
+            return POLICY_NONE;
+        }
     }
     uint32_t old = policy_nat_outside_record(nat, &outside);
     if (old != POLICY_NONE) {
@@ -454,6 +457,9 @@ void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_
     if (direction == POLICY_NAT_IN) {
         flags |= POLICY_NAT_CONFIRMED;
     }
+    if (direction == POLICY_NAT_OUT && (tcp_flags & PACKET_TCP_SYN) != 0) {
+        flags &= ~(unsigned)(POLICY_NAT_FIN_OUT | POLICY_NAT_FIN_IN);
+    }
     if ((tcp_flags & PACKET_TCP_FIN) != 0) {
         flags |=
             direction == POLICY_NAT_IN ? (unsigned)POLICY_NAT_FIN_IN : (unsigned)POLICY_NAT_FIN_OUT;
@@ -462,6 +468,31 @@ void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_
     own->last_ns = now.ns;
     if ((tcp_flags & PACKET_TCP_RST) != 0) {
         session_end(nat, session);
+    }
+}
+
+void policy_nat_set_far_port(struct policy_nat *nat, uint32_t session, uint16_t far_port)
+{
+    struct policy_nat_session *own = &nat->sessions[session];
+    if (own->far_port != far_port) {
+        own->far_port = far_port;
+        own->flags &= (uint8_t) ~(unsigned)(POLICY_NAT_FIN_OUT | POLICY_NAT_FIN_IN);
+    }
+}
+
+void policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+                      struct instant now)
+{
+    const struct policy_nat_client *client = &nat->clients[outside->client];
+    bool expired = false;
+    if (client->live.count + client->expired.count == 0) {
+        return; /* nearly every client without names */
+    }
+    if (policy_nat_find_outside(nat, outside, now, &expired) == POLICY_NONE && expired) {
+        uint32_t at = policy_nat_outside_record(nat, outside);
+        if (at != POLICY_NONE) { /* a client may be permitted to remember none */
+            expired_free(nat, at);
+        }
     }
 }
 

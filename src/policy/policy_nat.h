@@ -7,10 +7,10 @@
  *
  * Lives (design section 6): TCP 7 440 s, UDP and ICMP 120 s after the last packet of either
  * direction; 60 s while nothing came back; 5 s once FIN was seen in both directions; none after
- * RST. They are judged at look-up; sweeping only gives memory back. The outside tuple of a dead
- * session is remembered, so that late packets are dropped and not mistaken for other traffic; the
- * memory is bounded per client and never costs a live session.
- * Memory: pools in an arena, touched as used. Records are 64 bytes.
+ * RST. A new connection on a port takes over the session. They are judged at look-up; sweeping only
+ * gives memory back. The outside tuple of a dead session is remembered, so that late packets are
+ * dropped and not mistaken for other traffic; the memory is bounded per client and never costs a
+ * live session. Memory: pools in an arena, touched as used. Records are 64 bytes.
  */
 #ifndef POLICY_NAT_H
 #define POLICY_NAT_H
@@ -151,9 +151,19 @@ enum policy_nat_direction {
 };
 
 /* Notes a forwarded packet. `tcp_flags` are PACKET_TCP_*, 0 for other protocols. After RST the
- * session has ended. */
+ * session has ended. SYN of the client begins a new connection on the same port: FINs seen before
+ * it do not count. */
 void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_direction direction,
                       uint8_t tcp_flags, struct instant now);
+
+/* Notes that the session serves another far port now: FINs of the connection before do not count.
+ */
+void policy_nat_set_far_port(struct policy_nat *nat, uint32_t session, uint16_t far_port);
+
+/* A flow that is not translated begins on this outside tuple: if it is remembered from a dead
+ * session, it is forgotten. */
+void policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+                      struct instant now);
 
 /* Forgets everything of one client, remembered tuples included. Nothing of it is found any more;
  * the records come back slice by slice, the first few now, the others by policy_nat_drain(). */

@@ -156,7 +156,7 @@ static struct policy_route session_route(struct passage *own, uint32_t session,
     struct policy_route route = policy_route_proxy(policy, own->index, proxy, subject, own->now);
     if (route.verdict == DROP_NONE) {
         flow->epoch = own->client->epoch;
-        flow->far_port = subject.port;
+        policy_nat_set_far_port(&policy->nat, session, subject.port);
         flow->grant = (uint8_t)route.slot;
     }
     return route;
@@ -246,6 +246,13 @@ static enum policy_action outbound_ip(struct passage *own, struct policy_subject
         policy_route_ip(own->policy, own->index, &info->destination, subject, own->now);
     if (route.verdict != DROP_NONE) {
         return answer_refused(own, route.verdict, route.unreachable);
+    }
+    enum policy_nat_kind kind = POLICY_NAT_TCP;
+    bool begins = nat_kind_of(info->kind, &kind) &&
+                  (info->kind != PACKET_TCP || (info->tcp_flags & PACKET_TCP_SYN) != 0);
+    if (begins) {
+        struct policy_nat_tuple outside = {own->index, kind, info->source_port, info->destination};
+        policy_nat_yield(&own->policy->nat, &outside, own->now.boot);
     }
     return forward(own, route.slot);
 }

@@ -51,6 +51,7 @@ static const struct range PRIVATE_V6[] = {
     {{0xff}, 8},                                             /* multicast */
 };
 
+static const struct range NAT64_V6 = {{0, 0x64, 0xff, 0x9b}, 96}; /* RFC 6052 section 2.1 */
 static const struct range MAPPED_V6 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96};
 
 bool policy_is_tunnel(const struct ip_addr *ip)
@@ -69,6 +70,10 @@ bool policy_is_private(const struct ip_addr *ip)
 {
     if (ip->family == IP_V4) {
         return in_ranges(ip, PRIVATE_V4, sizeof PRIVATE_V4 / sizeof PRIVATE_V4[0]);
+    }
+    if (in_range(ip, &NAT64_V6)) { /* a translator beside us would lead to the address inside */
+        struct ip_addr inside = ip_from_bytes(IP_V4, ip->bytes + 12);
+        return in_ranges(&inside, PRIVATE_V4, sizeof PRIVATE_V4 / sizeof PRIVATE_V4[0]);
     }
     return in_ranges(ip, PRIVATE_V6, sizeof PRIVATE_V6 / sizeof PRIVATE_V6[0]);
 }

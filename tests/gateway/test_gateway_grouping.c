@@ -1,6 +1,6 @@
-/* The same packets one by one, as one batch, and as super-packets and trains, both ways, with names,
- * translation across families, filters, ECN and bad packets in between: the same is delivered, the
- * same is refused, and the same state remains. Only the grouping differs. */
+/* The same packets one by one, as one batch, and as super-packets and trains, both ways, with
+ * names, translation across families, filters, ECN and bad packets in between: the same is
+ * delivered, the same is refused, and the same state remains. Only the grouping differs. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +35,7 @@ static const struct flow {
     const struct ip_addr *real;
     bool is_tcp;
 } FLOW[FLOWS] = {
-    {&server4, &server4, true},    {&server6, &server6, false},   {&proxies[0], &server4, true},
+    {&server4, &server4, true},    {&server6, &server6, false},    {&proxies[0], &server4, true},
     {&proxies[1], &server4, true}, {&proxies[1], &server4, false}, {&refused4, &refused4, true},
     {&server6, &server6, true},
 };
@@ -175,8 +175,8 @@ static size_t write_super(struct batch *batch, uint32_t first, struct packet_gro
         memcpy(out + used, batch->bytes[i] + headers, batch->len[i] - headers);
         used += batch->len[i] - headers;
     }
-    *offload = (struct gateway_offload){(enum gateway_gso)made.gso, made.gso_size,
-                                        made.checksum_needed};
+    *offload =
+        (struct gateway_offload){(enum gateway_gso)made.gso, made.gso_size, made.checksum_needed};
     return used;
 }
 
@@ -280,8 +280,7 @@ static int compare_flows(const struct rig_item *a, const struct rig_item *b)
         return a->at[0] < b->at[0] ? -1 : 1;
     }
     int order = memcmp(a->at + (v4 ? 9 : 6), b->at + (v4 ? 9 : 6), 1);
-    return order != 0 ? order
-                      : memcmp(a->at + (v4 ? 12 : 8), b->at + (v4 ? 12 : 8), v4 ? 12 : 36);
+    return order != 0 ? order : memcmp(a->at + (v4 ? 12 : 8), b->at + (v4 ? 12 : 8), v4 ? 12 : 36);
 }
 
 /* Stable: the order within a flow counts. The identification of packets with DF means nothing. */

@@ -106,6 +106,28 @@ static void test_whole_port_space_is_used_and_then_exhausted(void **state)
     bench_deinit(&b);
 }
 
+static void test_dead_sessions_give_their_ports_back_without_a_sweep(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, (struct policy_nat_limits){1, 70000, 70000, 8});
+    struct ip_addr real = ip_v4(10, 0, 0, 1);
+    for (uint32_t i = 0; i < 65535; i++) {
+        struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 40000,
+                                          ip_v4(100, 96, (uint8_t)(i >> 8), (uint8_t)i)};
+        (void)open_flow(&b, inside, real);
+    }
+    b.now.ns += 59 * NS_PER_S;
+    for (uint8_t i = 0; i < POLICY_NAT_PROBES_MAX; i++) { /* those that are tried first live on */
+        struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 40000, ip_v4(100, 96, 0, i)};
+        policy_nat_touch(&b.nat, open_flow(&b, inside, real), POLICY_NAT_OUT, 0, b.now);
+    }
+    b.now.ns += 2 * NS_PER_S;
+    struct policy_nat_tuple heir = {0, POLICY_NAT_UDP, 40000, ip_v4(100, 97, 0, 0)};
+    assert_int_not_equal(open_flow(&b, heir, real), POLICY_NONE);
+    bench_deinit(&b);
+}
+
 static void test_limits_hold_at_zero_one_and_maximum(void **state)
 {
     (void)state;
@@ -513,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ports_are_chosen_upwards_and_around),
         cmocka_unit_test(test_whole_port_space_is_used_and_then_exhausted),
+        cmocka_unit_test(test_dead_sessions_give_their_ports_back_without_a_sweep),
         cmocka_unit_test(test_limits_hold_at_zero_one_and_maximum),
         cmocka_unit_test(test_expired_tuples_are_bounded_and_yield_to_the_living),
         cmocka_unit_test(test_reopened_tuple_is_no_longer_remembered),

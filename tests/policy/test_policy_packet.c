@@ -68,7 +68,8 @@ static void test_internet_resource_reaches_no_private_range(void **state)
     (void)state;
     static const char *const V4[] = {"10.1.2.3",  "172.16.0.1",  "172.31.255.255", "192.168.0.1",
                                      "127.0.0.1", "169.254.1.1", "240.0.0.1",      "0.1.2.3"};
-    static const char *const V6[] = {"::1", "::ffff:8.8.8.8", "fc00::1", "fdff::1", "fe80::1"};
+    static const char *const V6[] = {"::1",     "::ffff:8.8.8.8",   "fc00::1",        "fdff::1",
+                                     "fe80::1", "64:ff9b::a01:203", "64:ff9b::7f00:1"};
     struct world w;
     world_init(&w);
     grant(&w, w.alice, internet(1), NULL);
@@ -85,6 +86,8 @@ static void test_internet_resource_reaches_no_private_range(void **state)
     }
     assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "172.32.0.1", 1, 2)), POLICY_FORWARD);
     assert_int_equal(out(&w, w.alice, flow('u', ALICE_V6, "2606::1", 1, 2)), POLICY_FORWARD);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V6, "64:ff9b::808:808", 1, 2)),
+                     POLICY_FORWARD);
     grant(&w, w.alice, cidr(2, "10.0.0.0/8"), NULL); /* a CIDR resource may be private */
     assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.1.2.3", 1, 2)), POLICY_FORWARD);
     world_deinit(&w);
@@ -242,6 +245,58 @@ static void test_fin_and_rst_shorten_the_life(void **state)
     assert_int_equal(in(&w, response), POLICY_DROP);
     assert_int_equal(w.result.reason, DROP_NAT_EXPIRED);
     world_deinit(&w);
+}
+
+/* The far port is no part of the key: two connections may share a session. */
+static void test_a_port_in_use_again_outlives_the_connection_before(void **state)
+{
+    (void)state;
+    const uint8_t fin = PACKET_TCP_FIN | PACKET_TCP_ACK;
+    for (int shared = 0; shared < 2; shared++) {
+        struct world w;
+        world_init(&w);
+        grant(&w, w.alice, dns(1, "foo.com"), NULL);
+        (void)assign(&w, 1, "foo.com", "100.96.0.1", "10.0.0.5");
+        struct flow there = flow('t', ALICE_V4, "100.96.0.1", 70, 80);
+        struct flow back = flow('t', "10.0.0.5", ALICE_V4, 80, 70);
+        struct flow again = flow('t', ALICE_V4, "100.96.0.1", 70, shared == 0 ? 80 : 443);
+        struct flow answer = flow('t', "10.0.0.5", ALICE_V4, shared == 0 ? 80 : 443, 70);
+        assert_int_equal(out(&w, w.alice, there), POLICY_FORWARD);
+        there.flags = back.flags = fin;
+        assert_int_equal(out(&w, w.alice, there), POLICY_FORWARD);
+        assert_int_equal(in(&w, back), POLICY_FORWARD);
+        again.flags = shared == 0 ? PACKET_TCP_SYN : PACKET_TCP_ACK;
+        assert_int_equal(out(&w, w.alice, again), POLICY_FORWARD);
+        world_sleep(&w, 100 * NS_PER_S);
+        assert_int_equal(in(&w, answer), POLICY_FORWARD);
+        assert_ip(w.result.info.source, "100.96.0.1");
+        world_deinit(&w);
+    }
+}
+
+static void test_direct_flows_take_over_the_tuple_of_a_dead_session(void **state)
+{
+    (void)state;
+    for (const char *p = "tui"; *p != '\0'; p++) {
+        struct world w;
+        world_init(&w);
+        grant(&w, w.alice, dns(1, "foo.com"), NULL);
+        grant(&w, w.alice, cidr(2, "10.0.0.0/24"), NULL);
+        (void)assign(&w, 1, "foo.com", "100.96.0.1", "10.0.0.5");
+        struct flow back = flow(*p == 'i' ? 'r' : *p, "10.0.0.5", ALICE_V4, 80, 70);
+        back.source_port = *p == 'i' ? 70 : 80;
+        assert_int_equal(out(&w, w.alice, flow(*p, ALICE_V4, "100.96.0.1", 70, 80)),
+                         POLICY_FORWARD);
+        world_sleep(&w, 61 * NS_PER_S);
+        assert_int_equal(in(&w, back), POLICY_DROP); /* late for the name's flow */
+        assert_int_equal(w.result.reason, DROP_NAT_EXPIRED);
+        struct flow direct = flow(*p, ALICE_V4, "10.0.0.5", 70, 80);
+        direct.flags = PACKET_TCP_SYN;
+        assert_int_equal(out(&w, w.alice, direct), POLICY_FORWARD);
+        assert_int_equal(in(&w, back), POLICY_FORWARD);
+        assert_ip(w.result.info.source, "10.0.0.5");
+        world_deinit(&w);
+    }
 }
 
 static void test_new_answer_spares_open_sessions(void **state)
@@ -572,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_answers_map_back_until_the_session_dies),
         cmocka_unit_test(test_unconfirmed_session_dies_after_60_seconds),
         cmocka_unit_test(test_fin_and_rst_shorten_the_life),
+        cmocka_unit_test(test_a_port_in_use_again_outlives_the_connection_before),
+        cmocka_unit_test(test_direct_flows_take_over_the_tuple_of_a_dead_session),
         cmocka_unit_test(test_new_answer_spares_open_sessions),
         cmocka_unit_test(test_v4_only_name_answers_unreachable_on_v6),
         cmocka_unit_test(test_two_resources_share_a_proxy_with_their_own_filters),
