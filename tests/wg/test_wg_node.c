@@ -130,6 +130,31 @@ static void test_under_load_only_a_cookie_for_the_same_address_and_port_helps(vo
     assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
 }
 
+/* What anybody can send who does not know our key costs the honest nothing. */
+static void test_invalid_initiations_bring_no_load(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t good[WG_INITIATION_SIZE];
+    uint8_t bad[WG_INITIATION_SIZE];
+    uint8_t reply[WG_COOKIE_REPLY_SIZE];
+    pair_init(&pair);
+    pair.gateway.node.limiter.limit = 2;
+    pair_initiation(&pair, &pair.client, good);
+    memcpy(bad, good, sizeof(bad));
+    bad[sizeof(bad) - 20] ^= 1; /* mac1 */
+    struct wg_arrival arrival = pair_arrival(&pair, bad, sizeof(bad));
+    for (int i = 0; i < 1000; i++) {
+        arrival.message.len = sizeof(bad) - (size_t)(i % 3 == 0);
+        arrival.from.port++;
+        assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_DROPPED);
+    }
+    arrival = pair_arrival(&pair, good, sizeof(good));
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
+    assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_COOKIE_REPLY);
+}
+
 static void test_a_cookie_outlives_one_change_of_the_secret_but_not_two(void **state)
 {
     (void)state;
@@ -265,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_ephemerals_of_low_order_are_refused),
         cmocka_unit_test(test_a_remote_key_of_low_order_makes_no_tunnel),
         cmocka_unit_test(test_under_load_only_a_cookie_for_the_same_address_and_port_helps),
+        cmocka_unit_test(test_invalid_initiations_bring_no_load),
         cmocka_unit_test(test_a_cookie_outlives_one_change_of_the_secret_but_not_two),
         cmocka_unit_test(test_after_a_long_pause_the_secret_before_is_forgotten),
         cmocka_unit_test(test_responses_pass_the_same_checks),
