@@ -83,40 +83,6 @@ static void a_cookie_reply_from_elsewhere_moves_no_path(void **state)
     rig_free(rig);
 }
 
-/* Each kind of bad neighbour stands once at each place of a batch from the TUN device. */
-static void a_bad_packet_of_a_tun_batch_affects_no_other(void **state)
-{
-    (void)state;
-    struct rig *rig = connected();
-    struct ip_addr nobody = ip_v4(100, 64, 9, 9);
-    struct ip_addr forbidden = ip_v4(10, 9, 0, 1);
-    static uint8_t memory[5][GATEWAY_TUN_HEADROOM + 2000];
-    for (size_t kind = 0; kind < 6; kind++) {
-        for (size_t place = 0; place < 5; place++) {
-            struct gateway_tun_packet batch[5];
-            for (size_t i = 0; i < 5; i++) {
-                uint8_t *at = memory[i] + GATEWAY_TUN_HEADROOM;
-                bool bad = i == place;
-                size_t len = rig_put_udp(at, bad && kind == 1 ? &forbidden : &server,
-                                         bad && kind == 2 ? &nobody : &rig->clients[0].ipv4, 80,
-                                         bad && kind == 3 ? 1400 : 20, (uint8_t)i);
-                batch[i] = (struct gateway_tun_packet){.bytes = {at, len}};
-            }
-            batch[place].bytes.at[0] = kind == 0 ? 0x65 : 0x45; /* a header that lies */
-            if (kind == 4) {
-                batch[place].offload = (struct gateway_offload){GATEWAY_GSO_UDP, 0, true};
-            }
-            batch[place].bytes.len = kind == 5 ? 1 : batch[place].bytes.len;
-            rig_forget(rig);
-            gateway_handle_tun(rig->gw, rig->now, batch, 5);
-            rig_settle(rig);
-            assert_int_equal(rig->clients[0].packets.count, 4);
-            assert_int_equal(rig_drops_all(rig), 1);
-        }
-    }
-    rig_free(rig);
-}
-
 static void datagrams_of_any_size_in_a_train_affect_no_other(void **state)
 {
     (void)state;
@@ -162,7 +128,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_from_elsewhere_is_taken_and_moves_no_path),
         cmocka_unit_test(a_cookie_reply_from_elsewhere_moves_no_path),
-        cmocka_unit_test(a_bad_packet_of_a_tun_batch_affects_no_other),
         cmocka_unit_test(datagrams_of_any_size_in_a_train_affect_no_other),
         cmocka_unit_test(the_static_key_is_one_for_the_life_of_the_process),
     };

@@ -110,6 +110,67 @@ static void test_extension_chain_is_bounded(void **state)
     }
 }
 
+static void test_extension_headers_of_every_length_are_skipped(void **state)
+{
+    (void)state;
+    for (size_t units = 0; units < 256; units++) {
+        uint8_t bytes[40 + 2048 + 8] = {0x60};
+        size_t size = (1 + units) * 8;
+        bytes[6] = PACKET_PROTOCOL_HOP_BY_HOP;
+        store_be16(bytes + 4, (uint16_t)(size + 8));
+        bytes[40] = PACKET_PROTOCOL_UDP;
+        bytes[41] = (uint8_t)units;
+        store_be16(bytes + 40 + size, 53);
+        store_be16(bytes + 40 + size + 4, 8);
+        struct packet packet = packet_of((struct span){bytes, sizeof(bytes)}, 0, 40 + size + 8);
+        struct packet_info info;
+        assert_int_equal(packet_parse(&packet, &info), DROP_NONE);
+        assert_int_equal(info.l4_offset, 40 + size);
+        assert_int_equal(info.source_port, 53);
+        store_be16(bytes + 4, (uint16_t)(size - 1)); /* the header is longer than the packet */
+        packet.len = 40 + size - 1;
+        assert_int_equal(packet_parse(&packet, &info), DROP_IP_EXTENSION);
+    }
+}
+
+/* What stands behind a header that is not understood is nobody's port. */
+static void test_ports_behind_unknown_headers_are_not_read(void **state)
+{
+    (void)state;
+    for (unsigned protocol = 0; protocol < 256; protocol++) {
+        switch (protocol) {
+        case PACKET_PROTOCOL_HOP_BY_HOP:
+        case PACKET_PROTOCOL_ICMP:
+        case PACKET_PROTOCOL_TCP:
+        case PACKET_PROTOCOL_UDP:
+        case PACKET_PROTOCOL_ROUTING:
+        case PACKET_PROTOCOL_FRAGMENT:
+        case PACKET_PROTOCOL_AH:
+        case PACKET_PROTOCOL_ICMPV6:
+        case PACKET_PROTOCOL_DESTINATION:
+            continue;
+        default:
+            break;
+        }
+        for (int is_v4 = 0; is_v4 < 2; is_v4++) {
+            size_t l4 = is_v4 == 1 ? 20 : 40;
+            uint8_t bytes[40 + 24] = {is_v4 == 1 ? 0x45 : 0x60};
+            bytes[is_v4 == 1 ? 9 : 6] = (uint8_t)protocol;
+            store_be16(bytes + (is_v4 == 1 ? 2 : 4), is_v4 == 1 ? 44 : 24);
+            bytes[l4] = PACKET_PROTOCOL_TCP; /* read as an extension: 8 bytes, then TCP */
+            store_be16(bytes + l4 + 2, 443); /* read as TCP */
+            bytes[l4 + 12] = 0x50;
+            struct packet packet = packet_of((struct span){bytes, sizeof(bytes)}, 0, l4 + 24);
+            struct packet_info info;
+            assert_int_equal(packet_parse(&packet, &info), DROP_NONE);
+            assert_int_equal(info.kind, PACKET_OTHER);
+            assert_int_equal(info.protocol, protocol);
+            assert_int_equal(info.destination_port, 0);
+            assert_int_equal(info.l4_offset, l4);
+        }
+    }
+}
+
 static void test_fields_of_an_udp_packet(void **state)
 {
     (void)state;
@@ -199,6 +260,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_acceptance_table),
         cmocka_unit_test(test_extension_chain_is_bounded),
+        cmocka_unit_test(test_extension_headers_of_every_length_are_skipped),
+        cmocka_unit_test(test_ports_behind_unknown_headers_are_not_read),
         cmocka_unit_test(test_fields_of_an_udp_packet),
         cmocka_unit_test(test_padding_is_cut_only_when_asked),
         cmocka_unit_test(test_recorded_packets_are_accepted_and_their_truncations_are_not),
