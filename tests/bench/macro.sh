@@ -90,7 +90,7 @@ tcp() {
     _disorder=$(disorder)
     _ticks=$(ticks)
     # shellcheck disable=SC2086
-    iperf "$SECONDS_EACH" -C cubic -P "$3" $_reverse
+    iperf "$SECONDS_EACH" -C cubic -P "$3" $_reverse ${SEGMENT:+-M $SEGMENT}
     _ticks="$_ticks $(ticks)"
     counters >"$WORK/after"
     _rate=$(field sum_received bits_per_second)
@@ -134,7 +134,7 @@ rtt_loaded() { # KEY WAY
 small_udp() {
     _key=udp-64/up/1/$PATH_NAME
     _ticks=$(ticks)
-    iperf 3 -u -l 64 -b 51200k
+    iperf 3 -u -l 64 -b 51200k -w 2M
     echo "$_ticks $(ticks)" | awk -v key="$_key" '{ printf "%s core %.3f\n", key, ($3 + $4 - $1 - $2) / 300 }' >>"$RAW"
     note "$_key" loss "$(field sum lost_percent)"
     note "$_key" offered "$(field sum packets | awk '{ printf "%.1f", $1 / 3000 }')" # thousands a second
@@ -178,17 +178,21 @@ rung() {
     fi
 }
 
-line_paths() { # PREFIX, flags of the line
+# Both with the segment size that the tunnel has: what limits is the rate of segments.
+line_paths() { # PREFIX STREAMS, flags of the line
     _prefix=$1
-    shift
+    _streams=$2
+    shift 2
     unplug_client
     plug_client_by_line --rate 500000 "$@"
+    SEGMENT=1228
     for _path in forward all; do
         path_up $_path
         warm_up
-        tcp_both "$_prefix" 1
+        tcp_both "$_prefix" "$_streams"
         path_down
     done
+    SEGMENT=
     unplug_client
     plug_client
 }
@@ -204,33 +208,51 @@ queue_lengths() {
     path_down
 }
 
-# Eight clients that upload at once: what one gets beside the others.
+# Clients that upload at once, as fast as they can and 100 Mbit/s each: what one gets beside the others.
 crowd() {
     PATH_NAME=all
     GATEWAY_FLAGS=
     start_gateway
     wait_for 10 gateway_ready || fail "the gateway does not get ready"
+    MEASURED=$(pid_of gateway)
     for _n in $(seq $CROWD); do
         start_crowd_client "$_n"
     done
+    crowd_uploads crowd
+    crowd_uploads crowd-100M -b 100M
+    for _n in $(seq $CROWD); do
+        stop "crowd$_n"
+    done
+    path_down
+}
+crowd_uploads() { # PREFIX [iperf3 flags]
+    _key=$1/up/$CROWD/all
+    shift
     counters >"$WORK/before"
+    _ticks=$(ticks)
     _loads=
     for _n in $(seq $CROWD); do
-        in_ns "crowd$_n" iperf3 -c $SERVER -p "520$_n" -C cubic -t "$SECONDS_EACH" -J >"$IPERF.$_n" 2>&1 &
+        in_ns "crowd$_n" iperf3 -c $SERVER -p "520$_n" -C cubic -t "$SECONDS_EACH" -J "$@" >"$IPERF.$_n" 2>&1 &
         _loads="$_loads $!"
     done
     wait $_loads || fail "iperf3 among $CROWD clients"
     counters >"$WORK/after"
-    per_call "crowd/up/$CROWD/all" "$WORK/before" "$WORK/after"
+    echo "$_ticks $(ticks)" | awk -v key="$_key" -v s="$SECONDS_EACH" \
+        '{ printf "%s core %.3f\n", key, ($3 + $4 - $1 - $2) / 100 / s }' >>"$RAW"
+    per_call "$_key" "$WORK/before" "$WORK/after"
     for _n in $(seq $CROWD); do
         IPERF=$WORK/iperf.json.$_n field sum_received bits_per_second
-    done | sort -n | awk -v key="crowd/up/$CROWD/all" '{ v[NR] = $1; sum += $1 }
+    done | sort -n | awk -v key="$_key" '{ v[NR] = $1; sum += $1 }
         END { printf "%s rate %.1f\n%s fairness %.2f\n", key, sum / 1e6, key, v[1] / v[NR] }' >>"$RAW"
 }
 
-# The cipher that the gateway chose by itself.
-backend() {
-    sed -n 's/.*started; aead: \([^;]*\);.*/\1/p' "$WORK/gateway.log" | tail -n 1
+# The cipher that the gateway chooses by itself.
+find_backend() {
+    GATEWAY_FLAGS=
+    start_gateway
+    wait_for 10 gateway_ready || fail "the gateway does not get ready"
+    BACKEND=$(sed -n 's/.*started; aead: \([^;]*\);.*/\1/p' "$WORK/gateway.log")
+    stop gateway
 }
 
 one_round() {
@@ -250,14 +272,17 @@ one_round() {
         wire_like off
     fi
     if wanted line; then
-        line_paths line-10ms --delay 10
-        line_paths line-20ms --delay 20
-        line_paths line-10ms-lossy --delay 10 --loss 1000
+        line_paths line-10ms 1 --delay 10
+        line_paths line-20ms 1 --delay 20
+        wire_like on # else a lost frame is up to 45 segments
+        line_paths line-10ms-lossy 10 --delay 10 --loss 1000
+        wire_like off
     fi
     if wanted queue; then queue_lengths; fi
 }
 
 bench_net_up
+find_backend
 for _round in $(seq "$ROUNDS"); do
     echo "round $_round of $ROUNDS" >&2
     one_round
@@ -266,5 +291,5 @@ if wanted crowd; then crowd; fi
 cpu=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
 echo
 [ ! -s "$WORK/skipped" ] || sort -u "$WORK/skipped"
-awk -v json="${JSON:-}" -v commit="${COMMIT:-none}" -v cpu="$cpu" -v kernel="$(uname -r)" -v backend="$(backend)" \
+awk -v json="${JSON:-}" -v commit="${COMMIT:-none}" -v cpu="$cpu" -v kernel="$(uname -r)" -v backend="$BACKEND" \
     -f tests/bench/report.awk "$RAW"

@@ -23,6 +23,7 @@ plug_client() {
 plug_client_by_line() {
     cable client eth0 line near
     cable line far wan client
+    [ -z "${WIRE:-}" ] || wire_like on
     ip -n "$P-wan" link set client master br0
     rm -f "$WORK/line.log"
     spawn line line "$FZDEV" link --a near --b far "$@"
@@ -79,8 +80,8 @@ bench_net_up() {
 # A wire segments and merges at its ends, a plain pair of virtual interfaces hands super-packets through.
 wire_like() { # on or off
     case $1 in
-    on) _tso=off _gro=on ;;
-    off) _tso=on _gro=off ;;
+    on) _tso=off _gro=on WIRE=1 ;;
+    off) _tso=on _gro=off WIRE= ;;
     esac
     for _cable in $CABLES; do
         in_ns "${_cable%:*}" ethtool -K "${_cable#*:}" tso $_tso tx-udp-segmentation $_tso gro $_gro
