@@ -89,8 +89,9 @@ static void socket_ready(void *self, uint32_t events)
     struct dev_runner *runner = socket->runner;
     struct gateway_datagram datagrams[LINUX_UDP_BATCH];
     size_t count = 0;
-    (void)events;
-    /* An error (a port that is closed) is taken off the socket by the call that reports it. */
+    if ((events & EPOLLERR) != 0) { /* a port that is closed, or the like: a node does not care */
+        (void)linux_udp_take_errors(&socket->udp, socket->local.ip.family == IP_V6);
+    }
     if (linux_udp_receive(&socket->udp, datagrams, LINUX_UDP_BATCH, &count) != ERR_NONE) {
         return;
     }
