@@ -1,4 +1,4 @@
-/* bench: measures alternatives against each other, in rounds, on the monotonic clock.
+/* bench: measures alternatives against each other, in rounds, in processor time of the thread.
  *
  * Alternatives of one group run in turn within each round, so that a slow moment of the machine
  * hits all of them; the median of the rounds counts. Only ratios inside one run mean anything
@@ -45,8 +45,8 @@ struct bench_result {
 
 /* Prints and keeps a result. */
 void bench_result(const struct bench_report *report, const struct bench_result *result);
-/* The median of the result whose "id params" is `name`; 0 when it was not measured. */
-MUST_USE uint64_t bench_measured(const char *name);
+/* The median of the result whose "id params" is `name`. */
+MUST_USE uint64_t bench_measured(const char *name, bool *is_known);
 
 /* Runs the cases in turn until the group's budget is used up, 5 rounds at least. */
 void bench_group(const struct bench_report *report, const struct bench_case *cases, size_t count);
@@ -55,16 +55,28 @@ MUST_USE bool bench_wants(const struct bench_report *report, const char *id);
 /* The same for several ids with blanks between them. */
 MUST_USE bool bench_wants_any(const struct bench_report *report, const char *ids);
 uint64_t bench_now_ns(void);
+/* Processor time of this thread: on a busy machine the time of others does not count. Reading it
+ * takes bench_clock_ns() on average, to be subtracted from a difference. */
+uint64_t bench_cpu_ns(void);
+uint64_t bench_clock_ns(void);
 /* Keeps the compiler from throwing work away. */
 void bench_keep(uint64_t value);
 
 /* A cipher that does nothing: what remains is the gateway's own work. */
 struct aead_backend bench_null_aead(void);
 
+/* Allocations of this process so far. */
+uint64_t bench_allocations(void);
+
 /* The groups; each prints its table. */
 void bench_micro(const struct bench_report *report);
+void bench_parts(const struct bench_report *report);
 void bench_tables(const struct bench_report *report);
 void bench_core(const struct bench_report *report);
 void bench_control(const struct bench_report *report);
+/* The table of promises; `best` is the AEAD in use. */
+void bench_targets(const char *best);
+/* The AEAD that the core chose here. */
+const char *bench_best_aead(void);
 
 #endif /* TESTS_BENCH_H */

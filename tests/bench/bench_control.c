@@ -12,6 +12,8 @@
 #define IDLE_S         300U /* of simulated time */
 #define AUTHORIZATIONS 65536U
 #define BUSY_SESSIONS  64000U
+#define NAMED_FIRST    100U
+#define NAMED          1250U /* clients with a name of eight proxy addresses: 10 000 */
 
 struct control {
     const struct bench_report *report;
@@ -162,13 +164,58 @@ static void flows(struct control *k)
 
 /* ---- C-05 ---- */
 
+/* Answers what was asked for; `last` is the last byte of the first address. */
+static void answer_lookups(struct world *w, uint8_t last)
+{
+    for (uint32_t n = 0; n < w->lookups_count; n++) {
+        struct gateway_lookup_answer answer = {.lookup = w->lookup_ids[n], .ttl_s = 60};
+        for (uint8_t a = 0; w->lookup_is_v4[n] && a < WORLD_PROXIES; a++) {
+            answer.addresses[answer.addresses_count++] = ip_v4(10, 9, 1, (uint8_t)(last + a));
+        }
+        world_lookup(w, &answer);
+    }
+    w->lookups_count = 0;
+}
+
+/* One name a client, eight proxy addresses each: asked for in the tunnel, resolved, mapped,
+ * answered. */
+static void assign_all(struct control *k, uint8_t last, const char *what)
+{
+    struct world *w = k->w;
+    struct p2p_assigned_ips msg = {.resource = world_resource_id(2)};
+    for (uint32_t n = 0; n < WORLD_PROXIES; n++) {
+        msg.proxy_ips[n] = world_proxy(n);
+    }
+    msg.proxy_ips_count = WORLD_PROXIES;
+    for (uint32_t i = NAMED_FIRST; i < NAMED_FIRST + NAMED; i++) {
+        char text[32];
+        uint8_t packet[P2P_PACKET_SIZE_MAX];
+        (void)snprintf(text, sizeof(text), "n%u.corp.test", i);
+        bool is_name = dns_name_parse(view_text(text), &msg.domain);
+        ASSERT(is_name);
+        size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
+        ASSERT(len > 0);
+        world_send(w, i, (struct view){packet, len});
+        world_drain(w);
+        answer_lookups(w, last);
+    }
+    tell(k, "C-05", what, (uint64_t)NAMED * WORLD_PROXIES, "proxy address");
+}
+
 static void dns_nat(struct control *k)
 {
     struct world *w = k->w;
-    world_cost_reset(w);
-    for (uint32_t i = 100; i < 100 + 10000 / WORLD_PROXIES; i++) {
-        world_assign_names(w, i);
+    uint32_t before = policy_stats(w->gw->policy).proxies;
+    for (uint32_t i = NAMED_FIRST; i < NAMED_FIRST + NAMED; i++) {
+        world_authorize_name(w, i);
     }
+    world_cost_reset(w);
+    assign_all(k, 1, "names resolved and mapped, per proxy address");
+    ASSERT(policy_stats(w->gw->policy).proxies == before + NAMED * WORLD_PROXIES);
+    world_pass(w, 61000); /* the cached answers are too old */
+    world_timeouts(w);
+    world_cost_reset(w);
+    assign_all(k, 20, "the same names with other answers, per proxy address");
 }
 
 /* ---- C-08 ---- */
@@ -412,11 +459,11 @@ void bench_control(const struct bench_report *report)
     set_up(&k);
     tell_bytes(&k, "per peer, 10 000 connected", grown(before), PEERS);
     hostile(&k);
+    dns_nat(&k);
     flows(&k);
     size_t before_idle = world_resident();
     idle(&k);
     tell_bytes(&k, "per peer, more after five idle minutes", grown(before_idle), PEERS);
-    dns_nat(&k);
     update_all(&k);
     authorize_again(&k, 3);
     revoke_each(&k);

@@ -44,6 +44,8 @@ struct load {
     uint32_t count; /* inputs */
 };
 
+static const char *best_name = "libsodium";
+
 static void add_idle(struct rig *rig, uint32_t count)
 {
     struct gateway *gw = rig->gw;
@@ -90,6 +92,7 @@ static struct world *world_new(uint32_t idle)
         }
     }
     w->best = w->rig->gw->aead;
+    best_name = w->best.name;
     return w;
 }
 
@@ -251,6 +254,11 @@ static void bench_policy(const struct bench_report *report, struct world *world)
 static const char *cipher_name(const struct world *w, enum cipher cipher)
 {
     return cipher == CIPHER_NULL ? "null" : cipher == CIPHER_LIBSODIUM ? "libsodium" : w->best.name;
+}
+
+const char *bench_best_aead(void)
+{
+    return best_name;
 }
 
 void bench_core(const struct bench_report *report)

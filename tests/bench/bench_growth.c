@@ -13,10 +13,19 @@
 
 #define WARM_BATCHES 4U
 
+enum kind {
+    KIND_CIDR,    /* flows of a CIDR resource, one a peer */
+    KIND_NAT,     /* flows of a DNS resource */
+    KIND_REFUSED, /* the client sends to where it may not */
+    KIND_RELAYED, /* as KIND_CIDR, of the client behind the relay */
+};
+
+static const char *const kind_names[] = {"peers", "flows", "refused", "relayed"};
+
 struct load {
     struct world *world;
-    bool up;     /* client to resource */
-    bool nat;    /* flows of a DNS resource; else of a CIDR resource */
+    bool up; /* client to resource */
+    enum kind kind;
     bool zipf;   /* few get most of it */
     bool null;   /* a cipher that does nothing */
     uint32_t of; /* peers, or flows with `nat` */
@@ -46,12 +55,16 @@ static uint32_t put_packet(struct load *load, uint8_t *at, size_t *len)
 {
     struct world *w = load->world;
     uint32_t pick = load->zipf ? world_draw_zipf(w, load->of) : world_draw(w, load->of);
-    uint32_t client = load->nat ? pick % WORLD_FLOW_CLIENTS : pick;
+    bool nat = load->kind == KIND_NAT;
+    uint32_t client = nat ? pick % WORLD_FLOW_CLIENTS : pick;
+    client = load->kind == KIND_RELAYED ? WORLD_RELAYED : client;
     const struct ip_addr *own = &w->clients[client].ipv4;
     uint32_t n = pick / WORLD_FLOW_CLIENTS;
-    struct ip_addr far =
-        load->nat ? (load->up ? world_proxy(n) : world_real(n)) : ip_v4(10, 3, 0, 9);
-    uint16_t port = load->nat ? world_port(n) : 5000;
+    struct ip_addr far = ip_v4(10, load->kind == KIND_REFUSED ? 4 : 3, 0, 9);
+    uint16_t port = nat ? world_port(n) : 5000;
+    if (nat) {
+        far = load->up ? world_proxy(n) : world_real(n);
+    }
     *len = load->up ? put_udp(at, own, &far, (struct packet_build_ports){port, 443}, load->payload)
                     : put_udp(at, &far, own, (struct packet_build_ports){443, port}, load->payload);
     return client;
@@ -131,9 +144,10 @@ static void add(struct curve *curve, const char *id, const struct load *load)
                              .run = run,
                              .self = own,
                              .operations = load->batch};
-    (void)snprintf(c->params, sizeof(c->params), "%s, %u %s%s, %s", load->up ? "up" : "down",
-                   load->of, load->nat ? "flows" : "peers", load->zipf ? " zipf" : "",
-                   load->null ? "null" : best.name);
+    (void)snprintf(c->params, sizeof(c->params), "%s, %u %s%s, %u x %zu B, %s",
+                   load->up ? "up" : "down", load->of, kind_names[load->kind],
+                   load->zipf ? " zipf" : "", load->batch, load->payload + 28,
+                   load->null ? "null" : "cipher");
 }
 
 static void measure(struct curve *curve, const struct bench_report *report)
@@ -142,31 +156,163 @@ static void measure(struct curve *curve, const struct bench_report *report)
     curve->count = 0;
 }
 
+/* C-01: each decade of peers and flows. */
+static void add_curves(struct curve *curve, struct load load)
+{
+    for (int i = 0; i < 4; i++) {
+        load.up = i % 2 == 1;
+        load.kind = i / 2 == 0 ? KIND_CIDR : KIND_NAT;
+        uint32_t most = load.kind == KIND_NAT ? WORLD_FLOWS : load.world->clients_count;
+        for (load.of = 1; load.of <= most; load.of *= 10) {
+            load.null = true;
+            add(curve, "C-01", &load);
+            if (load.of == 1 || load.of == most) {
+                load.null = false;
+                add(curve, "C-01", &load);
+            }
+        }
+        load.of = most;
+        load.zipf = true;
+        load.null = true;
+        add(curve, "C-01", &load);
+        load.zipf = false;
+    }
+}
+
+static void add_batches(struct curve *curve, struct load load)
+{
+    static const uint32_t batches[] = {1, 8, 64};
+    load.of = 1;
+    for (size_t i = 0; i < 2 * ARRAY_COUNT(batches); i++) {
+        load.batch = batches[i / 2];
+        load.up = i % 2 == 1;
+        load.null = true;
+        add(curve, "C-01 batch", &load);
+        load.null = false;
+        add(curve, "C-01 batch", &load);
+    }
+}
+
+/* C-02: how the packets travel, and what becomes of them. */
+static void add_mixes(struct curve *curve, struct load load)
+{
+    static const enum kind kinds[] = {KIND_CIDR, KIND_NAT, KIND_RELAYED, KIND_REFUSED};
+    static const size_t payloads[] = {1252, 548, 36};
+    load.of = 20;
+    for (size_t k = 0; k < ARRAY_COUNT(kinds); k++) {
+        for (size_t i = 0; i < 2 * ARRAY_COUNT(payloads); i++) {
+            load.kind = kinds[k];
+            load.payload = payloads[i / 2];
+            load.up = i % 2 == 1;
+            load.null = true;
+            add(curve, "C-02", &load);
+            load.null = false;
+            add(curve, "C-02", &load);
+        }
+    }
+}
+
+/* ---- M-08 ---- */
+
+struct finding {
+    struct world *world;
+    uint32_t of;
+    uint32_t picks[WORLD_BATCH];
+};
+
+static void pick(void *self)
+{
+    struct finding *f = self;
+    for (uint32_t i = 0; i < WORLD_BATCH; i++) {
+        f->picks[i] = world_draw(f->world, f->of);
+    }
+}
+
+static void find_address(void *self)
+{
+    struct finding *f = self;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WORLD_BATCH; i++) {
+        sum +=
+            policy_client_find_address(f->world->gw->policy, &f->world->clients[f->picks[i]].ipv4);
+    }
+    bench_keep(sum);
+}
+
+static void find_session(void *self)
+{
+    struct finding *f = self;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WORLD_BATCH; i++) {
+        const struct wg_peer *wg = &f->world->clients[f->picks[i]].wg;
+        uint32_t index = wg->sessions[wg->current].remote_index;
+        struct gateway_connection *c =
+            gateway_connection_by_id(f->world->gw, index >> WG_SLOT_BITS);
+        ASSERT(c != NULL);
+        sum += c->id24;
+    }
+    bench_keep(sum);
+}
+
+/* T-18: every way that a packet may take, with the real cipher. */
+static void count_allocations(const struct bench_report *report, struct world *world)
+{
+    struct bench_result result = {
+        .id = "T-18", .params = "allocations", .unit = "in 8 000 packets", .count = 1};
+    uint64_t total = 0;
+    for (unsigned i = 0; i < 2 * ARRAY_COUNT(kind_names); i++) {
+        struct load load = {.world = world,
+                            .up = i % 2 == 1,
+                            .kind = (enum kind)(i / 2),
+                            .of = 1000,
+                            .batch = WORLD_BATCH,
+                            .payload = 1252};
+        for (unsigned n = 0; n < 16; n++) {
+            fill(&load);
+            uint64_t before = bench_allocations();
+            run(&load);
+            total += bench_allocations() - before;
+        }
+    }
+    result.median = total * 10U;
+    bench_result(report, &result);
+}
+
+static void bench_finding(const struct bench_report *report, struct world *world)
+{
+    struct finding of[4];
+    struct bench_case cases[8];
+    size_t count = 0;
+    for (uint32_t n = 0, many = 10; n < 4; n++, many *= 10) {
+        of[n] = (struct finding){.world = world, .of = many};
+        for (int session = 0; session < 2; session++) {
+            struct bench_case *c = &cases[count++];
+            *c = (struct bench_case){.id = "M-08",
+                                     .unit = "look-up",
+                                     .prepare = pick,
+                                     .run = session == 1 ? find_session : find_address,
+                                     .self = &of[n],
+                                     .operations = WORLD_BATCH};
+            (void)snprintf(c->params, sizeof(c->params), "%s, %u peers",
+                           session == 1 ? "session index" : "inner address", many);
+        }
+    }
+    bench_group(report, cases, count);
+}
+
 void bench_growth(const struct bench_report *report, struct world *world)
 {
     static struct curve curve;
+    struct bench_report longer = *report;
     struct load load = {.world = world, .batch = WORLD_BATCH, .payload = 1252};
+    longer.budget_ms = 3 * report->budget_ms;
     best = world->gw->aead;
-    for (int up = 0; up < 2; up++) {
-        load.up = up == 1;
-        for (int nat = 0; nat < 2; nat++) {
-            load.nat = nat == 1;
-            uint32_t most = load.nat ? WORLD_FLOWS : world->clients_count;
-            for (load.of = 1; load.of <= most; load.of *= 10) {
-                load.null = true;
-                add(&curve, "C-01", &load);
-                if (load.of == 1 || load.of == most) {
-                    load.null = false;
-                    add(&curve, "C-01", &load);
-                }
-            }
-            load.of = most;
-            load.zipf = true;
-            load.null = true;
-            add(&curve, "C-01", &load);
-            load.zipf = false;
-        }
-    }
-    measure(&curve, report);
+    add_curves(&curve, load);
+    measure(&curve, &longer);
+    add_batches(&curve, load);
+    add_mixes(&curve, load);
+    measure(&curve, &longer);
+    bench_finding(report, world);
+    count_allocations(report, world);
     world->gw->aead = best;
 }

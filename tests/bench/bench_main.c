@@ -32,8 +32,10 @@ int main(int argc, char **argv)
     }
     printf("%-14s %-46s %10s  %10s\n", "id", "parameters", "median", "min");
     bench_micro(&report);
+    bench_parts(&report);
     bench_tables(&report);
     bench_core(&report);
     bench_control(&report);
+    bench_targets(bench_best_aead());
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "packet/checksum.h"
 #include "packet/packet_build.h"
 #include "packet/packet_segment.h"
+#include "stun/channel_data.h"
 #include "stun/stun_msg.h"
 #include "tests/bench/bench.h"
 #include "tests/wg/wg_pair.h"
@@ -21,18 +22,20 @@ struct buffers {
     struct aead_backend backend;
     struct aead_item items[BATCH];
     size_t size;
+    uint32_t burst; /* of one call, divides BATCH */
+    uint32_t keys;
     uint8_t *bytes;
     uint8_t *copy;
 };
 
-static const uint8_t key[KEY_SIZE] = {7};
+static uint8_t keys[BATCH][KEY_SIZE];
 
 static void fill(void *self)
 {
     struct buffers *b = self;
     for (uint32_t i = 0; i < BATCH; i++) {
         b->items[i] = (struct aead_item){
-            .key = key, .counter = i, .data = b->bytes + i * STRIDE, .len = b->size};
+            .key = keys[i % b->keys], .counter = i, .data = b->bytes + i * STRIDE, .len = b->size};
     }
 }
 
@@ -91,6 +94,8 @@ static struct buffers *buffers_new(struct aead_backend backend, size_t size)
     ASSERT(b != NULL);
     b->backend = backend;
     b->size = size;
+    b->burst = BATCH;
+    b->keys = 1;
     b->bytes = calloc(BATCH, STRIDE);
     b->copy = calloc(BATCH, STRIDE);
     ASSERT(b->bytes != NULL && b->copy != NULL);
@@ -121,32 +126,61 @@ static size_t find_backends(struct aead_backend *out)
     return count;
 }
 
+struct aead_group {
+    struct bench_case cases[BENCH_CASES_MAX];
+    size_t count;
+};
+
+static void add_aead(struct aead_group *group, const struct buffers *like, bool opens)
+{
+    struct bench_case *c = &group->cases[group->count++];
+    struct buffers *own = buffers_new(like->backend, like->size);
+    ASSERT(group->count <= BENCH_CASES_MAX);
+    own->burst = like->burst;
+    own->keys = like->keys;
+    *c = (struct bench_case){.id = opens ? "M-01 open" : "M-01 seal",
+                             .unit = "packet",
+                             .prepare = opens ? fill_sealed : fill,
+                             .run = opens ? open : seal,
+                             .self = own,
+                             .operations = BATCH};
+    (void)snprintf(c->params, sizeof(c->params), "%s, %zu B, bursts of %u%s", like->backend.name,
+                   like->size, like->burst, like->keys > 1 ? ", 64 keys" : "");
+}
+
+static void run_aead(struct aead_group *group, const struct bench_report *report)
+{
+    bench_group(report, group->cases, group->count);
+    for (size_t i = 0; i < group->count; i++) {
+        buffers_free(group->cases[i].self);
+    }
+    group->count = 0;
+}
+
 static void bench_aead(const struct bench_report *report)
 {
-    static const size_t sizes[] = {64, 256, 1280};
+    static const size_t sizes[] = {0, 16, 64, 256, 576, 1280, 1420};
+    static const uint32_t bursts[] = {1, 8, 64};
+    static struct aead_group group;
     struct aead_backend backends[1 + AEAD_IPSEC_ARCH_COUNT];
-    struct bench_case cases[BENCH_CASES_MAX];
-    size_t count = 0;
     size_t known = find_backends(backends);
-    for (size_t s = 0; s < 3; s++) {
-        for (size_t i = 0; i < known; i++) {
-            for (int opens = 0; opens < 2; opens++) {
-                struct bench_case *c = &cases[count++];
-                *c = (struct bench_case){.id = opens ? "aead-open" : "aead-seal",
-                                         .unit = "packet",
-                                         .prepare = opens ? fill_sealed : fill,
-                                         .run = opens ? open : seal,
-                                         .self = buffers_new(backends[i], sizes[s]),
-                                         .operations = BATCH};
-                (void)snprintf(c->params, sizeof(c->params), "%s, %zu B, bursts of 64",
-                               backends[i].name, sizes[s]);
-            }
-        }
+    for (size_t i = 0; i < ARRAY_COUNT(sizes) * known * 2; i++) {
+        struct buffers like = {.backend = backends[i / 2 % known],
+                               .size = sizes[i / 2 / known],
+                               .burst = BATCH,
+                               .keys = 1};
+        add_aead(&group, &like, i % 2 == 1);
     }
-    bench_group(report, cases, count);
-    for (size_t i = 0; i < count; i++) {
-        buffers_free(cases[i].self);
+    run_aead(&group, report);
+    for (size_t i = 0; i < ARRAY_COUNT(bursts) * 2; i++) {
+        struct buffers like = {.backend = backends[known - 1],
+                               .size = i % 2 == 0 ? 64 : 1280,
+                               .burst = bursts[i / 2],
+                               .keys = i / 2 == 2 ? BATCH : 1};
+        add_aead(&group, &like, false);
+        add_aead(&group, &like, true);
     }
+    run_aead(&group, report);
 }
 
 static void bench_checksums(const struct bench_report *report)
@@ -155,7 +189,7 @@ static void bench_checksums(const struct bench_report *report)
     static const struct {
         const char *id;
         void (*run)(void *self);
-    } rows[] = {{"memcpy", copy}, {"sum", sum}, {"copy+sum", copy_and_sum}};
+    } rows[] = {{"M-03 memcpy", copy}, {"M-03 sum", sum}, {"M-03 copy+sum", copy_and_sum}};
     struct bench_case cases[6];
     size_t count = 0;
     for (size_t s = 0; s < 2; s++) {
@@ -241,8 +275,9 @@ static void bench_segments(const struct bench_report *report)
     ASSERT(cut != NULL);
     cutting_init(cut);
     struct bench_case cases[] = {
-        {"cut", "TCP, 48 x 1240 B", "packet", NULL, run_cut, cut, SEGMENTS},
-        {"coalesce", "TCP, 48 x 1240 B", "packet", prepare_coalesce, run_coalesce, cut, SEGMENTS},
+        {"M-04 cut", "TCP, 48 x 1240 B", "packet", NULL, run_cut, cut, SEGMENTS},
+        {"M-04 coalesce", "TCP, 48 x 1240 B", "packet", prepare_coalesce, run_coalesce, cut,
+         SEGMENTS},
     };
     bench_group(report, cases, 2);
     free(cut);
@@ -294,6 +329,7 @@ static void tunnel_open(void *self)
 }
 
 struct stun {
+    uint8_t framed[548];
     uint8_t bytes[256];
     struct view message;
 };
@@ -319,32 +355,55 @@ static void stun_verify(void *self)
     }
 }
 
+static void stun_build(void *self)
+{
+    struct stun *s = self;
+    for (uint32_t i = 0; i < BATCH; i++) {
+        struct stun_txn txn = {{1, 2, (uint8_t)i}};
+        struct stun_writer w;
+        stun_start(&w, (struct span){s->bytes, sizeof(s->bytes)}, STUN_BINDING, STUN_REQUEST, &txn);
+        stun_put_ice_username(&w, view_text("abcd"), view_text("efgh"));
+        stun_put_controlling(&w, 77);
+        stun_put_priority(&w, 1234567);
+        stun_put_integrity(&w, view_text(password));
+        stun_put_fingerprint(&w);
+        s->message = stun_finish(&w);
+    }
+}
+
+static void channel_frame(void *self)
+{
+    struct stun *s = self;
+    struct channel_data data;
+    for (uint32_t i = 0; i < BATCH; i++) {
+        channel_data_put_header(s->framed, (uint16_t)(0x4000U + i), sizeof(s->framed) - 4);
+        ASSERT(channel_data_decode(VIEW_OF(s->framed), &data) == DROP_NONE);
+    }
+    bench_keep(data.number);
+}
+
 static void bench_protocols(const struct bench_report *report)
 {
     struct tunnel *t = calloc(1, sizeof(*t));
     struct stun *s = calloc(1, sizeof(*s));
-    struct stun_txn txn = {{1, 2, 3}};
-    struct stun_writer w;
     ASSERT(t != NULL && s != NULL);
     pair_init(&t->pair);
     pair_handshake(&t->pair, &t->pair.client, &t->pair.gateway);
     pair_exchange(&t->pair, &t->pair.client, &t->pair.gateway);
     t->size = 1280;
-    stun_start(&w, (struct span){s->bytes, sizeof(s->bytes)}, STUN_BINDING, STUN_REQUEST, &txn);
-    stun_put_ice_username(&w, view_text("abcd"), view_text("efgh"));
-    stun_put_controlling(&w, 77);
-    stun_put_priority(&w, 1234567);
-    stun_put_integrity(&w, view_text(password));
-    stun_put_fingerprint(&w);
-    s->message = stun_finish(&w);
+    stun_build(s);
     struct bench_case cases[] = {
-        {"wg-seal", "one by one, libsodium, 1280 B", "packet", tunnel_fill, tunnel_seal, t, BATCH},
-        {"wg-open", "one by one, libsodium, 1280 B", "packet", tunnel_fill_sealed, tunnel_open, t,
-         BATCH},
-        {"stun-decode", "binding request", "message", NULL, stun_decode, s, BATCH},
-        {"stun-verify", "binding request, with its HMAC", "message", NULL, stun_verify, s, BATCH},
+        {"M-02 seal", "one message at a time, libsodium, 1280 B", "packet", tunnel_fill,
+         tunnel_seal, t, BATCH},
+        {"M-02 open", "one message at a time, libsodium, 1280 B", "packet", tunnel_fill_sealed,
+         tunnel_open, t, BATCH},
+        {"M-05 decode", "binding request", "message", NULL, stun_decode, s, BATCH},
+        {"M-05 verify", "binding request, with its HMAC", "message", NULL, stun_verify, s, BATCH},
+        {"M-05 build", "binding request, with its HMAC", "message", NULL, stun_build, s, BATCH},
+        {"M-05 channel", "ChannelData of 548 B, written and read", "message", NULL, channel_frame,
+         s, BATCH},
     };
-    bench_group(report, cases, 4);
+    bench_group(report, cases, ARRAY_COUNT(cases));
     free(t);
     free(s);
 }

@@ -82,17 +82,18 @@ void bench_tables(const struct bench_report *report)
 {
     static const uint32_t counts[] = {1000, 100000, 1000000};
     struct bench_case cases[3];
-    if (!bench_wants(report, "nat-lookup")) {
+    if (!bench_wants(report, "M-06")) {
         return;
     }
     for (size_t i = 0; i < 3; i++) {
-        cases[i] = (struct bench_case){.id = "nat-lookup",
+        cases[i] = (struct bench_case){.id = "M-06",
                                        .unit = "look-up",
                                        .prepare = choose,
                                        .run = find,
                                        .self = flows_new(counts[i]),
                                        .operations = LOOKUPS};
-        (void)snprintf(cases[i].params, sizeof(cases[i].params), "%u flows, random", counts[i]);
+        (void)snprintf(cases[i].params, sizeof(cases[i].params), "look-up among %u flows, random",
+                       counts[i]);
     }
     bench_group(report, cases, 3);
     for (size_t i = 0; i < 3; i++) {

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "packet/packet_build.h"
+#include "stun/channel_data.h"
 #include "stun/stun_msg.h"
 #include "tests/bench/bench.h"
 
@@ -14,17 +14,9 @@
 
 /* ---- time ---- */
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-    int failed = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    ASSERT(failed == 0);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 static void account(struct world *w, enum world_call call, uint64_t start)
 {
-    uint64_t took = cpu_ns() - start;
+    uint64_t took = bench_cpu_ns() - start;
     took = took > w->overhead ? took - w->overhead : 0;
     w->cost.total += took;
     w->cost.calls++;
@@ -32,17 +24,6 @@ static void account(struct world *w, enum world_call call, uint64_t start)
         w->cost.longest = took;
         w->cost.longest_call = call;
     }
-}
-
-static void measure_overhead(struct world *w)
-{
-    uint64_t least = UINT64_MAX;
-    for (unsigned i = 0; i < 1000; i++) {
-        uint64_t start = cpu_ns();
-        uint64_t took = cpu_ns() - start;
-        least = took < least ? took : least;
-    }
-    w->overhead = least;
 }
 
 void world_cost_reset(struct world *w)
@@ -149,7 +130,7 @@ struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
     struct gateway_limits limits = rig_limits();
     struct world *w = calloc(1, sizeof(*w));
     ASSERT(w != NULL);
-    measure_overhead(w);
+    w->overhead = bench_clock_ns();
     limits.clients = clients + 8;
     limits.resources_per_client = resources;
     limits.nat_sessions = sessions;
@@ -181,7 +162,6 @@ struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
 
 void world_free(struct world *w)
 {
-    rig_list_clear(&w->lookups);
     rig_free(w->rig);
     free(w->clients);
     free(w->bulk);
@@ -191,6 +171,31 @@ void world_free(struct world *w)
 
 /* ---- into the gateway ---- */
 
+/* The channel that the relay has for a client. */
+static uint16_t channel_of(const struct world *w, const struct sock_addr *client)
+{
+    const struct rig_relay *r = &w->rig->relays[0];
+    for (uint32_t i = 0; i < RIG_CHANNELS; i++) {
+        if (r->is_bound[i] && sock_addr_equal(&r->peers[i], client)) {
+            return (uint16_t)(CHANNEL_NUMBER_MIN + i);
+        }
+    }
+    UNREACHABLE();
+}
+
+size_t world_wrap(const struct world *w, uint32_t i, uint8_t *at, size_t len,
+                  struct sock_addr *remote)
+{
+    *remote = w->clients[i].address;
+    if (i != WORLD_RELAYED) {
+        return len;
+    }
+    memmove(at + CHANNEL_DATA_HEADER_SIZE, at, len);
+    channel_data_put_header(at, channel_of(w, remote), len);
+    *remote = w->rig->relays[0].server;
+    return len + CHANNEL_DATA_HEADER_SIZE;
+}
+
 static void feed_one(struct world *w, const struct sock_addr *remote, struct view bytes)
 {
     struct gateway_datagram in = {.bytes = {w->in + GATEWAY_TUN_HEADROOM, bytes.len},
@@ -198,7 +203,7 @@ static void feed_one(struct world *w, const struct sock_addr *remote, struct vie
                                   .remote = *remote};
     ASSERT(bytes.len <= WORLD_SLOT - GATEWAY_TUN_HEADROOM);
     memcpy(in.bytes.at, bytes.at, bytes.len);
-    uint64_t start = cpu_ns();
+    uint64_t start = bench_cpu_ns();
     gateway_handle_udp(w->gw, w->rig->now, &in, 1);
     account(w, WORLD_UDP, start);
 }
@@ -214,13 +219,23 @@ static bool feed_portal(struct world *w)
     size_t len = ws_drain(&p->ws, (struct span){bytes, sizeof(bytes)});
     struct gateway_stream_event event = {
         .kind = GATEWAY_STREAM_BYTES, .stream = p->stream, .bytes = {bytes, len}};
-    uint64_t start = cpu_ns();
+    uint64_t start = bench_cpu_ns();
     gateway_handle_stream(w->gw, w->rig->now, &event);
     account(w, WORLD_STREAM, start);
     return len > 0;
 }
 
 /* ---- out of the gateway ---- */
+
+/* The client sends; the datagram is fed by world_drain(). */
+static void client_send(struct world *w, uint32_t i, struct view bytes)
+{
+    uint8_t wrapped[WORLD_SLOT];
+    struct sock_addr remote;
+    memcpy(wrapped, bytes.at, bytes.len);
+    size_t len = world_wrap(w, i, wrapped, bytes.len, &remote);
+    rig_udp(w->rig, gateway_host(), remote, (struct view){wrapped, len});
+}
 
 static void answer_check(struct world *w, uint32_t i, struct view datagram)
 {
@@ -235,7 +250,7 @@ static void answer_check(struct world *w, uint32_t i, struct view datagram)
     stun_put_xor_address(&s, STUN_ATTR_XOR_MAPPED_ADDRESS, &mapped);
     stun_put_integrity(&s, view_text(client_password));
     stun_put_fingerprint(&s);
-    rig_udp(w->rig, gateway_host(), w->clients[i].address, stun_finish(&s));
+    client_send(w, i, stun_finish(&s));
 }
 
 static void client_poll(struct world *w, uint32_t i)
@@ -245,7 +260,7 @@ static void client_poll(struct world *w, uint32_t i)
     size_t len;
     while ((len = wg_peer_poll_transmit(&c->wg, w->rig->now.boot, &w->rig->rng,
                                         (struct span){message, sizeof(message)})) > 0) {
-        rig_udp(w->rig, gateway_host(), c->address, (struct view){message, len});
+        client_send(w, i, (struct view){message, len});
     }
 }
 
@@ -267,7 +282,7 @@ static void client_handle(struct world *w, uint32_t i, struct view datagram)
                     .kind == WG_VERDICT_ACCEPTED &&
             wg_peer_handle_initiation(&c->wg, &initiation, w->rig->now.boot, &w->rig->rng,
                                       response) == DROP_NONE) {
-            rig_udp(w->rig, gateway_host(), c->address, VIEW_OF(response));
+            client_send(w, i, VIEW_OF(response));
         }
         break;
     case WG_TYPE_NONE:
@@ -280,6 +295,19 @@ static void client_handle(struct world *w, uint32_t i, struct view datagram)
     client_poll(w, i);
 }
 
+/* Of the relayed data only that of the relayed client goes anywhere. */
+static void take_relayed(struct world *w, struct view bytes)
+{
+    struct channel_data data;
+    if (!channel_data_is(bytes)) {
+        rig_relay_handle(w->rig, 0, bytes);
+    } else if (channel_data_decode(bytes, &data) == DROP_NONE &&
+               sock_addr_equal(&w->rig->relays[0].peers[data.number - CHANNEL_NUMBER_MIN],
+                               &w->clients[WORLD_RELAYED].address)) {
+        client_handle(w, WORLD_RELAYED, view_sub(bytes, CHANNEL_DATA_HEADER_SIZE, data.length));
+    }
+}
+
 static void take_train(struct world *w, const struct gateway_train *train)
 {
     const uint8_t *ip = train->remote.ip.bytes;
@@ -287,7 +315,7 @@ static void take_train(struct world *w, const struct gateway_train *train)
     w->bytes += train->bytes.len;
     w->datagrams++;
     if (sock_addr_equal(&train->remote, &w->rig->relays[0].server)) {
-        rig_relay_handle(w->rig, 0, train->bytes);
+        take_relayed(w, train->bytes);
     } else if (ip[0] == 198 && ip[1] == 18 && i < w->clients_count) {
         client_handle(w, i,
                       train->segment_size == 0 ? train->bytes
@@ -318,6 +346,7 @@ static void carry_out(struct world *w, const struct gateway_output *out)
         break;
     case GATEWAY_OUT_LOOKUP:
         if (w->lookups_count < ARRAY_COUNT(w->lookup_ids)) {
+            w->lookup_is_v4[w->lookups_count] = out->u.lookup.type == GATEWAY_LOOKUP_A;
             w->lookup_ids[w->lookups_count++] = out->u.lookup.lookup;
         }
         break;
@@ -335,7 +364,7 @@ static void poll_all(struct world *w)
 {
     struct gateway_output out;
     for (;;) {
-        uint64_t start = cpu_ns();
+        uint64_t start = bench_cpu_ns();
         bool more = gateway_poll(w->gw, &out);
         account(w, WORLD_POLL, start);
         if (!more) {
@@ -367,12 +396,30 @@ void world_drain(struct world *w)
     }
 }
 
+void world_lookup(struct world *w, const struct gateway_lookup_answer *answer)
+{
+    uint64_t start = bench_cpu_ns();
+    gateway_handle_lookup(w->gw, w->rig->now, answer);
+    account(w, WORLD_LOOKUP, start);
+    world_drain(w);
+}
+
+void world_send(struct world *w, uint32_t i, struct view packet)
+{
+    uint8_t message[2048];
+    struct span sealed = {message, packet.len + WG_DATA_OVERHEAD};
+    memcpy(message + WG_DATA_HEADER_SIZE, packet.at, packet.len);
+    enum drop_reason reason = wg_peer_seal(&w->clients[i].wg, sealed, w->rig->now.boot);
+    ASSERT(reason == DROP_NONE);
+    client_send(w, i, view_of_span(sealed));
+}
+
 void world_timeouts(struct world *w)
 {
     for (unsigned round = 0; instant_reached(w->rig->now.boot, gateway_poll_timeout(w->gw).at);
          round++) {
         ASSERT(round < 100000);
-        uint64_t start = cpu_ns();
+        uint64_t start = bench_cpu_ns();
         gateway_handle_timeout(w->gw, w->rig->now);
         account(w, WORLD_TIMEOUT, start);
         world_drain(w);
@@ -481,7 +528,7 @@ void world_check(struct world *w, uint32_t i)
     stun_put_use_candidate(&s);
     stun_put_integrity(&s, view_text(gateway_password));
     stun_put_fingerprint(&s);
-    feed_one(w, &c->address, stun_finish(&s));
+    client_send(w, i, stun_finish(&s));
     world_drain(w);
 }
 
@@ -527,6 +574,15 @@ uint16_t world_port(uint32_t n)
     return (uint16_t)(1 + n / WORLD_PROXIES);
 }
 
+void world_authorize_name(struct world *w, uint32_t i)
+{
+    uint32_t handle = policy_client_find(w->gw->policy, &w->clients[i].id);
+    struct policy_resource resource = {
+        .id = world_resource_id(2), .kind = POLICY_KIND_DNS, .pattern = view_text("**.corp.test")};
+    enum err err = policy_authorize(w->gw->policy, handle, &resource, POLICY_NEVER);
+    ASSERT(err == ERR_NONE);
+}
+
 void world_assign_names(struct world *w, uint32_t i)
 {
     struct dns_name name;
@@ -534,17 +590,14 @@ void world_assign_names(struct world *w, uint32_t i)
     struct ip_addr reals[WORLD_PROXIES];
     uint32_t refused = 0;
     uint32_t handle = policy_client_find(w->gw->policy, &w->clients[i].id);
-    struct policy_resource resource = {
-        .id = world_resource_id(2), .kind = POLICY_KIND_DNS, .pattern = view_text("**.corp.test")};
-    enum err err = policy_authorize(w->gw->policy, handle, &resource, POLICY_NEVER);
-    ASSERT(err == ERR_NONE);
+    world_authorize_name(w, i);
     bool is_name = dns_name_parse(view_text("a.corp.test"), &name);
     ASSERT(is_name);
     for (uint32_t n = 0; n < WORLD_PROXIES; n++) {
         proxies[n] = world_proxy(n);
         reals[n] = world_real(n);
     }
-    struct policy_assign request = {.resource = resource.id,
+    struct policy_assign request = {.resource = world_resource_id(2),
                                     .domain = &name,
                                     .proxies = proxies,
                                     .proxies_count = WORLD_PROXIES,

@@ -15,6 +15,7 @@
 #define WORLD_BATCH        64U
 #define WORLD_PROXIES      8U /* proxy addresses of each client that has flows */
 #define WORLD_FLOW_CLIENTS 20U
+#define WORLD_RELAYED      99U /* the client that is reached through the relay only */
 #define WORLD_FLOWS        1000000U
 #define WORLD_RESOURCE_MAX 512U
 
@@ -59,9 +60,9 @@ struct world {
     uint64_t state;     /* of world_draw() */
     uint8_t *bulk;      /* one text for the portal's end to send */
     size_t bulk_size;
-    uint8_t *in;             /* datagrams on their way to the gateway */
-    struct rig_list lookups; /* names asked for; local.port: type, remote.port/ecn unused */
+    uint8_t *in; /* datagrams on their way to the gateway */
     uint32_t lookup_ids[1024];
+    bool lookup_is_v4[1024];
     uint32_t lookups_count;
 };
 
@@ -93,11 +94,22 @@ void world_handshake(struct world *w, uint32_t i);
 /* All of it for clients [from, to), a CIDR resource each. */
 void world_connect(struct world *w, uint32_t from, uint32_t to);
 
+/* Puts the relay's header in front of a datagram of client i, if it comes that way; returns the
+ * size and from where it comes. */
+size_t world_wrap(const struct world *w, uint32_t i, uint8_t *at, size_t len,
+                  struct sock_addr *remote);
+
 /* Text forms of a client's resources. */
 void world_resource_cidr(char out[WORLD_RESOURCE_MAX], uint32_t number);
 void world_resource_dns(char out[WORLD_RESOURCE_MAX], uint32_t number);
 struct uuid world_resource_id(uint32_t number);
 
+/* An answer to a lookup, with what follows from it. */
+void world_lookup(struct world *w, const struct gateway_lookup_answer *answer);
+/* The client sends a packet through its tunnel; fed by world_drain(). */
+void world_send(struct world *w, uint32_t i, struct view packet);
+/* Grants client i the DNS resource number 2. */
+void world_authorize_name(struct world *w, uint32_t i);
 /* Gives client i a DNS resource (number 2) and a name in it, with real addresses behind the proxy
  * addresses one to one. */
 void world_assign_names(struct world *w, uint32_t i);
