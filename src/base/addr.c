@@ -267,12 +267,6 @@ bool sock_addr_equal(const struct sock_addr *a, const struct sock_addr *b)
     return a->port == b->port && ip_equal(&a->ip, &b->ip);
 }
 
-int sock_addr_compare(const struct sock_addr *a, const struct sock_addr *b)
-{
-    int order = ip_compare(&a->ip, &b->ip);
-    return order != 0 ? order : (int)a->port - (int)b->port;
-}
-
 bool sock_addr_parse(struct view text, struct sock_addr *out)
 {
     size_t colon = text.len;

@@ -51,7 +51,6 @@ void ip_put(struct writer *w, const struct ip_addr *ip); /* IPv6 in RFC 5952 for
 
 struct sock_addr sock_addr_of(struct ip_addr ip, uint16_t port);
 MUST_USE bool sock_addr_equal(const struct sock_addr *a, const struct sock_addr *b);
-MUST_USE int sock_addr_compare(const struct sock_addr *a, const struct sock_addr *b);
 /* "a.b.c.d:port" or "[v6]:port". */
 MUST_USE bool sock_addr_parse(struct view text, struct sock_addr *out);
 void sock_addr_put(struct writer *w, const struct sock_addr *addr);

@@ -15,16 +15,6 @@ static struct gateway_http_stream *find(struct gateway_http *http, uint32_t stre
     return NULL;
 }
 
-bool gateway_http_owns(const struct gateway_http *http, uint32_t stream)
-{
-    for (size_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
-        if (http->streams[i].stream == stream) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void release(struct gateway_http_stream *s)
 {
     s->stream = 0;

@@ -47,8 +47,6 @@ struct gateway_http_facts {
 /* Takes one event of an accepted stream. Answers are built from `facts` at once. */
 void gateway_http_handle(struct gateway_http *http, const struct gateway_stream_event *event,
                          const struct gateway_http_facts *facts, struct instant now);
-/* True when `stream` belongs to this endpoint. */
-MUST_USE bool gateway_http_owns(const struct gateway_http *http, uint32_t stream);
 void gateway_http_sent(struct gateway_http *http, uint32_t stream, size_t taken);
 /* Next STREAM_SEND or STREAM_CLOSE; false when there is none. */
 MUST_USE bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out);

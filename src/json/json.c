@@ -116,24 +116,6 @@ void json_free(struct json_doc *doc)
     doc->root = NULL;
 }
 
-enum json_type json_type_of(const struct json_value *value)
-{
-    const cJSON *node = node_of(value);
-    if (cJSON_IsObject(node)) {
-        return JSON_OBJECT;
-    }
-    if (cJSON_IsArray(node)) {
-        return JSON_ARRAY;
-    }
-    if (cJSON_IsString(node)) {
-        return JSON_TEXT;
-    }
-    if (cJSON_IsNumber(node)) {
-        return JSON_NUMBER;
-    }
-    return cJSON_IsBool(node) ? JSON_BOOL : JSON_NULL;
-}
-
 const struct json_value *json_get(const struct json_value *object, const char *key)
 {
     if (!json_is_object(object)) {

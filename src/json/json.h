@@ -29,15 +29,6 @@ struct json_doc {
     const struct json_value *root;
 };
 
-enum json_type {
-    JSON_NULL,
-    JSON_BOOL,
-    JSON_NUMBER,
-    JSON_TEXT,
-    JSON_ARRAY,
-    JSON_OBJECT,
-};
-
 /* Parses `text` as one value. On anything but DROP_NONE `doc` is empty and nothing is to be freed.
  * DROP_JSON_TRUNCATED: the text ends too early (empty text included);
  * DROP_JSON_SYNTAX: not strict JSON, or a duplicate key;
@@ -49,8 +40,6 @@ MUST_USE enum drop_reason json_parse(struct json_doc *doc, struct view text);
 void json_free(struct json_doc *doc);
 
 /* ---- values ---- */
-
-enum json_type json_type_of(const struct json_value *value);
 
 /* Member `key` of `object`, case-sensitive; NULL when absent or when `object` is no object (NULL
  * included, so that look-ups chain). */
@@ -81,8 +70,6 @@ MUST_USE bool json_ip(const struct json_value *value, struct ip_addr *out);
 
 /* ---- typed members: required unless the name says _opt ---- */
 
-MUST_USE bool json_get_object(const struct json_value *object, const char *key,
-                              const struct json_value **out);
 MUST_USE bool json_get_array(const struct json_value *object, const char *key,
                              const struct json_value **out);
 MUST_USE bool json_get_text(const struct json_value *object, const char *key, struct view *out);

@@ -43,17 +43,6 @@ bool json_ip(const struct json_value *value, struct ip_addr *out)
     return json_text(value, &text) && ip_parse(text, out);
 }
 
-bool json_get_object(const struct json_value *object, const char *key,
-                     const struct json_value **out)
-{
-    const struct json_value *value = json_get(object, key);
-    if (!json_is_object(value)) {
-        return false;
-    }
-    *out = value;
-    return true;
-}
-
 bool json_get_array(const struct json_value *object, const char *key, const struct json_value **out)
 {
     const struct json_value *value = json_get(object, key);

@@ -165,9 +165,3 @@ uint16_t checksum_update32(uint16_t checksum, uint32_t before, uint32_t after)
 {
     return checksum_adjust(checksum, before, after);
 }
-
-uint16_t checksum_update_address(uint16_t checksum, const struct ip_addr *before,
-                                 const struct ip_addr *after)
-{
-    return checksum_adjust(checksum, checksum_sum_address(before), checksum_sum_address(after));
-}

@@ -35,8 +35,5 @@ MUST_USE uint64_t checksum_copy(uint8_t *to, struct view from);
 MUST_USE uint16_t checksum_adjust(uint16_t checksum, uint64_t removed, uint64_t added);
 MUST_USE uint16_t checksum_update16(uint16_t checksum, uint16_t before, uint16_t after);
 MUST_USE uint16_t checksum_update32(uint16_t checksum, uint32_t before, uint32_t after);
-/* The families may differ (translation between IPv4 and IPv6 changes the pseudo header). */
-MUST_USE uint16_t checksum_update_address(uint16_t checksum, const struct ip_addr *before,
-                                          const struct ip_addr *after);
 
 #endif /* PACKET_CHECKSUM_H */

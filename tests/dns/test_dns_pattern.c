@@ -57,6 +57,13 @@ static void test_truth_table(void **state)
         {"*", "a.b", false},
         {"*a*b*c", "xxaxxbxxc", true},
         {"*a*b*c", "xxaxxcxxb", false},
+        /* A class holds characters of any size; names have none beyond ASCII in text. */
+        {"[\xc3\xb6\xe2\x82\xac"
+         "a].x",
+         "a.x", true},
+        {"[\xf0\x9f\x98\x80z].x", "z.x", true},
+        {"[!\xc3\xb6].x", "a.x", true},
+        {"\xc3\xb6.x", "a.x", false},
         {"[abc].x", "B.x", true},
         {"[abc].x", "d.x", false},
         {"[a-c]1.x", "b1.x", true},

@@ -41,6 +41,56 @@ static void test_quotes_need_four_bytes_of_ports_or_eight_of_echo(void **state)
     free(inner_room.at);
 }
 
+/* Quoted IPv6 headers: what follows the fixed header, beginning with the kind of the first. */
+static void test_extension_headers_in_a_quote_are_walked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers; /* next header of the fixed one, then bytes behind it */
+        enum drop_reason reason;
+        size_t l4_at; /* behind the fixed header */
+    } rows[] = {
+        {"11 1234 0035", DROP_NONE, 0},
+        {"00 1100000000000000 1234 0035", DROP_NONE, 8},
+        {"00 1101000000000000 0000000000000000 1234 0035", DROP_NONE, 16},
+        {"2b 3c00000000000000 1100000000000000 1234 0035", DROP_NONE, 16},
+        {"2c 1100000100000007 1234 0035", DROP_NONE, 8},                /* the first fragment */
+        {"2c 11ff000100000007 1234 0035", DROP_NONE, 8},                /* its size is fixed */
+        {"2c 1100000800000007 1234 0035", DROP_ICMP_UNTRANSLATABLE, 0}, /* a later one */
+        {"00 1101000000000000 1234 0035", DROP_ICMP_UNTRANSLATABLE, 0}, /* longer than the rest */
+        {"00 110000000000 00", DROP_ICMP_UNTRANSLATABLE, 0},            /* seven bytes */
+        {"00 3b00000000000000 1234 0035", DROP_ICMP_UNTRANSLATABLE, 0}, /* no next header */
+    };
+    struct stream s = {35};
+    struct span room = room_new();
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint8_t quote[80] = {0x60};
+        uint8_t bytes[40];
+        char hex[81];
+        size_t used = 0;
+        for (const char *c = rows[i].headers; *c != 0; c++) {
+            hex[used] = *c;
+            used += *c == ' ' ? 0 : 1;
+        }
+        hex[used] = 0;
+        size_t len = support_unhex(hex, bytes, sizeof(bytes));
+        quote[6] = bytes[0];
+        memcpy(quote + 40, bytes + 1, len - 1);
+        struct packet_build_icmp icmp = {.type = 1};
+        struct packet packet = make_error(&s, room, (struct view){quote, 40 + len - 1}, icmp);
+        struct packet_info info = parse_good(&packet);
+        struct packet_icmp_error error;
+        assert_int_equal(packet_icmp_error_parse(&packet, &info, &error), rows[i].reason);
+        if (rows[i].reason == DROP_NONE) {
+            assert_int_equal(error.quote, PACKET_UDP);
+            assert_int_equal(error.quote_l4_offset, info.payload_offset + 40 + rows[i].l4_at);
+            assert_int_equal(error.quote_source_port, 0x1234);
+            assert_int_equal(error.quote_destination_port, 0x35);
+        }
+    }
+    free(room.at);
+}
+
 static void test_kinds_and_mtu(void **state)
 {
     (void)state;
@@ -201,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quotes_need_four_bytes_of_ports_or_eight_of_echo),
+        cmocka_unit_test(test_extension_headers_in_a_quote_are_walked),
         cmocka_unit_test(test_kinds_and_mtu),
         cmocka_unit_test(test_rewritten_quote_is_a_right_packet),
         cmocka_unit_test(test_rewritten_short_quote_keeps_the_right_outer_checksum),

@@ -73,6 +73,9 @@ static const struct row rows[] = {
     {"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: "
      "x\r\nSec-WebSocket-Accept: " ACCEPT "\r\n\r\n",
      HTTP_DONE, 101, false, NONE},
+    {"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: "
+     "permessage-deflate\r\nSec-WebSocket-Accept: " ACCEPT "\r\n\r\n",
+     HTTP_DONE, 101, false, NONE},
     {"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n", HTTP_DONE, 503, false, 7},
     {"HTTP/1.1 503\r\nretry-after:  120 \r\n\r\n", HTTP_DONE, 503, false, 120},
     {"HTTP/1.0 429 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", HTTP_DONE, 429, false,

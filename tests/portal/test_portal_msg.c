@@ -179,6 +179,9 @@ static const struct row rows[] = {
     {"authorize_flow", DROP_PORTAL_FIELD,
      FLOW(CIDR("10.0.0.0/8", ",\"filters\":[{\"protocol\":\"tcp\",\"port_range_end\":65536}]"),
           ",\"expires_at\":5")},
+    {"authorize_flow", DROP_PORTAL_FIELD,
+     FLOW("{\"type\":\"dns\",\"id\":\"" RES_ID "\",\"filters\":[]}", ",\"expires_at\":5")},
+    {"authorize_flow", DROP_PORTAL_FIELD, FLOW("{\"type\":\"internet\"}", ",\"expires_at\":5")},
     {"authorize_flow", DROP_PORTAL_FIELD, "[]"},
     {"authorize_flow", DROP_PORTAL_FIELD, "null"},
     {"init", DROP_NONE, "{" INTERFACE "," CONFIG "}"},
@@ -187,11 +190,18 @@ static const struct row rows[] = {
     {"init", DROP_PORTAL_FIELD, "{" CONFIG "}"},
     {"init", DROP_PORTAL_FIELD, "{" INTERFACE "," CONFIG ",\"relays\":null}"},
     {"init", DROP_PORTAL_FIELD, "{" INTERFACE "," CONFIG ",\"authorizations\":[{}]}"},
+    {"init", DROP_PORTAL_FIELD, "{" INTERFACE "," CONFIG ",\"authorizations\":{}}"},
+    {"init", DROP_PORTAL_FIELD, "{" INTERFACE "," CONFIG ",\"relays\":[{}]}"},
+    {"init", DROP_PORTAL_FIELD, "{" INTERFACE "," CONFIG ",\"relays\":[{\"type\":\"turn\"}]}"},
+    {"relays_presence", DROP_NONE, "{\"disconnected_ids\":[\"" RES_ID "\"],\"connected\":[]}"},
+    {"relays_presence", DROP_PORTAL_FIELD, "{\"disconnected_ids\":[\"x\"],\"connected\":[]}"},
+    {"relays_presence", DROP_PORTAL_FIELD, "{\"disconnected_ids\":null,\"connected\":[]}"},
     {"reject_access", DROP_NONE,
      "{\"client_id\":\"" CLIENT_ID "\",\"resource_id\":\"" RES_ID "\",\"flow_id\":null}"},
     {"reject_access", DROP_PORTAL_FIELD, "{\"client_id\":\"" CLIENT_ID "\"}"},
     {"ice_candidates", DROP_NONE, "{\"client_id\":\"" CLIENT_ID "\",\"candidates\":[]}"},
     {"ice_candidates", DROP_PORTAL_FIELD, "{\"client_id\":\"" CLIENT_ID "\",\"candidates\":[1]}"},
+    {"ice_candidates", DROP_PORTAL_FIELD, "{\"client_id\":\"" CLIENT_ID "\",\"candidates\":{}}"},
     {"invalidate_ice_candidates", DROP_NONE,
      "{\"candidates\":[\"a\"],\"client_id\":\"" CLIENT_ID "\"}"},
     {"access_authorization_expiry_updated", DROP_NONE,
@@ -217,6 +227,13 @@ static const struct row rows[] = {
      "{\"ref\":\"r\",\"resource\":" DNS ",\"expires_at\":7,\"client_id\":\"" CLIENT_ID
      "\",\"client_ipv4\":\"100.66.0.9\",\"client_ipv6\":\"fd00::1\",\"payload\":{\"name\":\"a\","
      "\"proxy_ips\":[]}}"},
+    {"allow_access", DROP_PORTAL_FIELD,
+     "{\"ref\":\"r\",\"resource\":" DNS ",\"expires_at\":7,\"client_id\":\"" CLIENT_ID
+     "\",\"client_ipv4\":\"100.66.0.9\",\"client_ipv6\":\"fd00::1\",\"payload\":{\"name\":\"a\"}}"},
+    {"allow_access", DROP_PORTAL_FIELD,
+     "{\"ref\":\"r\",\"resource\":" DNS ",\"expires_at\":7,\"client_id\":\"" CLIENT_ID
+     "\",\"client_ipv4\":\"100.66.0.9\",\"client_ipv6\":\"fd00::1\",\"payload\":{\"name\":\"a\","
+     "\"proxy_ips\":[\"x\"]}}"},
     {"allow_access", DROP_PORTAL_FIELD,
      "{\"ref\":\"r\",\"resource\":" DNS ",\"expires_at\":7,\"client_id\":\"" CLIENT_ID
      "\",\"client_ipv4\":\"fd00::2\",\"client_ipv6\":\"fd00::1\"}"},
