@@ -214,6 +214,26 @@ static void a_relay_that_knows_us_by_another_name_is_told_the_new_one(void **sta
     world_free(w);
 }
 
+/* The relay of the world lets a deletion linger for 1.2 s; asking again could revive what is gone.
+ */
+static void a_deletion_is_not_repeated_while_it_may_linger(void **state)
+{
+    (void)state;
+    struct world *w = world_new(4);
+    w->relay.coturn = true;
+    w->relay.allocated = true;
+    w->relay.allocated_for = w->relay.mapped[0];
+    w->relay.expires_at = instant_add(w->now, DURATION_S(600));
+    world_settle(w);
+    unsigned deletions = w->relay.seen[STUN_REFRESH];
+    assert_int_equal(w->relay.deletes, 1);
+    world_pass(w, DURATION_MS(1200));
+    assert_int_equal(w->relay.seen[STUN_REFRESH], deletions);
+    world_pass(w, DURATION_S(2));
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +241,7 @@ int main(void)
         cmocka_unit_test(an_answer_of_another_method_or_without_its_field_is_refused),
         cmocka_unit_test(a_refresh_answered_with_lifetime_zero_leads_to_a_new_allocation),
         cmocka_unit_test(a_refresh_answered_without_lifetime_is_tried_again_after_ten_seconds),
+        cmocka_unit_test(a_deletion_is_not_repeated_while_it_may_linger),
         cmocka_unit_test(a_refusal_of_the_old_password_says_nothing_about_the_new_one),
         cmocka_unit_test(a_relay_that_knows_us_by_another_name_is_told_the_new_one),
     };
