@@ -6,7 +6,7 @@
 #ifndef SIM_COMMAND_H
 #define SIM_COMMAND_H
 
-#include "sim/sim_world.h"
+#include "sim/sim_campaign.h"
 
 #define SIM_WORKERS_MAX   64U
 #define SIM_OVERRIDES_MAX 32U
@@ -27,6 +27,7 @@ struct sim_arguments {
     unsigned workers;
     const char *actions;
     const char *save;
+    const char *pcap;   /* the run as a pcapng file */
     const char *record; /* start of the names of the gateways' recordings */
     const char *overrides[SIM_OVERRIDES_MAX];
     unsigned overrides_count;
@@ -41,8 +42,9 @@ struct sim_arguments {
     bool digest;
     bool many;
     bool shrink;
-    bool streams; /* compare stream digests over the variants */
-    bool quiet;   /* a worker: only failures */
+    bool streams;                  /* compare stream digests over the variants */
+    bool quiet;                    /* a worker: only failures */
+    struct sim_campaign *campaign; /* a worker: gets the report; NULL: none */
 };
 
 /* The list of one run: generated from `seed`, or loaded from --actions; overrides applied. False:

@@ -12,6 +12,7 @@
  *   --report                    prints what the run did
  *   --digest                    prints the digests of all checkpoints
  *   --records A..B              prints the records from A to B - 1 in full
+ *   --pcap FILE                 writes the run for Wireshark
  *   --record NAME               records every gateway into NAME-GATEWAY-BOOT
  *   fzsim replay FILE [--key FILE] [--verbose]
  *                               feeds a recording into a gateway and compares what comes out
@@ -42,7 +43,7 @@ static int usage(void)
                   "usage: fzsim --seed N | --seeds A..B [-jN] | --actions FILE\n"
                   "  [--save-actions FILE] [--set NAME=VALUE]... [--verbose [--from S]] [--until "
                   "S]\n  [--twice] [--options] [--report] [--digest]\n  [--records A..B] "
-                  "[--streams] [--shrink] [--record NAME]\n"
+                  "[--streams] [--shrink] [--pcap FILE] [--record NAME]\n"
                   "       fzsim replay FILE [--key FILE] [--verbose]\n");
     return SIM_EXIT_USAGE;
 }
@@ -97,6 +98,8 @@ static bool parse_value(const char *option, const char *value, struct sim_argume
         arguments->actions = value;
     } else if (strcmp(option, "--save-actions") == 0) {
         arguments->save = value;
+    } else if (strcmp(option, "--pcap") == 0) {
+        arguments->pcap = value;
     } else if (strcmp(option, "--record") == 0) {
         arguments->record = value;
     } else if (strcmp(option, "--from") == 0) {

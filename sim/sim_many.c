@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,10 +34,22 @@ static enum sim_exit work(const struct sim_arguments *arguments, unsigned worker
     return worst;
 }
 
+/* Processor time of all workers that have ended, and of theirs. */
+static uint64_t children_ms(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_CHILDREN, &usage) != 0) {
+        return 0;
+    }
+    return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+           (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
+}
+
 enum sim_exit sim_run_many(struct sim_arguments *arguments)
 {
     pid_t children[SIM_WORKERS_MAX];
     arguments->quiet = true;
+    arguments->campaign = arguments->report ? sim_campaign_new() : NULL;
     (void)fflush(stdout);
     for (unsigned i = 0; i < arguments->workers; i++) {
         children[i] = fork();
@@ -55,6 +68,10 @@ enum sim_exit sim_run_many(struct sim_arguments *arguments)
                                  ? (enum sim_exit)WEXITSTATUS(status)
                                  : SIM_EXIT_CRASH;
         worst = code > worst ? code : worst;
+    }
+    if (arguments->campaign != NULL) {
+        sim_campaign_print(arguments->campaign, children_ms());
+        sim_campaign_free(arguments->campaign);
     }
     (void)printf("seeds %" PRIu64 "..%" PRIu64 " %s\n", arguments->first, arguments->last,
                  worst == SIM_EXIT_GOOD ? "ok" : "failed");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sim/sim_command.h"
+#include "sim/sim_pcap.h"
 
 /* The only way for panic_at() to reach the run in progress: it has no context. */
 static const struct sim_world *watched;
@@ -93,21 +94,70 @@ static void print_record(void *self, const struct sim_record *record)
     (void)printf("\n");
 }
 
+/* Where the records of a run go besides its digest. */
+struct outlets {
+    struct sim_arguments arguments;
+    struct sim_trace_tap taps[2];
+    size_t count;
+    FILE *file;
+    struct sim_pcap *pcap;
+};
+
+static bool open_outlets(const struct sim_arguments *arguments, const struct sim_list *list,
+                         struct outlets *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->arguments = *arguments;
+    if (arguments->records_end > arguments->records_first) {
+        out->taps[out->count++] = (struct sim_trace_tap){print_record, &out->arguments};
+    }
+    if (arguments->pcap != NULL) {
+        char comment[64];
+        (void)snprintf(comment, sizeof(comment), "fzsim --seed %" PRIu64, list->seed);
+        out->file = fopen(arguments->pcap, "wb");
+        if (out->file == NULL) {
+            (void)fprintf(stderr, "%s: %s\n", arguments->pcap, strerror(errno));
+            return false;
+        }
+        out->pcap = sim_pcap_new(out->file, comment);
+        out->taps[out->count++] = (struct sim_trace_tap){sim_pcap_see, out->pcap};
+    }
+    return true;
+}
+
+static void write_keys(const struct sim_world *world, struct outlets *outlets)
+{
+    uint8_t key[32];
+    for (uint32_t i = 0; outlets->pcap != NULL && sim_world_client_key(world, i, key); i++) {
+        sim_pcap_key(outlets->pcap, key);
+    }
+}
+
+static bool close_outlets(struct outlets *outlets)
+{
+    sim_pcap_free(outlets->pcap);
+    return outlets->file == NULL || fclose(outlets->file) == 0;
+}
+
 enum sim_exit sim_run_list(const struct sim_arguments *arguments, const struct sim_list *list,
                            uint8_t digest[SIM_DIGEST_SIZE])
 {
-    struct sim_arguments shown = *arguments;
-    struct sim_trace_tap tap = {print_record, &shown};
+    struct outlets outlets;
+    if (!open_outlets(arguments, list, &outlets)) {
+        memset(digest, 0, SIM_DIGEST_SIZE);
+        return SIM_EXIT_ENVIRONMENT;
+    }
     struct sim_world_config config = {
         .list = list,
         .verbose = arguments->verbose ? stdout : NULL,
-        .taps = &tap,
-        .taps_count = arguments->records_end > arguments->records_first ? 1 : 0,
+        .taps = outlets.taps,
+        .taps_count = outlets.count,
         .verbose_from_ns = arguments->from_s * NS_PER_S,
         .record = arguments->record,
         .until_ns = arguments->until_s * NS_PER_S,
     };
     struct sim_world *world = sim_world_new(&config);
+    write_keys(world, &outlets);
     sim_watch(world, list->seed);
     const struct sim_failure *failure = sim_world_run(world);
     sim_trace_digest(sim_world_trace(world), digest);
@@ -122,9 +172,11 @@ enum sim_exit sim_run_list(const struct sim_arguments *arguments, const struct s
             sim_trace_dump(sim_world_trace(world), stdout);
         }
     }
-    if (arguments->report) {
-        struct sim_report report;
-        sim_world_report(world, &report);
+    struct sim_report report;
+    sim_world_report(world, &report);
+    if (arguments->campaign != NULL) {
+        sim_campaign_add(arguments->campaign, list->seed, &report);
+    } else if (arguments->report) {
         print_report(&report);
     }
     if (arguments->digest) {
@@ -132,7 +184,7 @@ enum sim_exit sim_run_list(const struct sim_arguments *arguments, const struct s
     }
     sim_watch(NULL, 0);
     sim_world_free(world);
-    return code;
+    return close_outlets(&outlets) ? code : SIM_EXIT_ENVIRONMENT;
 }
 
 static void print_options(const struct sim_options *options)

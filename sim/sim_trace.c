@@ -186,6 +186,7 @@ static void record_put(struct sim_trace *trace, struct sim_record *record, bool 
 {
     record->at_ns = trace->now_ns == NULL ? 0 : *trace->now_ns;
     record->sequence = (uint32_t)trace->count;
+    record->name = sim_trace_name(trace, record->node);
     uint8_t header[HEADER_SIZE];
     store_le64(header, record->at_ns);
     store_le32(header + 8, record->sequence);

@@ -56,6 +56,7 @@ struct sim_record {
     uint64_t at_ns;
     uint32_t sequence;
     uint16_t node;
+    const char *name; /* of the node */
     enum sim_kind kind;
     struct view bytes;      /* what is hashed */
     struct view payload;    /* datagram, packet or stream bytes; may be empty */

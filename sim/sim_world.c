@@ -117,6 +117,15 @@ const struct sim_trace *sim_world_trace(const struct sim_world *world)
     return world->trace;
 }
 
+bool sim_world_client_key(const struct sim_world *world, uint32_t index, uint8_t key[32])
+{
+    if (index >= world->policy.clients_count) {
+        return false;
+    }
+    memcpy(key, world->policy.clients[index].private_key, 32);
+    return true;
+}
+
 uint64_t sim_world_now(const struct sim_world *world)
 {
     return world->sched.now_ns;

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/trace.h"
 #include "sim/sim_action.h"
 #include "sim/sim_trace.h"
 
@@ -50,6 +51,8 @@ struct sim_report {
     uint64_t joined[4]; /* datagrams in and out, packets in and out that stood in a group behind
                            another, in the present boots */
     uint64_t actions[SIM_ACTION_COUNT]; /* that had an effect */
+    uint64_t seen[EV_COUNT];            /* events of the gateways */
+    uint64_t refused[DROP_COUNT];       /* drops of the gateways, by reason */
 };
 
 struct sim_world;
@@ -60,6 +63,8 @@ void sim_world_free(struct sim_world *world);
  * as the world. */
 const struct sim_failure *sim_world_run(struct sim_world *world);
 const struct sim_trace *sim_world_trace(const struct sim_world *world);
+/* The static key of client `index` in this world; false: no such client. */
+MUST_USE bool sim_world_client_key(const struct sim_world *world, uint32_t index, uint8_t key[32]);
 uint64_t sim_world_now(const struct sim_world *world);
 void sim_world_report(struct sim_world *world, struct sim_report *out);
 

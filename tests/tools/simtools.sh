@@ -68,3 +68,24 @@ code=0
 code=0
 "$fzsim" --seed 12 --shrink >"$dir/out" || code=$?
 [ $code -eq 1 ] && grep -q '^nothing fails' "$dir/out"
+
+# A run as Wireshark sees it: nothing of our protocols is malformed (probes to well-known ports are no
+# messages of theirs), handshakes open with the keys in the file, the portal's messages are text, losses have their cause.
+if command -v tshark >/dev/null; then
+    cat >"$dir/list" <<'EOF'
+{"format":1,"seed":1,"options":{"clients":2,"client_nat_0":4,"gateway_nat_0":3,"dns_resources":2,"duration_s":20}}
+{"at":6000,"action":"probe","b":0,"d":64}
+{"at":7000,"action":"tcp","b":0,"d":4000}
+{"at":10000,"action":"block","a":0,"b":2,"d":3000}
+EOF
+    "$fzsim" --actions "$dir/list" --pcap "$dir/run.pcapng" >/dev/null
+    shark() { tshark -r "$dir/run.pcapng" --disable-protocol dns "$@" 2>/dev/null; }
+    [ -z "$(shark -Y '_ws.malformed && (stun || wg || http || websocket || icmp || icmpv6)')" ]
+    shark -Y 'wg.type == 1' -V | grep -q '^ *Static Public Key: '
+    shark -Y websocket -V | grep -q '"event":"phx_join"'
+    shark -Y frame.comment -T fields -e frame.comment | grep -q nat-filtered
+    shark -T fields -e frame.interface_name | grep -q '^gateway0 tun$'
+    echo "$(shark | wc -l) packets, none malformed"
+else
+    echo "SKIPPED: no tshark"
+fi
