@@ -50,7 +50,9 @@
     X(host_change, 0, 2, "a gateway, b host, c behaviour, d ms")                                   \
     X(environment, 0, 2, "a gateway, b kind, d ms")                                                \
     X(stranger, 0, 2, "a gateway gets b kind of bytes from nobody")                                \
-    X(replay, 0, 2, "a gateway gets a datagram of its past again; b: from elsewhere")
+    X(replay, 0, 2, "a gateway gets a datagram of its past again; b: from elsewhere")              \
+    X(nat_change, 0, 1, "a edge reboots and is another kind b afterwards")                         \
+    X(gateway_roam, 0, 1, "a gateway gets new addresses behind a new edge b")
 
 #define SIM_ACTION_ENUM(name, traffic, event, text) SIM_ACTION_##name,
 enum sim_action_kind { SIM_ACTION_TABLE(SIM_ACTION_ENUM) SIM_ACTION_COUNT };

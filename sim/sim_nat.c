@@ -258,6 +258,14 @@ void sim_nat_reboot(struct sim_nat *nat)
     nat->next_port += 1000;
 }
 
+void sim_nat_change(struct sim_nat *nat, enum sim_nat_dependence mapping,
+                    enum sim_nat_dependence filtering)
+{
+    sim_nat_reboot(nat);
+    nat->config.mapping = mapping;
+    nat->config.filtering = filtering;
+}
+
 size_t sim_nat_mappings(const struct sim_nat *nat, uint64_t now_ns)
 {
     size_t live = 0;

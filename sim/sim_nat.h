@@ -63,6 +63,9 @@ MUST_USE const char *sim_nat_inbound(struct sim_nat *nat, uint64_t now_ns,
 
 /* Power cycle: all mappings and permissions are gone. */
 void sim_nat_reboot(struct sim_nat *nat);
+/* The same into another behaviour, as after an update of its software. */
+void sim_nat_change(struct sim_nat *nat, enum sim_nat_dependence mapping,
+                    enum sim_nat_dependence filtering);
 MUST_USE size_t sim_nat_mappings(const struct sim_nat *nat, uint64_t now_ns);
 
 /* What ICE between two places must be able to do. */

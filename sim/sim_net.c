@@ -185,6 +185,13 @@ void sim_net_reboot_edge(struct sim_net *net, uint32_t edge)
     sim_nat_reboot(net->edges[edge].nat);
 }
 
+void sim_net_change_edge(struct sim_net *net, uint32_t edge, enum sim_nat_dependence mapping,
+                         enum sim_nat_dependence filtering)
+{
+    ASSERT(edge < net->edges_count);
+    sim_nat_change(net->edges[edge].nat, mapping, filtering);
+}
+
 static bool node_has(const struct node *node, const struct ip_addr *ip)
 {
     return ip_equal(&node->addresses.ipv4, ip) || ip_equal(&node->addresses.ipv6, ip);

@@ -101,6 +101,9 @@ MUST_USE bool sim_net_blocked(const struct sim_net *net, uint32_t from, uint32_t
 /* Frees every block. */
 void sim_net_heal(struct sim_net *net);
 void sim_net_reboot_edge(struct sim_net *net, uint32_t edge);
+/* Reboots an edge into another behaviour. */
+void sim_net_change_edge(struct sim_net *net, uint32_t edge, enum sim_nat_dependence mapping,
+                         enum sim_nat_dependence filtering);
 
 /* Sends a datagram. `local.ip.family` IP_NONE: the node's address of that family. The local port
  * must be set. ERR_UNREACHABLE: the node has no such address; nothing was sent. */

@@ -101,6 +101,7 @@ enum sim_edge_kind {
     SIM_EDGE_PORT_RESTRICTED,   /* endpoint-independent mapping, address-and-port filtering */
     SIM_EDGE_SYMMETRIC,         /* address-and-port-dependent mapping and filtering */
     SIM_EDGE_SYMMETRIC_ADDRESS, /* address-dependent mapping, address-and-port filtering */
+    SIM_EDGE_KINDS,
 };
 
 /* Every option at its simplest. */

@@ -437,6 +437,11 @@ static void deliver_bytes(struct sim_streams *streams, struct conn *conn, unsign
              (struct gateway_stream_event){.kind = GATEWAY_STREAM_BYTES,
                                            .bytes = {item->bytes, item->len}});
     }
+    /* What the marks right behind these bytes stand for has been heard, whatever comes now. */
+    while (has_item(&conn->ends[side]) && to->open &&
+           conn->ends[side].items[conn->ends[side].head].kind == ITEM_MARK) {
+        streams->sink.mark(streams->sink.self, pop(&conn->ends[side]).token, false);
+    }
     uint64_t cut = streams->faults[conn->ends[1].node].cut_after;
     if (cut != 0 && to->received >= cut && conn->state == CONN_OPEN) {
         tell_closed(streams, conn, 0, ERR_IO);

@@ -400,20 +400,35 @@ static uint32_t add_host_node(struct sim_world *world, uint32_t kind, uint32_t f
     return net;
 }
 
+/* Moves a node behind a new edge, with the addresses of `number`. Returns the edge. */
+static uint32_t move_node(struct sim_world *world, uint32_t net, uint32_t kind, uint32_t families,
+                          uint32_t number)
+{
+    uint32_t edge = SIM_EDGE_NONE;
+    if (kind != SIM_EDGE_OPEN) {
+        struct sim_nat_config config = world_edge(world, kind, number);
+        edge = sim_net_add_edge(world->net, &config, SIM_EDGE_NONE);
+    }
+    struct sim_host_addresses addresses = inner_addresses(kind, families, number);
+    sim_net_move(world->net, net, edge);
+    sim_net_set_addresses(world->net, net, &addresses);
+    return edge;
+}
+
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind)
 {
     uint32_t number = 40 + client + 4 * world->client_moves[client];
-    uint32_t net = world->client_nodes[client].net;
     uint32_t families = option_of(world, "client_families", client);
-    uint32_t edge = SIM_EDGE_NONE;
-    if (edge_kind != SIM_EDGE_OPEN) {
-        struct sim_nat_config config = world_edge(world, edge_kind, number);
-        edge = sim_net_add_edge(world->net, &config, SIM_EDGE_NONE);
-    }
-    struct sim_host_addresses addresses = inner_addresses(edge_kind, families, number);
-    sim_net_move(world->net, net, edge);
-    sim_net_set_addresses(world->net, net, &addresses);
-    world->client_edges[client] = edge;
+    world->client_edges[client] =
+        move_node(world, world->client_nodes[client].net, edge_kind, families, number);
+}
+
+void world_set_gateway_addresses(struct sim_world *world, uint32_t index, uint32_t edge_kind)
+{
+    struct world_gateway *gateway = &world->gateways[index];
+    uint32_t number = 80 + index + 2 * gateway->moves;
+    gateway->edge =
+        move_node(world, gateway->net, edge_kind, world->options.gateway_families, number);
 }
 
 static void build_portal(struct sim_world *world)

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#define CLIENT_MOVES_MAX 5U /* edges and outer addresses are bounded */
-#define STRANGER_PORT    4444U
-#define STRANGER_MAX     1400U
-#define SHUTDOWN_MS      5000U /* the orderly end is given this long before the next start */
+#define MOVES_MAX     5U /* edges and outer addresses are bounded */
+#define STRANGER_PORT 4444U
+#define STRANGER_MAX  1400U
+#define SHUTDOWN_MS   5000U /* the orderly end is given this long before the next start */
 
 /* ---- network ---- */
 
@@ -91,17 +91,29 @@ bool act_nat_reboot(struct sim_world *world, const struct sim_action *action)
     return true;
 }
 
+bool act_nat_change(struct sim_world *world, const struct sim_action *action)
+{
+    uint32_t edge = sim_net_edge(world->net, net_of(world, action->a));
+    uint32_t kind = 1 + action->b % (SIM_EDGE_KINDS - 1U); /* it stays a NAT */
+    if (edge == SIM_EDGE_NONE) {
+        return false;
+    }
+    struct sim_nat_config config = world_edge(world, kind, 0);
+    sim_net_change_edge(world->net, edge, config.mapping, config.filtering);
+    return true;
+}
+
 /* ---- clients ---- */
 
 bool act_client_roam(struct sim_world *world, const struct sim_action *action)
 {
     uint32_t client = action->a % world->policy.clients_count;
-    if (world->client_moves[client] >= CLIENT_MOVES_MAX) {
+    if (world->client_moves[client] >= MOVES_MAX) {
         return false;
     }
     world->client_moves[client]++;
     sim_stream_orphan_node(world->streams, world->client_nodes[client].net);
-    world_set_client_addresses(world, client, action->b % 6);
+    world_set_client_addresses(world, client, action->b % SIM_EDGE_KINDS);
     world_node_addresses(&world->client_nodes[client]);
     return true;
 }
@@ -287,6 +299,18 @@ bool act_gateway_pause(struct sim_world *world, const struct sim_action *action)
     struct world_gateway *gateway = gateway_of(world, action);
     sim_gateway_pause(gateway->gateway);
     world_undo_later(world, UNDO_GATEWAY_RESUME, gateway->index, 0, action->d);
+    return true;
+}
+
+bool act_gateway_roam(struct sim_world *world, const struct sim_action *action)
+{
+    struct world_gateway *gateway = gateway_of(world, action);
+    if (gateway->moves >= MOVES_MAX) {
+        return false;
+    }
+    gateway->moves++;
+    sim_stream_orphan_node(world->streams, gateway->net);
+    world_set_gateway_addresses(world, gateway->index, action->b % SIM_EDGE_KINDS);
     return true;
 }
 

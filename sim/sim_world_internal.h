@@ -102,7 +102,8 @@ struct world_gateway {
     uint32_t boots;
     FILE *record; /* of this boot; NULL: none */
     bool record_failed;
-    bool joined;                                       /* the portal, in this boot */
+    uint32_t moves; /* roaming so far: names the next addresses */
+    bool joined;    /* the portal, in this boot */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
 
@@ -169,6 +170,7 @@ void world_forbid_direct(struct sim_world *world);
 /* Tells the portal the relay's present secret, as the relay itself does when it joins. */
 void world_relay_announce(struct sim_world *world, uint32_t relay);
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind);
+void world_set_gateway_addresses(struct sim_world *world, uint32_t gateway, uint32_t edge_kind);
 
 /* sim_world_node.c: runs nodes. */
 void world_node_start(struct sim_world *world, struct world_node *node, struct sim_node machine,

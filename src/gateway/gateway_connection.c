@@ -524,7 +524,9 @@ static void refresh(struct gateway *gw, struct gateway_connection *c, const stru
     wg_peer_set_pending_psk(&c->wg, psk, gw->now.boot);
     gateway_connection_active(gw, c);
     if (!gateway_relay_is_used(gw, c->relay)) {
-        (void)gateway_connection_migrate(gw, c);
+        if (!gateway_connection_migrate(gw, c)) {
+            gateway_relay_hurry(gw);
+        }
     } else {
         turn_client_refresh(&gw->relays[c->relay].turn, gw->now.boot);
         gateway_relay_events(gw, c->relay);

@@ -306,6 +306,7 @@ static bool connect_client(struct gateway *gw, const struct gateway_offer *offer
         return true;
     }
     if (err == ERR_NO_RELAY) {
+        gateway_relay_hurry(gw);
         gateway_relay_none_left(gw);
     } else {
         refuse(gw, DROP_PORTAL_FIELD, view_text("credentials"));

@@ -371,6 +371,8 @@ void gateway_relay_update(struct gateway *gw, const struct uuid *id,
                           const struct turn_client_config *config);
 /* False: not known. The caller asks for others (gateway_relay_none_left) once it has told all. */
 bool gateway_relay_remove(struct gateway *gw, const struct uuid *id);
+/* Somebody waits for a relay and none is usable: those that failed are tried again now. */
+void gateway_relay_hurry(struct gateway *gw);
 /* Forces a refresh of every relay that is not listed in `kept` (bit per relay). */
 void gateway_relay_refresh_others(struct gateway *gw, const bool *kept);
 /* Walks the relays with this server address: *cursor starts at 0; GATEWAY_NONE at the end. There

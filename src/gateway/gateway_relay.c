@@ -322,6 +322,16 @@ void gateway_relay_refresh_others(struct gateway *gw, const bool *kept)
     }
 }
 
+void gateway_relay_hurry(struct gateway *gw)
+{
+    for (uint32_t r = 0; r < gw->limits.relays; r++) {
+        if (gw->relays[r].used && gw->relays[r].failed && !gw->relays[r].closing) {
+            turn_client_refresh(&gw->relays[r].turn, gw->now.boot);
+            gateway_relay_touch(gw, r);
+        }
+    }
+}
+
 void gateway_relay_close_all(struct gateway *gw)
 {
     for (uint32_t r = 0; r < gw->limits.relays; r++) {

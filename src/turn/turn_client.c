@@ -309,7 +309,13 @@ void turn_client_refresh(struct turn_client *c, struct instant now)
         return;
     }
     if (c->allocated) {
-        turn_state_refresh(c, true, now);
+        const struct turn_request *request = &c->requests[TURN_SLOT_ALLOCATION];
+        bool probing =
+            turn_request_is(c, TURN_SLOT_ALLOCATION, TURN_REQUEST_REFRESH) && request->is_probe;
+        if (!probing) {
+            turn_state_refresh(c, true, now);
+            turn_state_ask_mapped(c, now);
+        }
     } else if (turn_client_is_suspended(c) &&
                instant_before(instant_add(now, SOON), instant_min(c->retry_at, c->restart_at))) {
         start_over(c, now);

@@ -277,8 +277,9 @@ void turn_client_handle_timeout(struct turn_client *c, struct instant now);
 void turn_client_handle_unreachable(struct turn_client *c, const struct sock_addr *server,
                                     struct instant now);
 
-/* Forced refresh, when the portal still lists the relay: probes an existing allocation within one
- * second; a client without allocation that waits for its next attempt starts over now. */
+/* Forced refresh, when the portal still lists the relay or a client asks for its connection again:
+ * probes an existing allocation within one second and asks each server address how it sees us; a
+ * client without allocation that waits for its next attempt starts over now. */
 void turn_client_refresh(struct turn_client *c, struct instant now);
 
 /* ---- output ---- */

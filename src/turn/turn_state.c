@@ -29,8 +29,13 @@ void turn_state_start(struct turn_client *c, struct instant now)
     c->retry_at = TIME_NEVER;
     c->restart_at = TIME_NEVER;
     c->has_credentials = true;
+    turn_state_ask_mapped(c, now);
+}
+
+void turn_state_ask_mapped(struct turn_client *c, struct instant now)
+{
     for (uint8_t server = TURN_SERVER_V4; server <= TURN_SERVER_V6; server++) {
-        if (c->server[server].ip.family != IP_NONE) {
+        if (c->server[server].ip.family != IP_NONE && !c->requests[server].used) {
             turn_request_start(c, server, TURN_REQUEST_BINDING, server, now);
         }
     }

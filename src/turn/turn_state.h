@@ -15,6 +15,9 @@ MUST_USE bool turn_address_is_usable(const struct sock_addr *addr);
 
 /* Begins again: a BINDING to each server address decides which one is used. */
 void turn_state_start(struct turn_client *c, struct instant now);
+/* A BINDING to each server address that none is under way to: tells whether our addresses, as the
+ * relay sees them, have changed. */
+void turn_state_ask_mapped(struct turn_client *c, struct instant now);
 /* Sends ALLOCATE unless no server is chosen, something else is under way, or there are no
  * credentials. */
 void turn_state_allocate(struct turn_client *c, struct instant now);

@@ -22,6 +22,7 @@ enum err wg_peer_init(struct wg_peer *peer, struct wg_node *node,
     peer->persistent_keepalive_s = config->persistent_keepalive_s;
     peer->rekey_attempt_s = config->rekey_attempt_s;
     peer->current = WG_SESSIONS_MAX;
+    peer->created_at = now;
     wg_mac_keys_of(&peer->remote_macs, &config->remote);
     wg_timers_created(peer, now);
     if (!x25519_shared(&node->own.private_key, &config->remote, &peer->static_static)) {
@@ -81,6 +82,7 @@ void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk, str
     } else if (!wg_psk_equal(psk, &peer->psk_pending)) {
         peer->psk_latest = *psk;
         peer->has_psk_latest = true;
+        peer->latest_at = now;
     }
 }
 

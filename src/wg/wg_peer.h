@@ -26,6 +26,7 @@
 #define WG_RENEW_RECEIVED_S    165U
 #define WG_SEND_MAX_S          180U /* age at which a session stops sending */
 #define WG_RECEIVE_MAX_S       240U /* age at which receive keys are wiped */
+#define WG_BURST_APART_S       1U   /* requests of one moment are not told further apart */
 #define WG_BURST_S             5U   /* less than any client needs to give a new tunnel up */
 #define WG_EXPIRY_S            540U /* without a new session the tunnel is over */
 #define WG_ATTEMPT_S_HEAD      20U
@@ -95,6 +96,13 @@ struct wg_base_stamps {
     bool want_keepalive;
 };
 
+/* Which of the PSKs that wait is tried first. */
+enum wg_psk_favourite {
+    WG_PSK_BY_ORDER,
+    WG_PSK_PENDING,
+    WG_PSK_LATEST,
+};
+
 /* What every data packet touches comes first. */
 struct wg_peer {
     uint8_t current; /* session that sends; WG_SESSIONS_MAX: none */
@@ -128,6 +136,9 @@ struct wg_peer {
     struct wg_psk psk_pending; /* first of a burst of authorizations */
     struct wg_psk psk_latest;  /* last of it, if there are several */
     struct instant pending_at;
+    struct instant latest_at;
+    struct instant created_at;
+    uint8_t favourite; /* enum wg_psk_favourite, for `trial_id` */
     uint32_t trial_id; /* upper 24 bits of the last unconfirmed sender */
     uint32_t id;
     uint16_t persistent_keepalive_s;
@@ -160,8 +171,10 @@ void wg_peer_wipe(struct wg_peer *peer);
  * data packet on such a session commits it. A client that starts anew asks for several resources at
  * once, each time with another PSK of a 1.4 portal, and makes its tunnel with the first (1.4) or
  * the last: the first and the last one told within WG_BURST_S since the client last used its tunnel
- * are remembered, and tried in turn with the old one until the sender confirms. Equal to the PSK in
- * use: forgets them. */
+ * are remembered, and tried in turn with the old one until the sender confirms: the first one
+ * first, but to a sender that appears when the last one was told more than WG_BURST_APART_S after
+ * it, the last one (a host that was suspended reads old requests and the new one at once). Equal to
+ * the PSK in use: forgets them. */
 void wg_peer_set_pending_psk(struct wg_peer *peer, const struct wg_psk *psk, struct instant now);
 
 /* Accepts an initiation that wg_node_receive_initiation() accepted, and writes the response to

@@ -17,27 +17,64 @@ static void stamp(struct wg_peer *peer, struct span message, uint32_t sender_ind
     memcpy(peer->sent_mac1, message.at + message.len - WG_MACS_SIZE, WG_MAC_SIZE);
 }
 
+/* The PSK to try first with a sender that appears now: the newest one, if it was told apart from
+ * the one before it. */
+static enum wg_psk_favourite favourite_of(const struct wg_peer *peer)
+{
+    struct duration apart = DURATION_S(WG_BURST_APART_S);
+    if (peer->has_psk_latest) {
+        bool is_apart = instant_reached(peer->latest_at, instant_add(peer->pending_at, apart));
+        return is_apart ? WG_PSK_LATEST : WG_PSK_BY_ORDER;
+    }
+    bool is_apart = instant_reached(peer->pending_at, instant_add(peer->created_at, apart));
+    return peer->has_psk_pending && is_apart ? WG_PSK_PENDING : WG_PSK_BY_ORDER;
+}
+
+/* The PSKs that an unconfirmed sender may have, in the order of their turns. Before the first
+ * session the old one comes first, unless there is a favourite. */
+static uint32_t order_of(const struct wg_peer *peer, const struct wg_psk *order[3])
+{
+    bool is_latest_first = peer->favourite == WG_PSK_LATEST && peer->has_psk_latest;
+    bool is_old_first = !peer->confirmed && peer->favourite == WG_PSK_BY_ORDER;
+    uint32_t count = 0;
+    if (is_old_first) {
+        order[count++] = &peer->psk;
+    }
+    if (is_latest_first) {
+        order[count++] = &peer->psk_latest;
+    }
+    order[count++] = &peer->psk_pending;
+    if (peer->has_psk_latest && !is_latest_first) {
+        order[count++] = &peer->psk_latest;
+    }
+    if (!is_old_first) {
+        order[count++] = &peer->psk;
+    }
+    return count;
+}
+
 /* Chooses the PSK to answer an initiation with (design section 8.4). A sender that is known uses
  * what its last session used; a new one is answered with the pending PSKs and the old one in turn,
- * because only its first data packet tells which one it has. Before the first session the old one
- * comes first. */
+ * because only its first data packet tells which one it has. */
 static struct wg_psk choose_psk(struct wg_peer *peer, uint32_t sender_index)
 {
     uint32_t sender_id = sender_index >> WG_SLOT_BITS;
-    if (!peer->has_psk_pending || (peer->confirmed && sender_id == peer->remote_id)) {
+    if (peer->confirmed && sender_id == peer->remote_id) {
         return peer->psk;
     }
     if (sender_id != peer->trial_id) {
         peer->trial_id = sender_id;
         peer->trials = 0;
+        peer->favourite = (uint8_t)favourite_of(peer);
     }
-    uint32_t choices = peer->has_psk_latest ? 3 : 2;
-    uint32_t turn = (peer->trials + (peer->confirmed ? 1U : 0U)) % choices;
-    peer->trials = (uint8_t)((peer->trials + 1U) % choices);
-    if (turn == 0) {
+    if (!peer->has_psk_pending) {
         return peer->psk;
     }
-    return turn == 1 ? peer->psk_pending : peer->psk_latest;
+    const struct wg_psk *order[3];
+    uint32_t count = order_of(peer, order);
+    uint32_t turn = peer->trials % count;
+    peer->trials = (uint8_t)((turn + 1U) % count);
+    return *order[turn];
 }
 
 static bool write_response(struct wg_initiation *initiation, struct wg_session *session,

@@ -282,6 +282,22 @@ static void test_a_cut_ends_both_sides_after_so_many_bytes(void **state)
     bench_end(&bench);
 }
 
+static void test_a_cut_right_behind_a_mark_has_not_lost_it(void **state)
+{
+    (void)state;
+    bench_start(&bench);
+    sim_stream_faults(bench.streams, SERVER)->cut_after = 100;
+    dial(&bench);
+    run(&bench, 1);
+    send_pattern(&bench, CLIENT, 1, 100);
+    sim_stream_mark(bench.streams, CLIENT, 1, 42);
+    run(&bench, 5);
+    assert_int_equal(bench.sides[SERVER].reason, ERR_IO);
+    assert_int_equal(bench.marks, 1);
+    assert_int_equal(bench.lost, 0);
+    bench_end(&bench);
+}
+
 static void test_a_window_makes_takes_short_and_writable_follow(void **state)
 {
     (void)state;
@@ -351,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_a_stream_that_lost_bytes_delivers_none_after_them),
         cmocka_unit_test(test_a_cut_ends_both_sides_after_so_many_bytes),
         cmocka_unit_test(test_a_window_makes_takes_short_and_writable_follow),
+        cmocka_unit_test(test_a_cut_right_behind_a_mark_has_not_lost_it),
         cmocka_unit_test(test_a_mark_fires_after_the_bytes_before_it),
         cmocka_unit_test(test_a_roamed_node_hears_the_end_and_its_peer_does_not),
     };

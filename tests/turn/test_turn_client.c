@@ -265,6 +265,31 @@ static void a_relay_that_dies_is_noticed_and_found_again(void **state)
     world_free(w);
 }
 
+static void forced_refreshes_become_one_and_learn_changed_addresses(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(46);
+    w->relay.mapped[1].port++; /* of the family that is not in use */
+    unsigned refreshes = w->relay.seen[STUN_REFRESH];
+    for (unsigned i = 0; i < 10; i++) { /* ten clients ask at once */
+        turn_client_refresh(w->client, w->now);
+    }
+    world_settle(w);
+    assert_int_equal(w->relay.seen[STUN_REFRESH], refreshes + 1);
+    struct sock_addr srflx = turn_client_srflx(w->client, IP_V6);
+    assert_true(sock_addr_equal(&srflx, &w->relay.mapped[1]));
+    assert_true(turn_client_is_ready(w->client));
+    /* The NAT of the family in use gave another port: a new allocation, without waiting. */
+    world_forget_events(w);
+    w->relay.mapped[0].port++;
+    turn_client_refresh(w->client, w->now);
+    world_settle(w);
+    assert_true(turn_client_is_ready(w->client));
+    assert_int_equal(world_count(w, TURN_EVENT_LOST), 1);
+    assert_int_equal(world_count(w, TURN_EVENT_READY), 1);
+    world_free(w);
+}
+
 static void a_forced_refresh_finds_a_dead_relay_within_a_second(void **state)
 {
     (void)state;
@@ -945,6 +970,7 @@ int main(void)
         cmocka_unit_test(data_puts_off_the_keep_alive_but_not_for_ever),
         cmocka_unit_test(a_changed_mapped_address_leads_to_a_new_allocation),
         cmocka_unit_test(a_relay_that_dies_is_noticed_and_found_again),
+        cmocka_unit_test(forced_refreshes_become_one_and_learn_changed_addresses),
         cmocka_unit_test(a_forced_refresh_finds_a_dead_relay_within_a_second),
         cmocka_unit_test(an_icmp_error_causes_one_probe_in_ten_seconds),
         cmocka_unit_test(a_restarted_relay_with_the_same_secret_is_used_again_at_the_next_refresh),

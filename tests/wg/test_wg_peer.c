@@ -421,6 +421,36 @@ static void test_of_several_psks_told_at_once_the_first_and_the_last_are_tried(v
     wg_peer_check(peer);
 }
 
+/* A host that was suspended reads what was asked of it meanwhile, and then the new request. */
+static void test_a_psk_told_apart_from_older_ones_is_tried_first(void **state)
+{
+    (void)state;
+    static const struct wg_psk stale_psk = {{0x77}};
+    static struct pair pair;
+    pair_init(&pair);
+    pair_handshake(&pair, &pair.client, &pair.gateway);
+    struct wg_peer *peer = &pair.gateway.peer;
+    wg_peer_set_pending_psk(peer, &stale_psk, pair.now);
+    pair.now = instant_add(pair.now, DURATION_S(WG_BURST_APART_S));
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    recreate_client(&pair, 0x00beef, &new_psk);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    assert_true(wg_psk_equal(&peer->psk, &new_psk));
+    assert_false(peer->has_psk_pending);
+    /* To a sender that was there before, the order stays: its tunnel is the older one. */
+    pair.now = instant_add(pair.now, DURATION_S(WG_BURST_S));
+    wg_peer_set_pending_psk(peer, &stale_psk, pair.now);
+    recreate_client(&pair, 0x00bee1, &stale_psk);
+    uint8_t initiation[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_initiation(&pair, &pair.client, initiation);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    pair.now = instant_add(pair.now, DURATION_S(2)); /* the response is lost */
+    wg_peer_set_pending_psk(peer, &old_psk, pair.now);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+}
+
 static void test_before_the_first_session_the_first_psk_is_tried_first(void **state)
 {
     (void)state;
@@ -431,6 +461,30 @@ static void test_before_the_first_session_the_first_psk_is_tried_first(void **st
     assert_true(wg_psk_equal(&pair.gateway.peer.psk, &old_psk));
     wg_peer_set_pending_psk(&pair.gateway.peer, &old_psk, pair.now);
     assert_false(pair.gateway.peer.has_psk_pending);
+}
+
+/* The first tunnel never came up, and the client asked again with another one. */
+static void test_before_the_first_session_a_psk_told_apart_is_tried_first(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    pair_init(&pair);
+    struct wg_peer *peer = &pair.gateway.peer;
+    pair.now = instant_add(pair.now, DURATION_S(9));
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    recreate_client(&pair, 0x00beef, &new_psk);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    assert_true(wg_psk_equal(&peer->psk, &new_psk));
+    /* Not to a sender that was there before it was told. */
+    pair_init(&pair);
+    uint8_t initiation[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_initiation(&pair, &pair.client, initiation);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    pair.now = instant_add(pair.now, DURATION_S(2)); /* the response is lost */
+    wg_peer_set_pending_psk(peer, &new_psk, pair.now);
+    assert_int_equal(try_handshake(&pair), DROP_NONE);
 }
 
 static void test_a_wiped_tunnel_holds_no_key(void **state)
@@ -478,7 +532,9 @@ int main(void)
         cmocka_unit_test(test_of_several_psks_told_at_once_the_first_and_the_last_are_tried),
         cmocka_unit_test(test_a_client_that_ignored_the_new_psk_goes_on_with_the_old_one),
         cmocka_unit_test(test_an_unconfirmed_answer_commits_nothing_and_the_old_psk_gets_its_turn),
+        cmocka_unit_test(test_a_psk_told_apart_from_older_ones_is_tried_first),
         cmocka_unit_test(test_before_the_first_session_the_first_psk_is_tried_first),
+        cmocka_unit_test(test_before_the_first_session_a_psk_told_apart_is_tried_first),
         cmocka_unit_test(test_a_wiped_tunnel_holds_no_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
