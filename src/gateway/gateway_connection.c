@@ -257,16 +257,6 @@ bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c
     return true;
 }
 
-static bool is_remote_host(const struct gateway_connection *c, const struct sock_addr *addr)
-{
-    for (uint32_t i = 0; i < c->remote_hosts_count; i++) {
-        if (sock_addr_equal(&c->remote_hosts[i], addr)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
                                    struct view text)
 {
@@ -281,12 +271,7 @@ void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection
     }
     trace_candidate(gw, EV_CANDIDATE_REMOTE, c, text);
     c->signalled = true;
-    if (candidate.kind == ICE_HOST) {
-        if (c->remote_hosts_count < GATEWAY_REMOTE_HOSTS_MAX &&
-            !is_remote_host(c, &candidate.addr)) {
-            c->remote_hosts[c->remote_hosts_count++] = candidate.addr;
-        }
-    } else {
+    if (candidate.kind != ICE_HOST) {
         if (gateway_relay_is_used(gw, c->relay)) {
             turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
             gateway_relay_touch(gw, c->relay);
@@ -483,7 +468,6 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->signals_count = 0;
     c->held_first = 0;
     c->held_count = 0;
-    c->remote_hosts_count = 0;
 }
 
 static enum err create(struct gateway *gw, const struct gateway_offer *offer, uint32_t relay)
@@ -677,7 +661,7 @@ static bool through_relay(struct gateway *gw, struct gateway_connection *c,
                           struct gateway_output *out)
 {
     uint16_t number;
-    if (!gateway_relay_is_used(gw, c->relay) || is_remote_host(c, peer)) {
+    if (!gateway_relay_is_used(gw, c->relay) || ice_agent_remote_is_private(&c->ice, peer)) {
         return false;
     }
     struct turn_client *turn = &gw->relays[c->relay].turn;

@@ -43,10 +43,9 @@
 
 /* ---- bounds ---- */
 
-#define GATEWAY_SIGNALS_MAX      24U /* held per connection: 16 local candidates, then removals */
-#define GATEWAY_HELD_MAX         8U  /* handshake messages that wait for a path, per connection */
-#define GATEWAY_REMOTE_HOSTS_MAX 16U /* remote host candidates remembered per connection */
-#define GATEWAY_JOBS_MAX         64U /* changes that concern all connections */
+#define GATEWAY_SIGNALS_MAX 24U /* held per connection: 16 local candidates, then removals */
+#define GATEWAY_HELD_MAX    8U  /* handshake messages that wait for a path, per connection */
+#define GATEWAY_JOBS_MAX    64U /* changes that concern all connections */
 /* Work that concerns many is done in slices, one per call, each well under 1 ms. */
 #define GATEWAY_JOB_SLICE      64U  /* connections changed, authorizations ended */
 #define GATEWAY_LOOK_SLICE     256U /* records only looked at */
@@ -129,8 +128,6 @@ struct gateway_connection {
     struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
-    uint32_t remote_hosts_count;
-    struct sock_addr remote_hosts[GATEWAY_REMOTE_HOSTS_MAX];
     uint32_t signals_count;
     struct gateway_signal signals[GATEWAY_SIGNALS_MAX];
     uint32_t held_first;

@@ -212,6 +212,21 @@ bool ice_agent_remote_is_empty(const struct ice_agent *agent)
     return agent->remotes_count == 0;
 }
 
+bool ice_agent_remote_is_private(const struct ice_agent *agent, const struct sock_addr *addr)
+{
+    bool is_host = false;
+    for (uint32_t i = 0; i < agent->remotes_count; i++) {
+        const struct ice_candidate *remote = &agent->remotes[i];
+        if (!remote->discarded && sock_addr_equal(&remote->addr, addr)) {
+            if (remote->kind != ICE_HOST) {
+                return false;
+            }
+            is_host = true;
+        }
+    }
+    return is_host;
+}
+
 static bool refers_to_candidates(const struct ice_agent *agent, const struct ice_pair *pair)
 {
     if (pair->local >= agent->locals_count || pair->remote >= agent->remotes_count) {

@@ -231,6 +231,10 @@ MUST_USE enum ice_state ice_agent_state(const struct ice_agent *agent);
 MUST_USE bool ice_agent_selected(const struct ice_agent *agent, struct ice_path *out);
 /* True until the first remote candidate, signalled or discovered, discarded ones included. */
 MUST_USE bool ice_agent_remote_is_empty(const struct ice_agent *agent);
+/* True when the peer told `addr` as a host candidate and as nothing else: an address that only its
+ * own network knows. A peer without NAT tells the same address as a reflexive one, too. */
+MUST_USE bool ice_agent_remote_is_private(const struct ice_agent *agent,
+                                          const struct sock_addr *addr);
 
 /* Asserts the invariants: order of pairs, indexes, bounds, uniqueness. For tests and fuzzing. */
 void ice_agent_check(const struct ice_agent *agent);

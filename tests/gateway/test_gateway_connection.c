@@ -57,6 +57,58 @@ static void a_path_through_the_relay_carries_packets_both_ways(void **state)
     rig_free(rig);
 }
 
+/* Channels that some relay has for this peer. */
+static unsigned channels_to(const struct rig *rig, const struct sock_addr *peer)
+{
+    unsigned count = 0;
+    for (size_t r = 0; r < RIG_RELAYS; r++) {
+        for (size_t i = 0; i < RIG_CHANNELS; i++) {
+            count += rig->relays[r].is_bound[i] && sock_addr_equal(&rig->relays[r].peers[i], peer);
+        }
+    }
+    return count;
+}
+
+static void host_candidates_never_get_a_channel(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig->clients[0].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_pass(rig, DURATION_S(30)); /* checks of the pair of relay and host go on */
+    assert_int_equal(channels_to(rig, &rig->clients[0].host), 0);
+    assert_int_equal(channels_to(rig, &rig->clients[0].mapped), 1);
+    assert_true(rig_drops(rig, DROP_NO_CHANNEL) > 0);
+    rig_free(rig);
+}
+
+/* What one side knows as its own address and as its reflexive one is the same address. */
+static void a_client_without_nat_is_reached_through_the_relay(void **state)
+{
+    (void)state;
+    static const char host[] = "candidate:1 1 udp 2130706175 203.0.113.50 52625 typ host";
+    for (unsigned host_first = 0; host_first < 2; host_first++) {
+        struct rig *rig = rig_new();
+        rig_join(rig);
+        rig->clients[0].is_direct = false;
+        rig_client_start(rig, 0);
+        rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+        if (host_first == 1) {
+            rig_push_candidate(rig, 0, "ice_candidates", host);
+        }
+        rig_client_tell(rig, 0);
+        if (host_first == 0) {
+            rig_push_candidate(rig, 0, "ice_candidates", host);
+        }
+        rig_pass(rig, DURATION_S(3));
+        assert_true(sock_addr_equal(&rig->clients[0].remote, &rig->relays[0].relayed));
+        assert_true(rig_reaches_tun(rig, 0, server4, 80));
+        assert_true(rig_reaches_client(rig, 0, server4, 80));
+        rig_free(rig);
+    }
+}
+
 static void a_direct_path_replaces_the_relayed_one_without_loss(void **state)
 {
     (void)state;
@@ -781,6 +833,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_path_through_the_relay_carries_packets_both_ways),
+        cmocka_unit_test(host_candidates_never_get_a_channel),
+        cmocka_unit_test(a_client_without_nat_is_reached_through_the_relay),
         cmocka_unit_test(a_direct_path_replaces_the_relayed_one_without_loss),
         cmocka_unit_test(a_client_without_any_candidate_fails_after_ten_seconds),
         cmocka_unit_test(one_signalled_candidate_ends_the_candidate_timeout),

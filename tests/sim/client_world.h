@@ -119,6 +119,7 @@ struct cw_options {
     bool block_direct;
     bool relay_only;
     bool v6_only_client;
+    bool v4_only_client;
 };
 
 /* Every client made from now on has the fast path in front of it. */
@@ -776,6 +777,9 @@ static inline struct cw *cw_new(const struct cw_options *options)
     w->host[CW_CLIENT] = (struct sim_host_addresses){cw_ip("198.51.100.30"), cw_ip("2001:db8::30")};
     if (options->v6_only_client) {
         memset(&w->host[CW_CLIENT].ipv4, 0, sizeof w->host[CW_CLIENT].ipv4);
+    }
+    if (options->v4_only_client) {
+        memset(&w->host[CW_CLIENT].ipv6, 0, sizeof w->host[CW_CLIENT].ipv6);
     }
     w->host[CW_GATEWAY] =
         (struct sim_host_addresses){cw_ip("198.51.100.40"), cw_ip("2001:db8::40")};
