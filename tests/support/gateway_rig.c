@@ -83,6 +83,7 @@ struct rig *rig_new_with(const struct gateway_limits *limits, bool nat64_transla
     rig->area = rig->memory;
     rig->area += (64 - (uintptr_t)rig->area % 64) % 64;
     rig->now = (struct clock_pair){{1000 * NS_PER_S}, RIG_UNIX_S * NS_PER_S};
+    rig->host = sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
     rig->batch = 16;
     rig->stream_room = SIZE_MAX;
     rng_init(&rig->rng, seed);

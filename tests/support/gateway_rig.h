@@ -48,7 +48,9 @@ struct rig_list {
 struct rig_relay {
     bool is_silent;
     bool loses_data;
-    bool forgets; /* its allocation is gone; cleared by the next ALLOCATE */
+    bool forgets;         /* its allocation is gone; cleared by the next ALLOCATE */
+    struct duration deaf; /* data is lost for so long after an ALLOCATE */
+    struct instant deaf_until;
     struct sock_addr server;
     struct sock_addr relayed;
     struct sock_addr relayed6; /* family IP_NONE: allocates IPv4 only */
@@ -139,6 +141,7 @@ struct rig {
     struct gateway_limits limits;
     struct clock_pair now;
     struct rng rng;
+    struct sock_addr host; /* the gateway's own address */
     struct rig_portal portal;
     struct rig_relay relays[RIG_RELAYS];
     struct rig_client clients[RIG_CLIENTS];

@@ -119,7 +119,7 @@ static void send_to(struct rig *rig, size_t client, const struct sock_addr *remo
     }
     if (sock_addr_equal(remote, &gateway)) {
         if (c->is_direct) {
-            rig_udp(rig, sock_addr_of(ip_v4(10, 2, 0, 2), 52625), c->mapped, bytes);
+            rig_udp(rig, rig->host, c->mapped, bytes);
             rig->to_gateway.items[rig->to_gateway.count - 1].ecn = c->ecn;
         }
         return;

@@ -10,11 +10,6 @@
 
 #define LIFETIME_S 600U
 
-static struct sock_addr gateway_host(void)
-{
-    return sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
-}
-
 static struct sock_addr gateway_mapped(void)
 {
     return sock_addr_of(ip_v4(203, 0, 113, 40), 52625);
@@ -51,7 +46,7 @@ static void finish(struct rig *rig, const struct rig_relay *r, struct reply *out
     }
     struct view bytes = stun_finish(&out->s);
     ASSERT(bytes.len > 0);
-    rig_udp(rig, gateway_host(), r->server, bytes);
+    rig_udp(rig, rig->host, r->server, bytes);
 }
 
 static void put_nonce(const struct rig_relay *r, char out[32])
@@ -106,6 +101,7 @@ static void serve_allocate(struct rig *rig, struct rig_relay *r, const struct st
     r->forgets = false;
     r->allocates++;
     r->relayed.port++;
+    r->deaf_until = instant_add(rig->now.boot, r->deaf);
     memset(r->is_bound, 0, sizeof(r->is_bound));
     start(&out, msg, STUN_SUCCESS);
     stun_put_xor_address(&out.s, STUN_ATTR_XOR_RELAYED_ADDRESS, &r->relayed);
@@ -178,6 +174,12 @@ static void serve(struct rig *rig, struct rig_relay *r, struct view datagram)
     }
 }
 
+static bool carries_data(const struct rig *rig, const struct rig_relay *r)
+{
+    return r->is_allocated && !r->forgets && !r->loses_data &&
+           instant_reached(rig->now.boot, r->deaf_until);
+}
+
 static void forward(struct rig *rig, struct rig_relay *r, struct view datagram)
 {
     struct channel_data data;
@@ -185,8 +187,7 @@ static void forward(struct rig *rig, struct rig_relay *r, struct view datagram)
     ASSERT(reason == DROP_NONE);
     ASSERT(CHANNEL_DATA_HEADER_SIZE + data.length == datagram.len); /* never padded */
     size_t channel = (size_t)data.number - CHANNEL_NUMBER_MIN;
-    if (!r->is_allocated || r->forgets || r->loses_data || channel >= RIG_CHANNELS ||
-        !r->is_bound[channel]) {
+    if (!carries_data(rig, r) || channel >= RIG_CHANNELS || !r->is_bound[channel]) {
         return;
     }
     r->data_in++;
@@ -216,7 +217,7 @@ void rig_relay_peer(struct rig *rig, size_t relay, struct sock_addr peer, struct
 {
     struct rig_relay *r = &rig->relays[relay];
     uint8_t bytes[2048];
-    if (r->is_silent || !r->is_allocated || r->forgets || r->loses_data) {
+    if (r->is_silent || !carries_data(rig, r)) {
         return;
     }
     for (size_t i = 0; i < RIG_CHANNELS; i++) {
@@ -229,7 +230,7 @@ void rig_relay_peer(struct rig *rig, size_t relay, struct sock_addr peer, struct
             memcpy(bytes + CHANNEL_DATA_HEADER_SIZE, data.at, data.len);
         }
         r->data_out++;
-        rig_udp(rig, gateway_host(), r->server,
+        rig_udp(rig, rig->host, r->server,
                 (struct view){bytes, data.len + CHANNEL_DATA_HEADER_SIZE});
         rig->to_gateway.items[rig->to_gateway.count - 1].ecn = ecn;
         return;
