@@ -17,6 +17,14 @@ static struct world *ready_world(unsigned families)
     return w;
 }
 
+/* What the relay has is what the client believes. */
+static void assert_agreed(const struct world *w)
+{
+    assert_true(turn_client_is_ready(w->client));
+    assert_true(w->relay.allocated);
+    assert_int_equal(turn_client_relayed(w->client, IP_V4).port, 49999 + w->relay.allocations);
+}
+
 /* ---- start ---- */
 
 static void a_fresh_client_allocates_both_families_and_tells_its_candidates(void **state)
@@ -397,6 +405,35 @@ static void errors_repeated_for_ever_do_not_become_a_storm(void **state)
     }
 }
 
+/* Whatever refuses a refresh or a channel a few times: afterwards both sides agree again, and it
+ * was no storm. */
+static void errors_to_refresh_and_channel_bind_are_survived(void **state)
+{
+    (void)state;
+    static const uint16_t codes[] = {300, 400, 401, 403, 420, 437, 438,
+                                     440, 441, 443, 486, 500, 508};
+    static const uint16_t methods[] = {STUN_REFRESH, STUN_CHANNEL_BIND};
+    for (size_t i = 0; i < 2 * ARRAY_COUNT(codes); i++) {
+        struct world *w = ready_world(4);
+        struct sock_addr peer = peer_at(1);
+        uint16_t number;
+        w->relay.fail_method = methods[i % 2];
+        w->relay.fail_code = codes[i / 2];
+        w->relay.fail_count = 3;
+        unsigned requests = w->requests;
+        turn_client_refresh(w->client, w->now);
+        for (unsigned s = 0; s < 1200; s++) { /* data for the peer every second */
+            (void)!turn_client_channel(w->client, &peer, w->now, &number);
+            world_pass(w, DURATION_S(1));
+        }
+        assert_agreed(w);
+        assert_true(turn_client_channel(w->client, &peer, w->now, &number));
+        assert_true(w->relay.channel_bound[number - CHANNEL_NUMBER_MIN]);
+        assert_in_range(w->requests - requests, 20, 150);
+        world_free(w);
+    }
+}
+
 static void a_refused_family_is_left_out(void **state)
 {
     (void)state;
@@ -433,14 +470,6 @@ static void an_allocation_in_the_way_is_deleted_first(void **state)
     assert_true(turn_client_is_ready(w->client));
     assert_int_equal(w->relay.deletes, 1);
     world_free(w);
-}
-
-/* What the relay has is what the client believes. */
-static void assert_agreed(const struct world *w)
-{
-    assert_true(turn_client_is_ready(w->client));
-    assert_true(w->relay.allocated);
-    assert_int_equal(turn_client_relayed(w->client, IP_V4).port, 49999 + w->relay.allocations);
 }
 
 /* A client whose first ALLOCATE met an allocation of an earlier life, settled. Requests: 0 BINDING,
@@ -977,6 +1006,7 @@ int main(void)
         cmocka_unit_test(expiry_without_an_answer_to_refresh_ends_the_allocation),
         cmocka_unit_test(allocate_errors_suspend_or_fail_the_client),
         cmocka_unit_test(errors_repeated_for_ever_do_not_become_a_storm),
+        cmocka_unit_test(errors_to_refresh_and_channel_bind_are_survived),
         cmocka_unit_test(a_refused_family_is_left_out),
         cmocka_unit_test(an_allocation_in_the_way_is_deleted_first),
         cmocka_unit_test(copies_of_a_deletion_find_nothing_to_delete),
