@@ -61,6 +61,38 @@ static void entropy(void *self, uint8_t out[32])
     linux_entropy(out);
 }
 
+/* ---- what epoll watches ---- */
+
+static enum err watch_at(const struct linux_platform *platform, int fd, uint64_t data,
+                         uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = data};
+    if (fd < 0) {
+        return ERR_NONE;
+    }
+    return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : ERR_IO;
+}
+
+static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
+{
+    return watch_at(platform, fd, (uint64_t)tag << 32, events);
+}
+
+/* Packets that leave make room, and each would wake the loop: it only listens to that while an
+ * output waits for it. Edge-triggered; changing what is watched asks anew, so no edge is lost. */
+static void watch_room(const struct linux_platform *platform, int fd, uint64_t data, bool wanted)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET | (wanted ? (uint32_t)EPOLLOUT : 0U),
+                                .data.u64 = data};
+    int failed = epoll_ctl(platform->epoll, EPOLL_CTL_MOD, fd, &event);
+    (void)failed; /* the loop tries again after LINUX_LOOP_BLOCKED_MS all the same */
+}
+
+static uint64_t udp_data(uint32_t index)
+{
+    return (uint64_t)TAG_UDP << 32 | index;
+}
+
 /* ---- the table ---- */
 
 static void report(const struct linux_platform *platform, enum err err, const char *what)
@@ -83,7 +115,12 @@ static enum err udp_receive(void *self, struct gateway_datagram *out, size_t max
 static enum err udp_send(void *self, const struct gateway_train *train)
 {
     struct linux_platform *platform = self;
-    return linux_udp_send(&platform->udp, train, linux_clock_now().boot);
+    enum err err = linux_udp_send(&platform->udp, train, linux_clock_now().boot);
+    if (err == ERR_WOULD_BLOCK) {
+        uint32_t index = train->remote.ip.family == IP_V4 ? 0 : 1;
+        watch_room(platform, platform->udp.fd[index], udp_data(index), true);
+    }
+    return err;
 }
 
 static enum err tun_configure(void *self, const struct gateway_tun_config *config)
@@ -103,7 +140,11 @@ static enum err tun_read(void *self, struct gateway_tun_packet *out, size_t max,
 static enum err tun_write(void *self, const struct gateway_tun_group *group)
 {
     struct linux_platform *platform = self;
-    return linux_tun_write(&platform->tun, group);
+    enum err err = linux_tun_write(&platform->tun, group);
+    if (err == ERR_WOULD_BLOCK) {
+        watch_room(platform, platform->tun.fd, (uint64_t)TAG_TUN << 32, true);
+    }
+    return err;
 }
 
 static uint32_t tun_offload(void *self)
@@ -224,21 +265,6 @@ static struct platform table_of(struct linux_platform *platform)
 
 /* ---- opening ---- */
 
-static enum err watch_at(const struct linux_platform *platform, int fd, uint64_t data,
-                         uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.u64 = data};
-    if (fd < 0) {
-        return ERR_NONE;
-    }
-    return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : ERR_IO;
-}
-
-static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
-{
-    return watch_at(platform, fd, (uint64_t)tag << 32, events);
-}
-
 static enum err open_signals(struct linux_platform *platform)
 {
     sigset_t set;
@@ -252,18 +278,18 @@ static enum err open_signals(struct linux_platform *platform)
 static enum err open_sockets(struct linux_platform *platform,
                              const struct linux_platform_options *options, const char **what)
 {
-    const uint32_t both = EPOLLIN | EPOLLOUT | EPOLLET;
+    const uint32_t edges = EPOLLIN | EPOLLET;
     *what = "the UDP sockets";
     enum err err = linux_udp_open(&platform->udp, &options->udp);
     for (size_t i = 0; i < 2 && err == ERR_NONE; i++) {
-        err = watch_at(platform, platform->udp.fd[i], (uint64_t)TAG_UDP << 32 | i, both);
+        err = watch_at(platform, platform->udp.fd[i], udp_data((uint32_t)i), edges);
     }
     if (err != ERR_NONE) {
         return err;
     }
     *what = "the TUN device";
     err = linux_tun_open(&platform->tun, options->tun_name, options->tun_offload);
-    return err == ERR_NONE ? watch(platform, platform->tun.fd, TAG_TUN, both) : err;
+    return err == ERR_NONE ? watch(platform, platform->tun.fd, TAG_TUN, edges) : err;
 }
 
 static enum err open_names(struct linux_platform *platform,
@@ -359,11 +385,15 @@ static void handle(struct linux_platform *platform, const struct epoll_event *ev
             (void)linux_udp_take_errors(&platform->udp, data);
         }
         platform->udp_ready = platform->udp_ready || in;
-        platform->writable = platform->writable || out;
+        if (out) {
+            watch_room(platform, platform->udp.fd[data], event->data.u64, false);
+        }
         break;
     case TAG_TUN:
         platform->tun_ready = platform->tun_ready || in;
-        platform->writable = platform->writable || out;
+        if (out) {
+            watch_room(platform, platform->tun.fd, event->data.u64, false);
+        }
         break;
     case TAG_SIGNAL:
         take_signals(platform);

@@ -1,8 +1,8 @@
 /* linux_platform: struct platform over Linux: clocks, entropy, UDP, TUN, streams, lookups.
  *
- * One epoll instance. Sockets are watched edge-triggered and their readiness is kept until a read
- * would block, so that a driver that stops feeding costs no wake-ups.
- * Source: design section 8.1.
+ * One epoll instance. Sockets are watched edge-triggered, for room to send only while an output
+ * waits, and their readiness is kept until a read would block, so that a driver that stops feeding
+ * costs no wake-ups. Source: design section 8.1.
  */
 #ifndef LINUX_PLATFORM_H
 #define LINUX_PLATFORM_H
@@ -22,7 +22,6 @@ struct linux_platform {
     bool shutdown_pending;
     bool udp_ready;
     bool tun_ready;
-    bool writable; /* the UDP sockets or the device became writable since last asked */
     struct linux_udp udp;
     struct linux_tun tun;
     struct linux_streams *streams;

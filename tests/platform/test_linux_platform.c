@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -116,6 +117,29 @@ static void test_an_icmp_error_becomes_an_event(void **state)
     assert_true(sock_addr_equal(&event.unreachable, &train.remote));
 }
 
+/* What leaves makes room: that wakes nobody who does not wait for it. */
+static void test_what_was_sent_does_not_wake_the_loop(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct linux_udp peer;
+    struct linux_udp_options options = {.receive_buffer = 1U << 20, .send_buffer = 1U << 18};
+    static uint8_t bytes[1000];
+    assert_int_equal(linux_udp_open(&peer, &options), ERR_NONE);
+    struct gateway_train train = {.remote = sock_addr_of(ip_v4(127, 0, 0, 1), peer.port[0]),
+                                  .bytes = VIEW_OF(bytes)};
+    struct epoll_event events[8];
+    while (epoll_wait(w->platform.epoll, events, 8, 0) > 0) {
+    }
+    struct gateway_datagram datagrams[LINUX_UDP_BATCH];
+    size_t count = 0;
+    assert_int_equal(table->udp_send(table->self, &train), ERR_NONE);
+    assert_int_equal(linux_udp_receive(&peer, datagrams, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, 1);
+    assert_int_equal(epoll_wait(w->platform.epoll, events, 8, 0), 0);
+    linux_udp_close(&peer);
+}
+
 static void test_the_first_signal_becomes_an_event(void **state)
 {
     struct world *w = permitted(state);
@@ -169,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLATFORM_TEST(test_an_icmp_error_becomes_an_event),
+        PLATFORM_TEST(test_what_was_sent_does_not_wake_the_loop),
         PLATFORM_TEST(test_the_first_signal_becomes_an_event),
         PLATFORM_TEST(test_the_hosts_own_addresses_are_found),
         PLATFORM_TEST(test_a_health_address_that_cannot_be_bound_is_only_reported),
