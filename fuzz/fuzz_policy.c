@@ -159,6 +159,10 @@ static void step_assign(struct machine *m)
     for (size_t i = 0; i < request.resolved_count; i++) {
         resolved[i] = pick_ip(m);
     }
+    uint8_t lookup = reader_u8(&m->in);
+    request.order = lookup % 8;
+    request.failed_ipv4 = (lookup & 8) != 0;
+    request.failed_ipv6 = (lookup & 16) != 0;
     enum policy_status before = policy_check_assign(m->policy, client, &request, m->now);
     enum policy_status after = policy_assign(m->policy, client, &request, m->now, &refused);
     if (before == POLICY_INACTIVE && after == POLICY_ACTIVE) {
