@@ -167,7 +167,8 @@ struct gateway_resolve {
     bool failed[2];
     bool silent; /* of a deprecated portal message: nobody waits for a DomainStatus */
     uint32_t id[2];
-    uint64_t order; /* of arrival */
+    uint64_t order;      /* of arrival */
+    uint32_t generation; /* of the connection that asked */
     uint32_t policy_client;
     struct uuid resource;
     struct dns_name name; /* in the client's case; echoed */

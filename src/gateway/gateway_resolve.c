@@ -118,6 +118,14 @@ static void find_deadline(struct gateway *gw)
     }
 }
 
+/* True when the client has connected anew since: it may number its names otherwise now, and asks
+ * again for what it still wants. */
+static bool is_orphaned(struct gateway *gw, const struct gateway_resolve *r)
+{
+    const struct gateway_connection *c = gateway_connection_of(gw, r->policy_client);
+    return !r->silent && (c == NULL || c->generation != r->generation);
+}
+
 /* Ends a request: maps what was found and tells the client. `timed_out` is the one failure; names
  * without addresses are active (spec/dataplane.md section 2.5). */
 static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
@@ -135,12 +143,15 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
     };
     uint32_t refused = 0;
     enum policy_status status = POLICY_INACTIVE;
-    if (!timed_out) {
+    bool orphaned = is_orphaned(gw, r);
+    if (orphaned) {
+        gateway_drop(gw, DROP_DNS_LATE, NULL);
+    } else if (!timed_out) {
         status = policy_assign(gw->policy, r->policy_client, &request, gw->now, &refused);
     }
     gw->counters.drops[DROP_DNS_FORBIDDEN] += refused;
     trace_name_event(gw, EV_DNS_DONE, r);
-    if (!r->silent) {
+    if (!r->silent && !orphaned) {
         send_status(gw, r->policy_client, &r->resource, &r->name, status == POLICY_ACTIVE);
     }
     for (int t = 0; t < 2; t++) {
@@ -232,6 +243,7 @@ static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c
         return;
     }
     reset(gw, r, c->policy_client, &msg->resource, &msg->domain);
+    r->generation = c->generation;
     r->proxies_count = msg->proxy_ips_count;
     memcpy(r->proxies, msg->proxy_ips, msg->proxy_ips_count * sizeof(msg->proxy_ips[0]));
     start(gw, r);

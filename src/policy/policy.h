@@ -207,7 +207,7 @@ MUST_USE enum policy_status policy_check_assign(const struct policy *policy, uin
  * address that served another name first clears all translations and NAT sessions of the client.
  * A family of which nothing could be learnt changes nothing where an address is known. A request
  * that a newer one overtook changes nothing of what the newer one mapped; if that was for another
- * name, or began the client's numbering anew, it is INACTIVE.
+ * name, it is INACTIVE.
  * INACTIVE as policy_check_assign(), or when a table is full (nothing changes then).
  * *refused receives how many resolved addresses were left out as forbidden (DROP_DNS_FORBIDDEN). */
 MUST_USE enum policy_status policy_assign(struct policy *policy, uint32_t client,

@@ -57,7 +57,6 @@ struct policy_client {
     uint32_t proxies_head;   /* least recently assigned first; index + 1 */
     uint32_t proxies_tail;
     uint32_t proxies_count;
-    uint64_t restart_order; /* of the request that began the numbering of names anew */
     struct policy_rate icmp_rate;
 };
 

@@ -218,9 +218,6 @@ static enum claim claim_of(const struct policy *policy, uint32_t client_index,
                            uint64_t order)
 {
     enum claim claim = CLAIM_FITS;
-    if (order < policy->clients[client_index].restart_order) {
-        return CLAIM_OVERTAKEN;
-    }
     for (uint32_t i = 0; i < proxies->count; i++) {
         uint32_t at = policy_proxy_find(policy, client_index, &proxies->ip[i]);
         if (at == POLICY_NONE ||
@@ -374,7 +371,6 @@ enum policy_status policy_assign(struct policy *policy, uint32_t client,
         /* The client numbers its names anew: nothing that it mapped before is valid. */
         policy_proxies_clear(policy, index);
         policy_nat_reset_client(&policy->nat, index);
-        policy->clients[index].restart_order = request->order;
     }
     for (uint32_t i = 0; i < proxies.count; i++) {
         proxy_obtain(policy, index, &proxies.ip[i], &lower);

@@ -73,7 +73,6 @@ struct world {
     struct cached cache[NAMES];
     struct flow flows[FLOWS];
     uint64_t order;
-    uint64_t reset_order;
     uint16_t port;
     /* How often the interesting things happened. */
     uint32_t overtaken;
@@ -112,11 +111,10 @@ static void change_records(struct world *w, uint32_t name)
 
 /* ---- the model ---- */
 
-static void model_reset(struct world *w, uint64_t order)
+static void model_reset(struct world *w)
 {
     memset(w->map, 0, sizeof(w->map));
     memset(w->flows, 0, sizeof(w->flows));
-    w->reset_order = order;
     w->resets++;
 }
 
@@ -150,9 +148,6 @@ static void model_map(struct world *w, const struct request *r, uint32_t proxy)
 static bool model_apply(struct world *w, const struct request *r)
 {
     bool other = false;
-    if (r->order < w->reset_order) {
-        return false;
-    }
     for (uint32_t p = r->block * PROXIES; p < (r->block + 1) * PROXIES; p++) {
         bool conflict = w->map[p].used && w->map[p].name != r->name;
         if (conflict && w->map[p].order > r->order) {
@@ -161,7 +156,7 @@ static bool model_apply(struct world *w, const struct request *r)
         other = other || conflict;
     }
     if (other) {
-        model_reset(w, r->order);
+        model_reset(w);
     }
     for (uint32_t p = r->block * PROXIES; p < (r->block + 1) * PROXIES; p++) {
         model_map(w, r, p);
@@ -418,10 +413,50 @@ static void requests_change_what_they_should_and_cut_nothing(void **state)
     assert_true(total.cached > 20);
 }
 
+static void answer_with(struct rig *rig, size_t lookup, const struct ip_addr *ip)
+{
+    rig_answer(rig, lookup, ERR_NONE, ip, 1, 0);
+    rig_answer(rig, lookup + 1, ERR_NONE, NULL, 0, 0);
+}
+
+/* After a restart the same proxy addresses stand for other names. */
+static void what_a_client_asked_before_its_restart_is_forgotten(void **state)
+{
+    (void)state;
+    static const struct ip_addr old = {IP_V4, {10, 3, 0, 1}};
+    static const struct ip_addr fresh = {IP_V4, {10, 3, 0, 2}};
+    const struct x25519_private key = {{0, 77}};
+    struct world w = {.rig = rig_new(), .port = 1000};
+    struct ip_addr real;
+    uint16_t port = 0;
+    rig_join(w.rig);
+    w.rig->clients[0].is_direct = true;
+    rig_connect(w.rig, 0, RIG_DNS);
+    put_request(&w, 0, 0);
+    wg_node_init(&w.rig->clients[0].node, &key, &w.rig->now, 1000);
+    rig_connect(w.rig, 0, RIG_DNS);
+    rig_forget(w.rig);
+    put_request(&w, 1, 0);
+    assert_int_equal(w.rig->lookups_count, 4);
+    answer_with(w.rig, 2, &fresh);
+    check_status(&w, 1, true);
+    send_packet(&w, 0, 1000);
+    answer_with(w.rig, 0, &old); /* late, and for a name of the former life */
+    assert_int_equal(w.rig->clients[0].packets.count, 0);
+    assert_int_equal(rig_drops(w.rig, DROP_DNS_LATE), 1);
+    for (uint16_t i = 1000; i < 1002; i++) { /* the open flow and a new one */
+        send_packet(&w, 0, i);
+        read_target(&w, &real, &port);
+        assert_true(ip_equal(&real, &fresh));
+    }
+    rig_free(w.rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_change_what_they_should_and_cut_nothing),
+        cmocka_unit_test(what_a_client_asked_before_its_restart_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
