@@ -610,6 +610,48 @@ static void foreign_sources_pass_in_neither_direction(void **state)
     each(foreign_sources, &(struct cw_options){0});
 }
 
+/* The portal takes a resource away, and of what it says only the client hears: an answer of the
+ * resource that the gateway still lets through is refused by the client. */
+static void answers_of_a_lost_resource(struct cw *w)
+{
+    uint8_t room[64 + 256];
+    assert_int_equal(ping_for(w, "fd33::2", 1), 1);
+    assert_int_equal(ping_for(w, "10.3.0.2", 1), 1);
+    w->silent_hosts = true;
+    cw_ping(w, cw_ip("10.3.0.2"), 7);
+    cw_settle(w);
+    assert_int_equal(sim_portal_revoke(w->portal, w->now, 0, 0, w->out), ERR_NONE);
+    cw_carry(w, CW_PORTAL);
+    for (size_t i = w->head; i < w->tail; i++) {
+        struct cw_item *item = &w->queue[i % CW_QUEUE_MAX];
+        if (item->to == CW_GATEWAY) {
+            *item = (struct cw_item){.kind = CW_LOOKUP, .to = CW_CLIENT, .bytes = item->bytes};
+        }
+    }
+    cw_settle(w);
+    w->inbox_count = 0;
+    uint64_t refused = sim_client_counters(w->client)->refused_source;
+    struct sim_packet reply = w->inside;
+    reply.source = w->inside.destination;
+    reply.destination = w->inside.source;
+    reply.icmp_type = 0;
+    struct writer out = writer_of((struct span){room + 64, sizeof room - 64});
+    sim_packet_put(&out, &reply);
+    assert_true(writer_finish(&out));
+    struct gateway_tun_packet tun = {.bytes = {room + 64, out.used}};
+    gateway_handle_tun(w->gateway, w->now, &tun, 1);
+    cw_gateway_drain(w);
+    cw_settle(w);
+    assert_int_equal(w->inbox_count, 0);
+    assert_int_equal(sim_client_counters(w->client)->refused_source, refused + 1);
+}
+
+static void answers_of_a_resource_that_was_lost_are_refused(void **state)
+{
+    (void)state;
+    each(answers_of_a_lost_resource, &(struct cw_options){0});
+}
+
 static void unreachable(struct cw *w)
 {
     assert_int_equal(sim_portal_revoke(w->portal, w->now, 0, 0, w->out), ERR_NONE);
@@ -816,6 +858,19 @@ static void only_established_tunnels_take_the_fast_path(void **state)
     uint32_t taken = w->bulk_taken;
     assert_int_equal(ping_for(w, "10.3.0.2", 3), 3);
     assert_int_equal(w->bulk_taken, taken + 6);
+    cw_resolve(w, "one.corp.test");
+    cw_ping(w, w->resolved[0], 3);
+    cw_run(w, 1000);
+    assert_true(cw_ponged(w, w->resolved[0], 3));
+    cw_resolve(w, "two.corp.test"); /* the gateway is asked; what comes now waits for the answer */
+    taken = w->bulk_taken;
+    cw_ping(w, w->resolved[0], 4);
+    assert_int_equal(w->bulk_taken, taken);
+    cw_run(w, 1000);
+    assert_true(cw_ponged(w, w->resolved[0], 4));
+    taken = w->bulk_taken;
+    cw_ping(w, w->resolved[0], 5);
+    assert_int_equal(w->bulk_taken, taken + 1);
     sim_client_forget_gateway(w->client, w->now, &w->policy.gateways[0].id, w->out);
     cw_carry(w, CW_CLIENT);
     taken = w->bulk_taken;
@@ -865,6 +920,7 @@ int main(void)
         cmocka_unit_test(service_questions_of_head_go_to_the_gateway),
         cmocka_unit_test(what_filters_refuse_is_answered_by_icmp),
         cmocka_unit_test(foreign_sources_pass_in_neither_direction),
+        cmocka_unit_test(answers_of_a_resource_that_was_lost_are_refused),
         cmocka_unit_test(packets_without_a_resource_go_nowhere),
         cmocka_unit_test(the_internet_resource_takes_what_is_public),
         cmocka_unit_test(several_requests_at_once_after_a_restart_find_the_key),
