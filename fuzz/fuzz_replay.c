@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "platform/driver.h"
+#include "platform/driver_replay.h"
 #include "platform/driver_run.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -54,19 +55,13 @@ static struct gateway *build(void)
     return gateway;
 }
 
-static void count_output(void *self, const struct gateway_output *output)
-{
-    (void)output;
-    *(uint64_t *)self += 1;
-}
-
 static void feed(struct view recording)
 {
     static uint8_t room[DRIVER_REPLAY_ROOM];
     struct gateway *gateway = build();
-    uint64_t outputs = 0;
+    struct driver_replay_result result;
     enum err err = driver_replay(gateway, recording, (struct span){room, sizeof(room)},
-                                 count_output, &outputs);
+                                 &(struct driver_replay_watch){0}, &result);
     ASSERT(err == ERR_NONE || err == ERR_SYNTAX);
     gateway_check(gateway);
     gateway_deinit(gateway);
