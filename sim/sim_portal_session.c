@@ -169,9 +169,18 @@ static void delay(struct portal_call *call, struct portal_session *session, stru
 
 void session_note(struct portal_call *call, uint32_t gateway, const struct sim_note *note)
 {
+    /* It counts on the connection heard last: an older one may be dead already. */
+    struct portal_session *latest = NULL;
     struct portal_session *session = session_next(call->portal, NULL, SESSION_GATEWAY, gateway);
-    if (session != NULL && session->delayed_first != NULL) {
-        delay(call, session, VIEW_EMPTY, note);
+    while (session != NULL) {
+        if (session->delayed_first != NULL &&
+            (latest == NULL || instant_before(latest->heard_at, session->heard_at))) {
+            latest = session;
+        }
+        session = session_next(call->portal, session, SESSION_GATEWAY, gateway);
+    }
+    if (latest != NULL) {
+        delay(call, latest, VIEW_EMPTY, note);
         return;
     }
     sim_put_note(call->out, note);

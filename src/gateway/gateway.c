@@ -180,6 +180,7 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->signal_connections.first = GATEWAY_NONE;
     gw->unused_connections = (struct gateway_list){GATEWAY_NONE, GATEWAY_NONE};
     gw->shutdown_at = TIME_NEVER;
+    gw->rejoin_at = TIME_NEVER;
     gw->resolve_deadline = TIME_NEVER;
     gw->aead = aead_backend_libsodium();
     rng_init(&gw->rng, seed);
@@ -418,6 +419,7 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
     gateway_begin(gw, now);
     portal_client_handle_timeout(&gw->portal, gw->now);
     run_timers(gw);
+    gateway_relay_rejoin(gw);
     gateway_relay_run_jobs(gw);
     gateway_control_run(gw);
     if (gw->shutting_down) {
@@ -443,6 +445,7 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
 {
     struct wake wake = portal_client_poll_timeout(&gw->portal);
     wake = wake_min(wake, (struct wake){heap_next(&gw->timers), "connections and relays"});
+    wake = wake_min(wake, (struct wake){gw->rejoin_at, "no relay"});
     wake = wake_min(wake, policy_poll_timeout(gw->policy));
     wake = wake_min(wake, gateway_resolve_poll_timeout(gw));
     wake = wake_min(wake, gateway_dns_poll_timeout(&gw->dns));

@@ -274,6 +274,7 @@ struct gateway {
     uint32_t relays_count;
     struct map relay_by_server; /* hash of a server address -> relay */
     struct gateway_list dirty_relays;
+    struct instant rejoin_at; /* for want of a relay; TIME_NEVER: there is one, or not joined */
 
     struct gateway_connection *connections;
     uint32_t connections_count;
@@ -387,8 +388,10 @@ void gateway_relay_touch(struct gateway *gw, uint32_t relay);
 void gateway_relay_events(struct gateway *gw, uint32_t relay);
 void gateway_relay_timeout(struct gateway *gw, uint32_t relay);
 MUST_USE bool gateway_relay_poll(struct gateway *gw, struct gateway_output *out);
-/* If no relay is usable: says so in the way that the portal understands. */
+/* If no relay is usable: says so in the way that the portal understands, an older one a little
+ * later by gateway_relay_rejoin(). */
 void gateway_relay_none_left(struct gateway *gw);
+void gateway_relay_rejoin(struct gateway *gw);
 void gateway_relay_run_jobs(struct gateway *gw);
 void gateway_relay_close_all(struct gateway *gw);
 

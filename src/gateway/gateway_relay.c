@@ -7,7 +7,10 @@
 /* Relays slower than the fastest by more than this are left out: with two, half as slow again; with
  * more, three deviations from the median (spec/connectivity.md section 6.3, head). */
 #define RTT_DEVIATION_MIN_MS 2U
-#define RELAY_REVIVE_S       5U /* between two new lives of a relay that fails */
+/* An older portal is left and joined again for want of a relay, but not before what it has sent is
+ * read: a relay, or the end of an access that it will not tell again. */
+#define REJOIN_PAUSE_MS 500U
+#define RELAY_REVIVE_S  5U /* between two new lives of a relay that fails */
 
 static uint64_t server_hash(const struct gateway *gw, const struct sock_addr *server)
 {
@@ -197,7 +200,18 @@ void gateway_relay_none_left(struct gateway *gw)
     if (portal_client_is_head(&gw->portal)) {
         /* A full queue or a lost connection: the next init brings relays anyway. */
         (void)gateway_trace_sent(gw, portal_client_send_no_relays(&gw->portal), "no_relays");
-    } else {
+    } else if (instant_is_never(gw->rejoin_at)) {
+        gw->rejoin_at = instant_add(gw->now.boot, DURATION_MS(REJOIN_PAUSE_MS));
+    }
+}
+
+void gateway_relay_rejoin(struct gateway *gw)
+{
+    if (!instant_reached(gw->now.boot, gw->rejoin_at)) {
+        return;
+    }
+    gw->rejoin_at = TIME_NEVER;
+    if (gw->portal_joined && !any_usable(gw)) {
         (void)portal_client_reconnect(&gw->portal, gw->now);
     }
 }

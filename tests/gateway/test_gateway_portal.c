@@ -161,6 +161,25 @@ static void losing_the_last_relay_asks_the_portal_for_another(void **state)
     }
 }
 
+/* A host that was suspended reads all of it at once: what follows the loss of the relay counts. */
+static void what_an_older_portal_said_after_the_loss_of_the_relay_is_read(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_push_presence(rig, 0, 1);
+    rig_pass(rig, DURATION_MS(100));
+    rig_push_reject(rig, 0, RIG_CIDR4_ID);
+    assert_false(rig_reaches_tun(rig, 0, server4, 80));
+    rig_push_presence(rig, 2, 0); /* another relay: no reason to leave */
+    rig_pass(rig, DURATION_S(2));
+    assert_int_equal(rig->portal.joins, 1);
+    assert_false(rig_reaches_tun(rig, 0, server4, 80));
+    rig_free(rig);
+}
+
 static void an_unknown_relay_that_leaves_changes_nothing(void **state)
 {
     (void)state;
@@ -869,6 +888,7 @@ int main(void)
         cmocka_unit_test(heartbeats_keep_the_connection_and_their_silence_ends_it),
         cmocka_unit_test(presence_adds_and_removes_relays),
         cmocka_unit_test(losing_the_last_relay_asks_the_portal_for_another),
+        cmocka_unit_test(what_an_older_portal_said_after_the_loss_of_the_relay_is_read),
         cmocka_unit_test(an_unknown_relay_that_leaves_changes_nothing),
         cmocka_unit_test(a_relay_that_leaves_and_joins_at_once_gets_a_new_allocation),
         cmocka_unit_test(relays_beyond_the_table_are_refused_and_counted),
