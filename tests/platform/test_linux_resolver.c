@@ -348,6 +348,22 @@ static void test_localhost_is_loopback_and_nobody_is_asked(void **state)
     assert_true(w->queries > 0);
 }
 
+static void test_the_next_server_is_asked_when_the_first_is_dead(void **state)
+{
+    struct world *w = *state;
+    char servers[96];
+    (void)snprintf(servers, sizeof(servers), "127.0.0.1:1,%s", w->servers); /* nobody is there */
+    linux_resolver_destroy(w->resolver);
+    struct linux_resolver_options options = {w->epoll, TAG, servers};
+    w->resolver = linux_resolver_create(&options);
+    assert_non_null(w->resolver);
+    ask(w, 1, GATEWAY_LOOKUP_A, "both.test");
+    assert_int_equal(wait_answer(w)->addresses_count, 2);
+    ask(w, 2, GATEWAY_LOOKUP_TXT, "both.test");
+    assert_int_not_equal(wait_answer(w)->result, ERR_TIMEOUT);
+    assert_true(w->queries >= 2);
+}
+
 static void test_silence_ends_after_ten_seconds(void **state)
 {
     struct world *w = *state;
@@ -524,6 +540,7 @@ int main(void)
         RESOLVER_TEST(test_a_long_answer_comes_over_tcp_and_is_bounded),
         RESOLVER_TEST(test_a_literal_needs_no_server),
         RESOLVER_TEST(test_localhost_is_loopback_and_nobody_is_asked),
+        RESOLVER_TEST(test_the_next_server_is_asked_when_the_first_is_dead),
         RESOLVER_TEST(test_silence_ends_after_ten_seconds),
         RESOLVER_TEST(test_many_lookups_in_flight_each_get_their_answer),
         RESOLVER_TEST(test_ending_with_lookups_in_flight_frees_them),
