@@ -71,7 +71,9 @@
 #define GATEWAY_OFFER_HOLD_MS       100U /* docs/decisions/0008-the-gateway-checks-first.md */
 #define GATEWAY_IDLE_S              20U  /* section 6.7, head */
 #define GATEWAY_RESOLVE_TIMEOUT_S   10U  /* spec/dataplane.md section 1.3 */
-#define GATEWAY_RESOLVED_MAX        64U  /* addresses kept of one name */
+#define GATEWAY_RESOLVE_SHARE       4U /* a client has at most this part of the lookups in flight, */
+#define GATEWAY_RESOLVE_SHARE_MIN   4U  /* but never fewer than these */
+#define GATEWAY_RESOLVED_MAX        64U /* addresses kept of one name */
 #define GATEWAY_CACHE_TTL_MAX_S     3600U
 #define GATEWAY_SHUTDOWN_S          1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
 

@@ -170,8 +170,25 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
 
 /* ---- the beginning of a request ---- */
 
-static struct gateway_resolve *take_record(struct gateway *gw)
+/* True when the client holds its share of the table: names that nobody answers are its own trouble
+ * and not that of the others. Nobody has so many while the table holds fewer. */
+static bool has_its_share(const struct gateway *gw, uint32_t policy_client)
 {
+    uint32_t share = gw->limits.lookups / GATEWAY_RESOLVE_SHARE;
+    share = share > GATEWAY_RESOLVE_SHARE_MIN ? share : GATEWAY_RESOLVE_SHARE_MIN;
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count >= share; i++) {
+        held += gw->resolves[i].used && gw->resolves[i].policy_client == policy_client ? 1U : 0U;
+    }
+    return held >= share;
+}
+
+/* A record for a request of the client, NULL if there is none for it. */
+static struct gateway_resolve *take_record(struct gateway *gw, uint32_t policy_client)
+{
+    if (has_its_share(gw, policy_client)) {
+        return NULL;
+    }
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count < gw->limits.lookups; i++) {
         if (!gw->resolves[i].used) {
             return &gw->resolves[i];
@@ -236,7 +253,7 @@ static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c
         send_status(gw, c->policy_client, &msg->resource, &msg->domain, false);
         return;
     }
-    struct gateway_resolve *r = take_record(gw);
+    struct gateway_resolve *r = take_record(gw, c->policy_client);
     if (r == NULL) { /* an answer beats silence: the client would go on buffering */
         gateway_drop(gw, DROP_P2P_BUSY, NULL);
         send_status(gw, c->policy_client, &msg->resource, &msg->domain, false);
@@ -253,7 +270,7 @@ void gateway_resolve_legacy(struct gateway *gw, uint32_t policy_client, const st
                             const struct portal_domain *domain)
 {
     struct dns_name name;
-    struct gateway_resolve *r = take_record(gw);
+    struct gateway_resolve *r = take_record(gw, policy_client);
     if (r == NULL || !dns_name_parse(domain->name, &name)) {
         gateway_drop(gw, r == NULL ? DROP_P2P_BUSY : DROP_PORTAL_FIELD, NULL);
         return;

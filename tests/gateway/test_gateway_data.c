@@ -670,6 +670,36 @@ static void more_lookups_than_the_table_holds_are_inactive_at_once(void **state)
     rig_free(rig);
 }
 
+/* A client whose names nobody answers leaves three quarters of the table to the others. */
+static void lookups_are_shared_among_clients(void **state)
+{
+    (void)state;
+    struct gateway_limits limits = rig_limits();
+    limits.lookups = 64;
+    struct rig *rig = rig_new_with(&limits, true);
+    char name[32];
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_DNS);
+    rig_connect(rig, 1, RIG_DNS);
+    rig_forget(rig);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
+        assign(rig, RIG_DNS_ID, name, proxies, 2);
+    }
+    assert_int_equal(counters(rig)->lookups, 16);
+    assert_int_equal(rig->clients[0].packets.count, 24); /* each is told at once */
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 24);
+    uint8_t packet[P2P_PACKET_SIZE_MAX];
+    struct p2p_assigned_ips msg = {.proxy_ips = {proxies[0]}, .proxy_ips_count = 1};
+    assert_true(uuid_parse(view_text(RIG_DNS_ID), &msg.resource));
+    assert_true(dns_name_parse(view_text("other.corp.test"), &msg.domain));
+    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
+    assert_true(rig_client_send(rig, 1, (struct view){packet, len}));
+    assert_int_equal(counters(rig)->lookups, 17);
+    assert_int_equal(rig->clients[1].packets.count, 0);
+    rig_free(rig);
+}
+
 static void a_lookup_outlives_its_authorization_and_says_inactive(void **state)
 {
     (void)state;
@@ -820,6 +850,7 @@ int main(void)
         cmocka_unit_test(answers_are_remembered_for_their_ttl_and_without_case),
         cmocka_unit_test(the_name_used_longest_ago_leaves_a_full_cache),
         cmocka_unit_test(more_lookups_than_the_table_holds_are_inactive_at_once),
+        cmocka_unit_test(lookups_are_shared_among_clients),
         cmocka_unit_test(a_lookup_outlives_its_authorization_and_says_inactive),
         cmocka_unit_test(answers_into_forbidden_ranges_are_left_out_and_counted),
         cmocka_unit_test(answers_that_name_this_host_are_left_out_by_option),
