@@ -77,8 +77,20 @@ static enum sim_action_kind choose(const struct sim_options *options, struct sim
     UNREACHABLE();
 }
 
-/* Draw `number` of one of the two sequences; the times of traffic do not depend on events. */
-static void generate(struct sim_list *list, bool traffic, uint32_t per_minute)
+/* The sequences of a list; the times of one do not depend on the others. */
+enum sequence { SEQUENCE_TRAFFIC = 1, SEQUENCE_EVENTS, SEQUENCE_HOSTS };
+
+static enum sim_action_kind kind_of(const struct sim_options *options, struct sim_dice *dice,
+                                    enum sequence sequence)
+{
+    static const enum sim_action_kind hosts[] = {SIM_ACTION_gateway_family, SIM_ACTION_tun_gone};
+    if (sequence == SEQUENCE_HOSTS) {
+        return hosts[sim_dice_below(dice, ARRAY_COUNT(hosts))];
+    }
+    return choose(options, dice, sequence == SEQUENCE_TRAFFIC);
+}
+
+static void generate(struct sim_list *list, enum sequence sequence, uint32_t per_minute)
 {
     if (per_minute == 0) {
         return;
@@ -86,7 +98,7 @@ static void generate(struct sim_list *list, bool traffic, uint32_t per_minute)
     struct sim_rng rng = sim_rng_of(list->seed);
     uint64_t end = list->options.duration_s * NS_PER_S;
     uint64_t at = SETTLE_NS;
-    uint64_t stream = sim_stream_of(SIM_FAMILY_ACTIONS, traffic ? 1 : 2, 0);
+    uint64_t stream = sim_stream_of(SIM_FAMILY_ACTIONS, (uint32_t)sequence, 0);
     for (uint64_t number = 0;; number++) {
         struct sim_dice dice = sim_dice_at(&rng, stream, number);
         at += sim_dice_exponential(&dice, MINUTE_NS / per_minute);
@@ -95,7 +107,7 @@ static void generate(struct sim_list *list, bool traffic, uint32_t per_minute)
         }
         struct sim_action action = {
             .at_ns = at / NS_PER_MS * NS_PER_MS,
-            .kind = choose(&list->options, &dice, traffic),
+            .kind = kind_of(&list->options, &dice, sequence),
             .a = sim_dice_below(&dice, 16),
             .b = sim_dice_below(&dice, 64),
             .c = sim_dice_below(&dice, 64),
@@ -123,8 +135,9 @@ static void sort(struct sim_list *list)
 struct sim_list sim_list_generate(uint64_t seed, const struct sim_options *options)
 {
     struct sim_list list = {.seed = seed, .options = *options};
-    generate(&list, true, options->probes_per_minute);
-    generate(&list, false, options->events_per_minute);
+    generate(&list, SEQUENCE_TRAFFIC, options->probes_per_minute);
+    generate(&list, SEQUENCE_EVENTS, options->events_per_minute);
+    generate(&list, SEQUENCE_HOSTS, options->host_events_per_minute);
     sort(&list);
     return list;
 }

@@ -75,6 +75,7 @@
     X(tun_train_max, 0, 16, 0, 40, "TCP segments of one flow read as one super-packet")            \
     X(tun_offload, 0, 4, 0, 0, "kinds of super-packets to write, plus one; 0: drawn at each boot") \
     X(group_data_only, 0, 1, 0, 0, "batch_max and train_max apply to transport data alone")        \
+    X(host_events_per_minute, 0, 6, 0, 20, "changes of the gateways' own hosts")                   \
     X(sabotage, 0, 15, 0, 0, "enum sim_sabotage: a planted fault, to try an oracle")
 
 struct sim_options {

@@ -712,6 +712,11 @@ void sim_platform_stream(struct sim_platform *platform, const struct gateway_str
     poke(platform);
 }
 
+void sim_platform_poke(struct sim_platform *platform)
+{
+    poke(platform);
+}
+
 void sim_platform_shutdown(struct sim_platform *platform)
 {
     events_push(platform)->event.kind = PLATFORM_SHUTDOWN;

@@ -109,6 +109,8 @@ void sim_platform_reboot(struct sim_platform *platform);
 void sim_platform_datagram(struct sim_platform *platform, const struct sim_datagram *datagram);
 void sim_platform_tun(struct sim_platform *platform, struct view packet);
 void sim_platform_stream(struct sim_platform *platform, const struct gateway_stream_event *event);
+/* Something changed that the process finds out about when it looks. */
+void sim_platform_poke(struct sim_platform *platform);
 void sim_platform_shutdown(struct sim_platform *platform);
 
 /* A set of enum platform_ready. */

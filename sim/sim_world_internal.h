@@ -100,7 +100,8 @@ struct world_gateway {
     struct sim_hosts *hosts;
     uint64_t hosts_wake_ns;
     uint32_t boots;
-    FILE *record; /* of this boot; NULL: none */
+    struct sim_host_addresses lost; /* what its host had before it lost a family */
+    FILE *record;   /* of this boot; NULL: none */
     bool record_failed;
     uint32_t moves; /* roaming so far: names the next addresses */
     bool joined;    /* the portal, in this boot */
@@ -169,6 +170,8 @@ void world_name_addresses(struct sim_world *world, uint32_t index);
 void world_forbid_direct(struct sim_world *world);
 /* Tells the portal the relay's present secret, as the relay itself does when it joins. */
 void world_relay_announce(struct sim_world *world, uint32_t relay);
+/* Gives the host of a gateway the family back that it lost, unless it has moved since. */
+void world_family_restore(struct world_gateway *gateway);
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind);
 void world_set_gateway_addresses(struct sim_world *world, uint32_t gateway, uint32_t edge_kind);
 
@@ -234,6 +237,8 @@ enum world_undo {
     UNDO_DNS,  /* a: name */
     UNDO_HOST, /* a: gateway, b: host */
     UNDO_ENVIRONMENT,
+    UNDO_FAMILY, /* a: gateway */
+    UNDO_TUN,
 };
 void world_undo_later(struct sim_world *world, enum world_undo what, uint32_t a, uint32_t b,
                       uint32_t ms);

@@ -64,6 +64,7 @@ static void heal(struct sim_world *world)
     world_links(world, false);
     heal_portal(world);
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+        world_family_restore(&world->gateways[i]);
         heal_gateway(world, &world->gateways[i]);
     }
     struct sim_dns_behaviour good = {.latency = DURATION_MS(world->options.dns_latency_ms)};

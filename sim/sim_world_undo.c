@@ -11,6 +11,10 @@ static void undo_gateway(struct sim_world *world, enum world_undo what, uint32_t
         faults->udp_block_ppm = 0;
         faults->udp_error_ppm = 0;
         faults->tun_block_ppm = 0;
+    } else if (what == UNDO_TUN) {
+        sim_platform_faults(sim_gateway_platform(gateway->gateway))->tun_gone = false;
+    } else if (what == UNDO_FAMILY) {
+        world_family_restore(gateway);
     } else if (!sim_gateway_is_running(gateway->gateway)) {
         sim_gateway_start(gateway->gateway);
         gateway->boots++;
@@ -77,6 +81,8 @@ static void undo(void *context, uint64_t value)
     case UNDO_GATEWAY_START:
     case UNDO_GATEWAY_RESUME:
     case UNDO_ENVIRONMENT:
+    case UNDO_FAMILY:
+    case UNDO_TUN:
         undo_gateway(world, what, a);
         break;
     case UNDO_DNS:
