@@ -42,6 +42,7 @@ struct sim_arguments {
     bool digest;
     bool many;
     bool shrink;
+    bool timeline;
     bool streams;                  /* compare stream digests over the variants */
     bool quiet;                    /* a worker: only failures */
     struct sim_campaign *campaign; /* a worker: gets the report; NULL: none */

@@ -12,6 +12,7 @@
  *   --report                    prints what the run did
  *   --digest                    prints the digests of all checkpoints
  *   --records A..B              prints the records from A to B - 1 in full
+ *   --timeline                  prints the run as a table, a column for each node
  *   --pcap FILE                 writes the run for Wireshark
  *   --record NAME               records every gateway into NAME-GATEWAY-BOOT
  *   fzsim replay FILE [--key FILE] [--verbose]
@@ -43,7 +44,7 @@ static int usage(void)
                   "usage: fzsim --seed N | --seeds A..B [-jN] | --actions FILE\n"
                   "  [--save-actions FILE] [--set NAME=VALUE]... [--verbose [--from S]] [--until "
                   "S]\n  [--twice] [--options] [--report] [--digest]\n  [--records A..B] "
-                  "[--streams] [--shrink] [--pcap FILE] [--record NAME]\n"
+                  "[--streams] [--shrink] [--timeline] [--pcap FILE] [--record NAME]\n"
                   "       fzsim replay FILE [--key FILE] [--verbose]\n");
     return SIM_EXIT_USAGE;
 }
@@ -68,7 +69,7 @@ static bool parse_flag(const char *option, struct sim_arguments *arguments)
         {"--verbose", &arguments->verbose}, {"--twice", &arguments->twice},
         {"--options", &arguments->options}, {"--report", &arguments->report},
         {"--digest", &arguments->digest},   {"--streams", &arguments->streams},
-        {"--shrink", &arguments->shrink},
+        {"--shrink", &arguments->shrink},   {"--timeline", &arguments->timeline},
     };
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         if (strcmp(option, flags[i].name) == 0) {

@@ -5,6 +5,7 @@
 
 #include "sim/sim_command.h"
 #include "sim/sim_pcap.h"
+#include "sim/sim_timeline.h"
 
 /* The only way for panic_at() to reach the run in progress: it has no context. */
 static const struct sim_world *watched;
@@ -97,10 +98,11 @@ static void print_record(void *self, const struct sim_record *record)
 /* Where the records of a run go besides its digest. */
 struct outlets {
     struct sim_arguments arguments;
-    struct sim_trace_tap taps[2];
+    struct sim_trace_tap taps[3];
     size_t count;
     FILE *file;
     struct sim_pcap *pcap;
+    struct sim_timeline *timeline;
 };
 
 static bool open_outlets(const struct sim_arguments *arguments, const struct sim_list *list,
@@ -110,6 +112,10 @@ static bool open_outlets(const struct sim_arguments *arguments, const struct sim
     out->arguments = *arguments;
     if (arguments->records_end > arguments->records_first) {
         out->taps[out->count++] = (struct sim_trace_tap){print_record, &out->arguments};
+    }
+    if (arguments->timeline) {
+        out->timeline = sim_timeline_new(stdout);
+        out->taps[out->count++] = (struct sim_trace_tap){sim_timeline_see, out->timeline};
     }
     if (arguments->pcap != NULL) {
         char comment[64];
@@ -136,6 +142,7 @@ static void write_keys(const struct sim_world *world, struct outlets *outlets)
 static bool close_outlets(struct outlets *outlets)
 {
     sim_pcap_free(outlets->pcap);
+    sim_timeline_free(outlets->timeline);
     return outlets->file == NULL || fclose(outlets->file) == 0;
 }
 

@@ -69,6 +69,12 @@ code=0
 "$fzsim" --seed 12 --shrink >"$dir/out" || code=$?
 [ $code -eq 1 ] && grep -q '^nothing fails' "$dir/out"
 
+# The table of a run has a column for each node and a line for each action.
+"$fzsim" --actions "$dir/list" --timeline >"$dir/out"
+grep -q '^  *.*gateway0 .*client0' "$dir/out"
+grep -q ' world     action  probe' "$dir/out"
+grep -q '^ *[0-9]*\.\.[0-9]* .*>[0-9]* <[0-9]* x[0-9]*' "$dir/out"
+
 # A run as Wireshark sees it: nothing of our protocols is malformed (probes to well-known ports are no
 # messages of theirs), handshakes open with the keys in the file, the portal's messages are text, losses have their cause.
 if command -v tshark >/dev/null; then
