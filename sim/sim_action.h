@@ -53,7 +53,7 @@
     X(stranger, 0, 2, "a gateway gets b kind of bytes from nobody")                                \
     X(replay, 0, 2, "a gateway gets a datagram of its past again; b: from elsewhere")              \
     X(nat_change, 0, 1, "a edge reboots and is another kind b afterwards")                         \
-    X(gateway_roam, 0, 1, "a gateway gets new addresses behind a new edge b") \
+    X(gateway_roam, 0, 1, "a gateway gets new addresses behind a new edge b")                      \
     X(gateway_family, 0, 0, "a gateway's host is without IPv4 (b even) or IPv6 for d ms")          \
     X(tun_gone, 0, 0, "a gateway's TUN device is gone for d ms")
 

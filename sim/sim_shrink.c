@@ -23,7 +23,6 @@
 /* Why a run failed; empty: it did not. */
 struct reason {
     char text[NAME_MAX_SIZE];
-    uint64_t at_ns;
 };
 
 struct shrinker {
@@ -33,25 +32,33 @@ struct shrinker {
     unsigned runs;
 };
 
+/* The next word of a line. */
+static const char *next_word(char **rest)
+{
+    char *word = *rest + strspn(*rest, " ");
+    *rest = word + strcspn(word, " ");
+    if (**rest != '\0') {
+        *(*rest)++ = '\0';
+    }
+    return word;
+}
+
 /* "O-05 at 37.204913 s; ..." or "ASSERT at 3.000000 s: file:line: ...". */
 static void parse_reason(char *output, struct reason *out)
 {
-    unsigned long long s = 0;
-    unsigned long long us = 0;
-    char name[NAME_MAX_SIZE] = "";
-    char place[NAME_MAX_SIZE] = "";
     memset(out, 0, sizeof(*out));
     output[strcspn(output, "\n")] = '\0';
-    int got = sscanf(output, "%199s at %llu.%llu s: %199s", name, &s, &us, place);
-    if (got < 3 || (strcmp(name, "ASSERT") != 0 && strlen(name) != 4)) {
-        return;
-    }
-    if (strcmp(name, "ASSERT") == 0) {
+    char *rest = output;
+    const char *name = next_word(&rest);
+    bool is_failure = strcmp(next_word(&rest), "at") == 0;
+    (void)next_word(&rest); /* seconds */
+    (void)next_word(&rest); /* "s;" or "s:" */
+    const char *place = next_word(&rest);
+    if (is_failure && strcmp(name, "ASSERT") == 0) {
         (void)snprintf(out->text, sizeof(out->text), "ASSERT %.180s", place);
-    } else {
+    } else if (is_failure && strlen(name) == 4) {
         (void)snprintf(out->text, sizeof(out->text), "%.8s", name);
     }
-    out->at_ns = s * NS_PER_S + us * NS_PER_US;
 }
 
 static size_t read_all(int fd, char *out, size_t room)
@@ -68,7 +75,7 @@ static size_t read_all(int fd, char *out, size_t room)
 
 static struct reason try_list(struct shrinker *shrinker, const struct sim_list *list)
 {
-    struct reason reason = {{0}, 0};
+    struct reason reason = {{0}};
     char output[OUTPUT_MAX + 1] = {0};
     int ends[2];
     shrinker->runs++;
@@ -105,7 +112,7 @@ static struct reason try_list(struct shrinker *shrinker, const struct sim_list *
 static bool keep(struct shrinker *shrinker, struct sim_list *candidate)
 {
     bool room = shrinker->runs < RUNS_MAX;
-    struct reason reason = {{0}, 0};
+    struct reason reason = {{0}};
     if (room) {
         reason = try_list(shrinker, candidate);
     }
@@ -113,7 +120,6 @@ static bool keep(struct shrinker *shrinker, struct sim_list *candidate)
     if (good) {
         sim_list_free(&shrinker->best);
         shrinker->best = *candidate;
-        shrinker->reason.at_ns = reason.at_ns;
     } else {
         sim_list_free(candidate);
     }

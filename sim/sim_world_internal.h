@@ -101,7 +101,7 @@ struct world_gateway {
     uint64_t hosts_wake_ns;
     uint32_t boots;
     struct sim_host_addresses lost; /* what its host had before it lost a family */
-    FILE *record;   /* of this boot; NULL: none */
+    FILE *record;                   /* of this boot; NULL: none */
     bool record_failed;
     uint32_t moves; /* roaming so far: names the next addresses */
     bool joined;    /* the portal, in this boot */
