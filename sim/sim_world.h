@@ -52,7 +52,7 @@ struct sim_report {
                            another, in the present boots */
     uint64_t actions[SIM_ACTION_COUNT]; /* that had an effect */
     uint64_t seen[EV_COUNT];            /* events of the gateways */
-    uint64_t refused[DROP_COUNT];       /* drops of the gateways, by reason */
+    uint64_t refused[DROP_COUNT];       /* drops and refusals of the gateways, by reason */
 };
 
 struct sim_world;

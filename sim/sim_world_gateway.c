@@ -231,7 +231,7 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
     world->report.seen[event->event]++;
-    world->report.refused[event->reason] += event->event == EV_DROP ? 1 : 0;
+    world->report.refused[event->reason] += event->reason != DROP_NONE ? 1 : 0;
     if (world->options.sabotage == SIM_SABOTAGE_TOKEN && event->event == EV_PORTAL_JOINED) {
         sim_trace_text(world->trace, (uint16_t)gateway->net, SIM_KIND_STATE, "joined with %s",
                        world->policy.gateways[index].token);
