@@ -69,30 +69,25 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
     return c->used && c->policy_client == policy_client ? c : NULL;
 }
 
-uint32_t gateway_connection_index(const struct gateway *gw, uint32_t id24)
+uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24)
 {
-    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
-    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
-    return index < gw->limits.clients ? index : GATEWAY_NONE;
+    struct gateway_place *place = &gw->recent_places[id24 % GATEWAY_PLACES_MAX];
+    if (place->id_plus_one != id24 + 1) {
+        uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+        place->id_plus_one = id24 + 1;
+        place->index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    }
+    return place->index < gw->limits.clients ? place->index : GATEWAY_NONE;
 }
 
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
 {
-    /* Messages come in trains: mostly it is the one of the message before. */
-    struct gateway_connection *recent = &gw->connections[gw->recent_connection];
-    if (recent->used && recent->id24 == id24) {
-        return recent;
-    }
     uint32_t index = gateway_connection_index(gw, id24);
     if (index == GATEWAY_NONE) {
         return NULL;
     }
     struct gateway_connection *c = &gw->connections[index];
-    if (!c->used || c->id24 != id24) {
-        return NULL;
-    }
-    gw->recent_connection = index;
-    return c;
+    return c->used && c->id24 == id24 ? c : NULL;
 }
 
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,

@@ -54,6 +54,7 @@
 #define GATEWAY_AEAD_BATCH     256U /* messages sealed or opened together */
 #define GATEWAY_TUN_BATCH_MAX  64U  /* packets of one gateway_handle_tun() */
 #define GATEWAY_TRAINS_MAX     (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
+#define GATEWAY_PLACES_MAX     256U
 #define GATEWAY_LOOK_AHEAD_MIN 4U /* packets for which it pays */
 #define GATEWAY_LOOK_AHEAD_MAX POLICY_AHEAD_MAX
 #define GATEWAY_TUN_OUT_MAX    4096U  /* packets of one gateway_handle_udp() */
@@ -135,6 +136,13 @@ struct gateway_connection {
     uint32_t held_first;
     uint32_t held_count;
     struct gateway_held held[GATEWAY_HELD_MAX];
+};
+
+/* Where the connection with an id stands, if there is one: four keyed hashes that need not be
+ * computed for each message of a train or batch. */
+struct gateway_place {
+    uint32_t id_plus_one; /* 0: empty */
+    uint32_t index;       /* may be beyond the table */
 };
 
 /* A change that every connection must see, worked off in slices. */
@@ -280,7 +288,7 @@ struct gateway {
 
     struct gateway_connection *connections;
     uint32_t connections_count;
-    uint32_t recent_connection; /* what gateway_connection_by_id() found last */
+    struct gateway_place recent_places[GATEWAY_PLACES_MAX]; /* by the lower bits of the id */
     struct map connection_by_ufrag;
     struct map connection_by_key;
     struct gateway_list dirty_connections;
@@ -431,7 +439,7 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 /* By the 24-bit id of a receiver index or transaction tag. */
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
 /* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
-uint32_t gateway_connection_index(const struct gateway *gw, uint32_t id24);
+uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
                                                      const struct x25519_public *key);
 void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c);

@@ -74,6 +74,9 @@ void bench_parts(const struct bench_report *report);
 void bench_tables(const struct bench_report *report);
 void bench_core(const struct bench_report *report);
 void bench_control(const struct bench_report *report);
+/* Packets of each kind through a small world, for an instruction counter (tests/bench/counts.sh).
+ */
+void bench_counts(void);
 /* The table of promises; `best` is the AEAD in use. */
 void bench_targets(const char *best);
 /* The AEAD that the core chose here. */

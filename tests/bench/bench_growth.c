@@ -98,7 +98,8 @@ static void fill(struct load *load)
     }
 }
 
-static void run(void *self)
+/* Named to the counter of instructions: it must stay a function of its own. */
+__attribute__((noinline)) static void run(void *self)
 {
     struct load *load = self;
     struct world *w = load->world;
@@ -298,6 +299,56 @@ static void bench_finding(const struct bench_report *report, struct world *world
         }
     }
     bench_group(report, cases, count);
+}
+
+/* ---- instructions ---- */
+
+/* The counter of a simulated processor, when the program runs under it. */
+#if defined(__has_include) && __has_include(<valgrind/callgrind.h>)
+#include <valgrind/callgrind.h>
+#else
+#define CALLGRIND_ZERO_STATS
+#define CALLGRIND_DUMP_STATS_AT(name) (void)(name)
+#endif
+
+#define COUNTED_BATCHES 8U
+#define COUNTED_PEERS   200U
+#define COUNTED_FLOWS   20000U
+
+void bench_counts(void)
+{
+    static const struct {
+        enum kind kind;
+        uint32_t of;
+    } rows[] = {{KIND_CIDR, 1},    {KIND_CIDR, 20},   {KIND_CIDR, COUNTED_PEERS},
+                {KIND_NAT, 1},     {KIND_NAT, 20},    {KIND_NAT, COUNTED_FLOWS},
+                {KIND_RELAYED, 1}, {KIND_REFUSED, 20}};
+    struct world *w = world_new(COUNTED_PEERS, 4, 65536);
+    world_connect(w, 0, COUNTED_PEERS);
+    for (uint32_t i = 0; i < WORLD_FLOW_CLIENTS; i++) {
+        world_assign_names(w, i);
+    }
+    world_open_flows(w, 0, COUNTED_FLOWS);
+    for (size_t i = 0; i < 2 * ARRAY_COUNT(rows); i++) {
+        char name[64];
+        struct load load = {.world = w,
+                            .up = i % 2 == 1,
+                            .kind = rows[i / 2].kind,
+                            .of = rows[i / 2].of,
+                            .null = true,
+                            .batch = WORLD_BATCH,
+                            .payload = 1252};
+        prepare(&load);
+        (void)snprintf(name, sizeof(name), "%s-%u-%s", load.up ? "up" : "down", load.of,
+                       kind_names[load.kind]);
+        CALLGRIND_ZERO_STATS;
+        for (unsigned n = 0; n < COUNTED_BATCHES; n++) {
+            fill(&load);
+            run(&load);
+        }
+        CALLGRIND_DUMP_STATS_AT(name);
+    }
+    world_free(w);
 }
 
 void bench_growth(const struct bench_report *report, struct world *world)

@@ -1,4 +1,5 @@
 /* The benchmarks that need no kernel. usage: bench [--json FILE] [--commit ID] [--ms N] [--only ID]
+ *        bench --counts    (under callgrind, see counts.sh)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,10 @@ int main(int argc, char **argv)
                           "usage: bench [--json FILE] [--commit ID] [--ms N] [--only ID]\n");
             return 2;
         }
+    }
+    if (argc == 2 && strcmp(argv[1], "--counts") == 0 && sodium_init() >= 0) {
+        bench_counts();
+        return 0;
     }
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     if (sodium_init() < 0) {

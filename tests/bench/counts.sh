@@ -1,0 +1,58 @@
+#!/bin/bash
+# usage: counts.sh [BUILD]: instructions of the core per packet, and how they grow. Exact where times
+# are not: a gate for a busy machine. Needs valgrind; skips without.
+set -u
+build=${1:-build}
+if ! command -v valgrind >/dev/null; then
+    echo "SKIP  bench counts: no valgrind"
+    exit 0
+fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+valgrind --tool=callgrind --callgrind-out-file="$out/cg" --toggle-collect=run \
+    "$build/bench" --counts >"$out/log" 2>&1 || {
+    tail -5 "$out/log"
+    echo "FAIL  bench counts"
+    exit 1
+}
+declare -A count
+for file in "$out"/cg.*; do
+    name=$(sed -n 's/^desc: Trigger: Client Request: //p' "$file")
+    total=$(sed -n 's/^totals: //p' "$file")
+    count[$name]=$((total / 512)) # 8 batches of 64
+done
+[ -n "${count[up-1-peers]:-}" ] || { echo "SKIP  bench counts: built without valgrind's header"; exit 0; }
+
+failed=0
+# NAME LIMIT: instructions of one packet of 1280 bytes without cipher; a tenth above what gcc 12 makes.
+while read -r name limit; do
+    verdict=ok
+    [ "${count[$name]}" -le "$limit" ] || { verdict="TOO MANY"; failed=1; }
+    printf '%-20s %6d of %6d  %s\n' "$name" "${count[$name]}" "$limit" "$verdict"
+done <<'LIMITS'
+down-1-peers 2520
+up-1-peers 3120
+down-20-peers 3190
+up-20-peers 3810
+down-1-flows 2780
+up-1-flows 3860
+down-20-flows 3500
+up-20-flows 4310
+down-1-relayed 2520
+up-1-relayed 3120
+down-20-refused 2320
+up-20-refused 5420
+LIMITS
+# Nothing that a packet does may depend on how many peers or flows there are.
+grows() {
+    local percent=$((count[$2] * 100 / count[$1]))
+    local verdict=ok
+    [ "$percent" -le "$3" ] || { verdict="GROWS"; failed=1; }
+    printf '%-20s %5d %% of %s  %s\n' "$2" "$percent" "$1" "$verdict"
+}
+grows down-20-peers down-200-peers 118
+grows up-20-peers up-200-peers 118
+grows down-20-flows down-20000-flows 105
+grows up-20-flows up-20000-flows 105
+[ $failed -eq 0 ] && echo "PASS  bench counts" || echo "FAIL  bench counts"
+exit $failed
