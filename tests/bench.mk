@@ -7,7 +7,7 @@ BENCH_MS ?= 2000
 BENCH_JSON := $(BUILD)/bench.jsonl
 COMMIT = $$(git rev-parse --short HEAD 2>/dev/null || echo none)
 
-.PHONY: bench bench-core bench-net
+.PHONY: bench bench-core bench-counts bench-net
 ## make bench        everything that is measured (under 15 minutes); JSON lines in BUILD/bench.jsonl
 bench:
 	@rm -f $(BENCH_JSON)
@@ -16,6 +16,10 @@ bench:
 ## make bench-core   ns per packet of the crypto, the parts and the whole core in memory (no rights needed, minutes)
 bench-core: $(BENCH)
 	@$(BENCH) --json $(BENCH_JSON) --commit "$(COMMIT)" --ms $(BENCH_MS)
+
+## make bench-counts instructions of the core per packet and their growth, exact; fails when a bound is passed (valgrind)
+bench-counts: $(BENCH)
+	@tests/bench/counts.sh $(BUILD)
 
 $(BENCH): $(BENCH_OBJECTS) $(BENCH_LIBS)
 	$(call say,LD,$@)
