@@ -109,6 +109,11 @@ $(BUILD)/fzdev: $(BUILD)/obj/sim/dev/dev_main.o $(DEV_LIBS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(call group,$(DEV_LIBS)) $(EXTERNAL)
 
+## make deb: a Debian package of binary, unit, user and network script
+.PHONY: deb
+deb: $(BUILD)/firezone-gateway
+	@platform/linux/packaging/make-deb.sh $(BUILD)
+
 # Unit tests: tests/<folder>/test_<x>.c becomes $(BUILD)/tests/<folder>/test_<x>.
 # Helpers of tests/support/ come from an archive, so that a test links only what it uses.
 TEST_SUPPORT := $(call lib,test_support)

@@ -101,6 +101,11 @@ static bool carry_out(struct driver *driver, struct clock_pair now,
     case GATEWAY_OUT_LOOKUP:
         p->lookup(p->self, &out->u.lookup);
         break;
+    case GATEWAY_OUT_FLOW:
+        if (p->flow != NULL) {
+            p->flow(p->self, out->u.flow);
+        }
+        break;
     case GATEWAY_OUT_EXIT:
         driver->exiting = true;
         driver->exit_code = out->u.exit.code;

@@ -51,6 +51,33 @@ static void put_group(struct driver_digest *digest, const struct gateway_tun_gro
     }
 }
 
+static void put_flow(struct driver_digest *digest, const struct gateway_flow *flow)
+{
+    const uint64_t numbers[] = {flow->ended ? 1 : 0,
+                                flow->protocol,
+                                flow->start_unix_ns,
+                                flow->end_unix_ns,
+                                flow->last_packet_unix_ns,
+                                flow->rx_packets,
+                                flow->tx_packets,
+                                flow->rx_bytes,
+                                flow->tx_bytes,
+                                flow->outers_count};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        put_u64(digest, numbers[i]);
+    }
+    put(digest, flow->client.bytes, sizeof(flow->client.bytes));
+    put(digest, flow->resource.bytes, sizeof(flow->resource.bytes));
+    put_addr(digest, &flow->source);
+    put_addr(digest, &flow->destination);
+    put_bytes(digest, flow->domain);
+    for (uint32_t i = 0; i < flow->outers_count; i++) {
+        put_addr(digest, &flow->outers[i].source);
+        put_addr(digest, &flow->outers[i].destination);
+        put_u64(digest, flow->outers[i].since_unix_ns);
+    }
+}
+
 void driver_digest_init(struct driver_digest *digest)
 {
     int failed = blake2s_init(&digest->hash, DRIVER_DIGEST_SIZE);
@@ -104,6 +131,9 @@ void driver_digest_add(struct driver_digest *digest, const struct gateway_output
         put_u64(digest, output->u.lookup.lookup);
         put_u64(digest, (uint64_t)output->u.lookup.type);
         put_bytes(digest, output->u.lookup.name);
+        break;
+    case GATEWAY_OUT_FLOW:
+        put_flow(digest, output->u.flow);
         break;
     case GATEWAY_OUT_EXIT:
         put_u64(digest, (uint64_t)(int64_t)output->u.exit.code);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char mark[] = "FZRUN1\n";
+static const char mark[] = "FZRUN2\n";
 
 static void put_text(struct writer *w, struct view text)
 {
@@ -30,6 +30,7 @@ static void put_limits(struct writer *w, const struct gateway_limits *limits)
     writer_le32(w, limits->nat_expired_per_client);
     writer_le32(w, limits->lookups);
     writer_le32(w, limits->dns_cache);
+    writer_le32(w, limits->flows);
 }
 
 static void get_limits(struct reader *r, struct gateway_limits *limits)
@@ -42,6 +43,7 @@ static void get_limits(struct reader *r, struct gateway_limits *limits)
     limits->nat_expired_per_client = reader_le32(r);
     limits->lookups = reader_le32(r);
     limits->dns_cache = reader_le32(r);
+    limits->flows = reader_le32(r);
 }
 
 bool driver_run_encode(const struct driver_run *run, struct writer *w)

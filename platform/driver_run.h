@@ -3,7 +3,7 @@
  * A recording replays only into a gateway that was built with the same limits, configuration,
  * clocks and seed; this record holds them. Layout, little-endian:
  *
- *   "FZRUN1\n" | u32 length of the rest of this record | 8 x u32 limits in the order of struct
+ *   "FZRUN2\n" | u32 length of the rest of this record | 9 x u32 limits in the order of struct
  *   gateway_limits | u64 boot ns | u64 Unix ns | 32 bytes seed | 19 bytes health address |
  *   u64 partition_max_s | u8 nat64_translate | u8 refuse_own_addresses |
  *   5 x (u16 length, bytes): api_url, token, firezone_id, name, user_agent

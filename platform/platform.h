@@ -71,6 +71,9 @@ struct platform {
     /* Writes up to `max` addresses of this host's interfaces. NULL: nobody wants them. */
     size_t (*own_addresses)(void *self, struct ip_addr *out, size_t max);
 
+    /* Shows a flow record to the operator. NULL: nobody wants them. */
+    void (*flow)(void *self, const struct gateway_flow *flow);
+
     /* Starts connecting; the outcome is a stream event. Copies what it keeps. */
     void (*stream_open)(void *self, const struct gateway_stream_open *open);
     /* Takes some prefix of `bytes`; *taken may be 0. A WRITABLE event follows a short take. */

@@ -76,7 +76,8 @@
     X(tun_offload, 0, 4, 0, 0, "kinds of super-packets to write, plus one; 0: drawn at each boot") \
     X(group_data_only, 0, 1, 0, 0, "batch_max and train_max apply to transport data alone")        \
     X(host_events_per_minute, 0, 6, 0, 20, "changes of the gateways' own hosts")                   \
-    X(sabotage, 0, 15, 0, 0, "enum sim_sabotage: a planted fault, to try an oracle")
+    X(sabotage, 0, 15, 0, 0, "enum sim_sabotage: a planted fault, to try an oracle")               \
+    X(flow_records, 0, 32, 0, 50, "that a gateway may keep at a time; 0: it makes none")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;

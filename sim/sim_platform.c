@@ -68,6 +68,7 @@ struct sim_platform {
     size_t pending_count;
     uint64_t udp_blocked_until_ns;
     uint64_t tun_blocked_until_ns;
+    uint64_t flows_open; /* told to begin and not yet to end */
     struct gateway_tun_config tun_config;
     struct gateway_listen listeners[GATEWAY_LISTENER_COUNT];
     bool listening[GATEWAY_LISTENER_COUNT];
@@ -467,6 +468,42 @@ static size_t table_own_addresses(void *self, struct ip_addr *out, size_t max)
     return count;
 }
 
+/* What is wrong with a flow record; NULL: nothing. */
+static const char *judge_flow(const struct sim_platform *p, const struct gateway_flow *flow)
+{
+    if (flow->protocol != SIM_PROTO_TCP && flow->protocol != SIM_PROTO_UDP) {
+        return "a flow record of another protocol";
+    }
+    if (flow->source.ip.family == IP_NONE || flow->destination.ip.family == IP_NONE ||
+        flow->source.port == 0) {
+        return "a flow record without its ends";
+    }
+    if (!flow->ended) {
+        return NULL;
+    }
+    if (p->flows_open == 0) {
+        return "a flow ended that never began";
+    }
+    if (flow->tx_packets == 0 || flow->end_unix_ns == 0 || flow->start_unix_ns == 0) {
+        return "a flow record that counts nothing";
+    }
+    return NULL;
+}
+
+static void table_flow(void *self, const struct gateway_flow *flow)
+{
+    struct sim_platform *p = self;
+    const char *wrong = judge_flow(p, flow);
+    if (wrong != NULL) {
+        p->config.world.bad_output(p->config.world.self, p->config.gateway, wrong);
+    }
+    p->flows_open += flow->ended ? 0 : 1;
+    p->flows_open -= flow->ended && p->flows_open > 0 ? 1 : 0;
+    sim_trace_text(p->config.trace, node_of(p), SIM_KIND_FLOW, "%s %u: %llu and %llu packets",
+                   flow->ended ? "end" : "start", flow->protocol,
+                   (unsigned long long)flow->tx_packets, (unsigned long long)flow->rx_packets);
+}
+
 /* ---- the table: streams, listeners, lookups ---- */
 
 static void table_stream_open(void *self, const struct gateway_stream_open *open)
@@ -614,6 +651,7 @@ struct sim_platform *sim_platform_new(const struct sim_platform_config *config)
         .tun_read = table_tun_read,
         .tun_write = table_tun_write,
         .tun_offload = table_tun_offload,
+        .flow = table_flow,
         .own_addresses = config->own_addresses ? table_own_addresses : NULL,
         .stream_open = table_stream_open,
         .stream_send = table_stream_send,
@@ -675,6 +713,7 @@ void sim_platform_reboot(struct sim_platform *platform)
     memset(platform->listening, 0, sizeof(platform->listening));
     platform->tun_config = (struct gateway_tun_config){0};
     platform->udp_blocked_until_ns = 0;
+    platform->flows_open = 0;
     platform->tun_blocked_until_ns = 0;
     seed(platform);
 }

@@ -181,6 +181,12 @@ static void put_output(struct writer *w, const struct gateway_output *out)
         writer_text(w, " ");
         put_text(w, out->u.lookup.name);
         break;
+    case GATEWAY_OUT_FLOW:
+        writer_text(w, out->u.flow->ended ? "flow end " : "flow start ");
+        sock_addr_put(w, &out->u.flow->source);
+        writer_text(w, " to ");
+        sock_addr_put(w, &out->u.flow->destination);
+        break;
     case GATEWAY_OUT_EXIT:
         put_number(w, "exit ", (uint64_t)out->u.exit.code);
         writer_text(w, " ");

@@ -37,7 +37,8 @@
     X(SIM_KIND_ORACLE, "oracle")                                                                   \
     X(SIM_KIND_PROBE, "probe")                                                                     \
     X(SIM_KIND_HOST_PACKET, "host-packet")                                                         \
-    X(SIM_KIND_LISTENER, "listener")
+    X(SIM_KIND_LISTENER, "listener")                                                               \
+    X(SIM_KIND_FLOW, "flow")
 
 #define SIM_KIND_ENUM(name, text) name,
 enum sim_kind { SIM_KIND_TABLE(SIM_KIND_ENUM) SIM_KIND_COUNT };

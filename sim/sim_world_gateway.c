@@ -327,7 +327,7 @@ static struct driver_recorder on_boot(void *self, uint32_t index)
 
 /* ---- building ---- */
 
-static struct gateway_limits small_limits(void)
+static struct gateway_limits small_limits(const struct sim_options *options)
 {
     struct gateway_limits limits = gateway_limits_default();
     limits.clients = 32;
@@ -338,6 +338,7 @@ static struct gateway_limits small_limits(void)
     limits.nat_expired_per_client = 512;
     limits.lookups = 64;
     limits.dns_cache = 32;
+    limits.flows = options->flow_records;
     return limits;
 }
 
@@ -382,7 +383,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
                           .tun_configured = tun_configured,
                           .bad_output = bad_output},
             },
-        .limits = small_limits(),
+        .limits = small_limits(o),
         .api_url = API_URL,
         .token = identity->token,
         .firezone_id = identity->firezone_id,

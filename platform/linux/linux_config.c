@@ -87,10 +87,11 @@ static const struct option options[] = {
      NULL},
     {0, "max-lookups", NULL, KIND_U32, FIELD(limits.lookups), "N", NULL},
     {0, "max-dns-cache", NULL, KIND_U32, FIELD(limits.dns_cache), "N", NULL},
+    {0, "max-flows", NULL, KIND_U32, FIELD(max_flows), "N", "with --flow-logs; the oldest goes"},
     {0, "no-telemetry", "FIREZONE_NO_TELEMETRY", KIND_FLAG, FIELD(no_telemetry), NULL,
      "accepted; nothing is ever sent anywhere"},
     {0, "flow-logs", "FIREZONE_FLOW_LOGS", KIND_FLAG, FIELD(flow_logs), NULL,
-     "accepted, without effect"},
+     "write a JSON line for the start and the end of each TCP and UDP flow"},
     {0, "validate-checksums", "FIREZONE_VALIDATE_CHECKSUMS", KIND_FLAG, FIELD(validate_checksums),
      NULL, "accepted, without effect"},
     {0, "metrics", "FIREZONE_METRICS", KIND_TEXT, FIELD(metrics), "EXPORTER",
@@ -380,6 +381,7 @@ static void set_defaults(struct linux_config *config)
     config->tun_name = "tun-firezone";
     config->aead = "auto";
     config->limits = gateway_limits_default();
+    config->max_flows = 65536;
 }
 
 enum linux_config_verdict linux_config_parse(struct linux_config *config, const char *const *argv,

@@ -55,13 +55,14 @@ struct linux_config {
     uint32_t udp_send_buffer;
     const char *client_version; /* told to the portal */
     const char *tun_name;
+    bool flow_logs;
+    uint32_t max_flows;      /* recorded at a time, with flow_logs */
     const char *record_file; /* NULL: nothing is recorded */
     const char *record_to;   /* public key, 64 hex digits or base64 */
     bool record_plain;
     struct gateway_limits limits;
     /* Accepted for the reference's sake, without effect: */
     bool no_telemetry;
-    bool flow_logs;
     bool validate_checksums;
     const char *metrics;
     const char *otlp_endpoint;

@@ -215,3 +215,105 @@ struct trace linux_log_trace(struct linux_log *log)
 {
     return (struct trace){emit, log};
 }
+
+/* ---- flow records ---- */
+
+static void put_member(struct writer *w, const char *name)
+{
+    writer_text(w, ",\"");
+    writer_text(w, name);
+    writer_text(w, "\":");
+}
+
+static void put_number(struct writer *w, const char *name, uint64_t value)
+{
+    put_member(w, name);
+    text_put_u64(w, value);
+}
+
+static void put_moment(struct writer *w, const char *name, uint64_t unix_ns)
+{
+    put_member(w, name);
+    text_put_char(w, '"');
+    linux_log_put_time(w, unix_ns);
+    text_put_char(w, '"');
+}
+
+static void put_id(struct writer *w, const char *name, const struct uuid *id)
+{
+    put_member(w, name);
+    text_put_char(w, '"');
+    uuid_put(w, id);
+    text_put_char(w, '"');
+}
+
+/* "<end>_ip" and "<end>_port". */
+static void put_end(struct writer *w, const char *ip, const char *port,
+                    const struct sock_addr *addr)
+{
+    put_member(w, ip);
+    text_put_char(w, '"');
+    ip_put(w, &addr->ip);
+    text_put_char(w, '"');
+    put_number(w, port, addr->port);
+}
+
+static void put_outers(struct writer *w, const struct gateway_flow *flow)
+{
+    put_member(w, "outers");
+    text_put_char(w, '[');
+    for (uint32_t i = 0; i < flow->outers_count; i++) {
+        const struct gateway_flow_outer *outer = &flow->outers[i];
+        writer_text(w, i == 0 ? "{" : ",{");
+        writer_text(w, "\"path_activated_at\":\"");
+        linux_log_put_time(w, outer->since_unix_ns);
+        text_put_char(w, '"');
+        put_end(w, "src_ip", "src_port", &outer->source);
+        if (outer->destination.ip.family != IP_NONE) {
+            put_end(w, "dst_ip", "dst_port", &outer->destination);
+        }
+        text_put_char(w, '}');
+    }
+    text_put_char(w, ']');
+}
+
+void linux_log_put_flow(struct writer *w, const struct gateway_flow *flow)
+{
+    writer_text(w, "{\"time\":\"");
+    linux_log_put_time(w, flow->ended ? flow->end_unix_ns : flow->start_unix_ns);
+    writer_text(w, flow->ended ? "\",\"type\":\"flow\",\"event\":\"end\""
+                               : "\",\"type\":\"flow\",\"event\":\"start\"");
+    put_member(w, "protocol");
+    writer_text(w, flow->protocol == 6 ? "\"tcp\"" : "\"udp\"");
+    put_id(w, "client_id", &flow->client);
+    put_id(w, "resource_id", &flow->resource);
+    put_end(w, "inner_src_ip", "inner_src_port", &flow->source);
+    put_end(w, "inner_dst_ip", "inner_dst_port", &flow->destination);
+    if (flow->domain.len > 0) {
+        put_member(w, "domain");
+        text_put_char(w, '"');
+        put_json_text(w, flow->domain);
+        text_put_char(w, '"');
+    }
+    put_outers(w, flow);
+    put_moment(w, "flow_start", flow->start_unix_ns);
+    if (flow->ended) {
+        put_moment(w, "flow_end", flow->end_unix_ns);
+        put_moment(w, "last_packet", flow->last_packet_unix_ns);
+        put_number(w, "rx_packets", flow->rx_packets);
+        put_number(w, "tx_packets", flow->tx_packets);
+        put_number(w, "rx_bytes", flow->rx_bytes);
+        put_number(w, "tx_bytes", flow->tx_bytes);
+    }
+    writer_text(w, "}\n");
+}
+
+void linux_log_flow(struct linux_log *log, const struct gateway_flow *flow)
+{
+    uint8_t room[LINUX_LOG_FLOW_MAX];
+    struct writer w = writer_of((struct span){room, sizeof(room)});
+    linux_log_put_flow(&w, flow);
+    if (!w.failed) {
+        write_out(log, writer_view(&w));
+    }
+}

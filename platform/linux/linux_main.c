@@ -211,6 +211,8 @@ static int open_platform(struct app *app)
         .tun_offload = (enum linux_tun_offload)config->offload,
         .roots_file = getenv("SSL_CERT_FILE"),
         .own_addresses = config->refuse_own_addresses,
+        .flows = config->flow_logs ? &app->log : NULL,
+        .notify = {getenv("NOTIFY_SOCKET"), getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID")},
         .signals = true,
         .trace = linux_log_trace(&app->log),
     };
@@ -223,6 +225,7 @@ static int build_gateway(struct app *app)
     const struct linux_config *config = &app->config;
     struct driver_run *run = &app->run;
     run->limits = config->limits;
+    run->limits.flows = config->flow_logs ? config->max_flows : 0;
     run->started = linux_clock_now();
     run->config = (struct gateway_config){
         .api_url = view_text(config->api_url),

@@ -181,6 +181,12 @@ static size_t own_addresses(void *self, struct ip_addr *out, size_t max)
     return linux_addr_own(out, max);
 }
 
+static void flow(void *self, const struct gateway_flow *record)
+{
+    const struct linux_platform *platform = self;
+    linux_log_flow(platform->flows, record);
+}
+
 static void stream_open(void *self, const struct gateway_stream_open *open)
 {
     struct linux_platform *platform = self;
@@ -320,11 +326,14 @@ enum err linux_platform_open(struct linux_platform *platform,
     memset(platform, 0, sizeof(*platform));
     platform->table = table_of(platform);
     platform->table.own_addresses = options->own_addresses ? own_addresses : NULL;
+    platform->table.flow = options->flows != NULL ? flow : NULL;
+    platform->flows = options->flows;
     platform->trace = options->trace;
     platform->signals = -1;
     platform->udp.fd[0] = -1;
     platform->udp.fd[1] = -1;
     platform->tun.fd = -1;
+    linux_notify_open(&platform->notify, &options->notify);
     *what = "epoll";
     platform->epoll = epoll_create1(EPOLL_CLOEXEC);
     enum err err = platform->epoll < 0 ? ERR_IO : ERR_NONE;
@@ -345,6 +354,7 @@ enum err linux_platform_open(struct linux_platform *platform,
 
 void linux_platform_close(struct linux_platform *platform)
 {
+    linux_notify_close(&platform->notify);
     linux_streams_destroy(platform->streams);
     linux_resolver_destroy(platform->resolver);
     linux_tls_roots_free(platform->roots);
@@ -420,6 +430,7 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
     struct instant at = linux_clock_now().boot;
     enum gateway_listener listener;
     enum err err = ERR_NONE;
+    linux_notify_tick(&platform->notify, at);
     linux_resolver_tick(platform->resolver, at);
     if (instant_reached(at, platform->streams_tick_at)) {
         linux_streams_tick(platform->streams, at);
@@ -445,6 +456,7 @@ uint32_t linux_platform_ready(const struct linux_platform *platform)
 int linux_platform_timeout_ms(const struct linux_platform *platform, int max)
 {
     int timeout = linux_resolver_timeout_ms(platform->resolver, max);
+    timeout = linux_notify_timeout_ms(&platform->notify, linux_clock_now().boot, timeout);
     if (linux_streams_wants_tick(platform->streams) && timeout > TICK_MS) {
         timeout = TICK_MS;
     }

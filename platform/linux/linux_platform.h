@@ -8,6 +8,8 @@
 #define LINUX_PLATFORM_H
 
 #include "base/trace.h"
+#include "platform/linux/linux_log.h"
+#include "platform/linux/linux_notify.h"
 #include "platform/linux/linux_resolver.h"
 #include "platform/linux/linux_stream.h"
 #include "platform/linux/linux_tun.h"
@@ -27,6 +29,8 @@ struct linux_platform {
     struct linux_streams *streams;
     struct linux_resolver *resolver;
     struct linux_tls_roots *roots;
+    struct linux_log *flows;
+    struct linux_notify notify;
     struct trace trace; /* failures of the environment */
     struct platform_event event;
     struct instant streams_tick_at;
@@ -38,10 +42,12 @@ struct linux_platform_options {
     struct linux_udp_options udp;
     const char *tun_name;
     enum linux_tun_offload tun_offload;
-    const char *roots_file;  /* NULL: the system's */
-    const char *dns_servers; /* NULL: resolv.conf's */
-    bool own_addresses;      /* the gateway wants to know the host's addresses */
-    bool signals;            /* SIGINT and SIGTERM become PLATFORM_SHUTDOWN; they must be blocked */
+    const char *roots_file;             /* NULL: the system's */
+    const char *dns_servers;            /* NULL: resolv.conf's */
+    bool own_addresses;                 /* the gateway wants to know the host's addresses */
+    struct linux_log *flows;            /* where flow records go; NULL: nowhere. Borrowed */
+    struct linux_notify_options notify; /* all NULL: no supervisor */
+    bool signals; /* SIGINT and SIGTERM become PLATFORM_SHUTDOWN; they must be blocked */
     struct trace trace;
 };
 

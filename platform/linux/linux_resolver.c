@@ -79,7 +79,9 @@ static bool open_channel(struct linux_resolver *resolver)
     options.sock_state_cb = watch_socket;
     options.sock_state_cb_data = resolver;
     resolver->conf_changed = conf_change_time();
-    int mask = ARES_OPT_LOOKUPS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
+    /* Names are absolute: without ARES_OPT_DOMAINS the library would try resolv.conf's as well. */
+    int mask = ARES_OPT_LOOKUPS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
+               ARES_OPT_DOMAINS;
     if (ares_init_options(&resolver->channel, &options, mask) != ARES_SUCCESS) {
         return false;
     }

@@ -60,6 +60,8 @@ struct layout {
     struct gateway_waiting *waiting;
     struct gateway_group *groups;
     struct gateway_inbound *inbound;
+    struct gateway_flow_record *flows;
+    struct map_slot *flow_by_key;
 };
 
 static struct map_slot *take_slots(struct arena *arena, uint32_t capacity)
@@ -91,6 +93,8 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     l.waiting = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.waiting));
     l.groups = arena_take(arena, GATEWAY_GROUPS_MAX, sizeof(*l.groups));
     l.inbound = arena_take(arena, GATEWAY_TUN_BATCH_MAX, sizeof(*l.inbound));
+    l.flows = arena_take(arena, limits->flows, sizeof(*l.flows));
+    l.flow_by_key = limits->flows == 0 ? NULL : take_slots(arena, limits->flows);
     return l;
 }
 
@@ -116,6 +120,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     gw->waiting = l->waiting;
     gw->groups = l->groups;
     gw->inbound = l->inbound;
+    gateway_flow_init(gw, l->flows, l->flow_by_key);
 }
 
 size_t gateway_size(const struct gateway_limits *limits)
@@ -370,6 +375,7 @@ static void take_leave(struct gateway *gw)
     }
     if (gw->connections_count == 0 && !gw->has_left) {
         gw->has_left = true;
+        gateway_flow_end_all(gw);
         gateway_relay_close_all(gw);
         portal_client_close(&gw->portal, gw->now);
     }
@@ -434,6 +440,7 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
         policy_handle_timeout(gw->policy, gw->now);
     }
     gateway_resolve_timeout(gw);
+    gateway_flow_timeout(gw);
     gateway_dns_handle_timeout(&gw->dns, gw->now.boot);
     gateway_http_handle_timeout(&gw->http, gw->now.boot);
     if (instant_reached(gw->now.boot, gw->shutdown_at)) {
@@ -448,6 +455,7 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     wake = wake_min(wake, (struct wake){gw->rejoin_at, "no relay"});
     wake = wake_min(wake, policy_poll_timeout(gw->policy));
     wake = wake_min(wake, gateway_resolve_poll_timeout(gw));
+    wake = wake_min(wake, gateway_flow_poll_timeout(gw));
     wake = wake_min(wake, gateway_dns_poll_timeout(&gw->dns));
     wake = wake_min(wake, gateway_http_poll_timeout(&gw->http));
     if (!gw->exit_due) {
@@ -659,7 +667,7 @@ static bool poll_any(struct gateway *gw, struct gateway_output *out)
     return poll_portal(gw, out) || gateway_relay_poll(gw, out) ||
            gateway_connection_poll(gw, out) || poll_train(gw, out) || poll_environment(gw, out) ||
            gateway_resolve_poll(gw, out) || gateway_dns_poll(&gw->dns, out) ||
-           gateway_http_poll(&gw->http, out) || poll_exit(gw, out);
+           gateway_http_poll(&gw->http, out) || gateway_flow_poll(gw, out) || poll_exit(gw, out);
 }
 
 bool gateway_poll(struct gateway *gw, struct gateway_output *out)
@@ -708,4 +716,5 @@ void gateway_check(const struct gateway *gw)
     ASSERT(gw->connection_by_ufrag.count == gw->connections_count);
     ASSERT(gw->connection_by_key.count == gw->connections_count);
     ASSERT(gw->jobs_count <= GATEWAY_JOBS_MAX);
+    gateway_flow_check(gw);
 }

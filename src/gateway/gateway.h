@@ -32,6 +32,7 @@ struct gateway_limits {
     uint32_t nat_expired_per_client;  /* 4 096 remembered outside tuples */
     uint32_t lookups;                 /* 1 024 in flight */
     uint32_t dns_cache;               /* 512 names */
+    uint32_t flows;                   /* recorded at a time; 0, the default: no flow records */
 };
 
 struct gateway_config {
@@ -175,7 +176,8 @@ struct gateway_counters {
     uint64_t portal_connects; /* attempts, each address of a race counted */
     uint64_t portal_joins;
     uint64_t portal_losses;
-    uint64_t handshakes; /* WireGuard sessions that came up */
+    uint64_t flows_missed; /* packets of flows for which there was no record free */
+    uint64_t handshakes;   /* WireGuard sessions that came up */
     uint64_t connections_failed;
     uint64_t lookups_done; /* of names for clients, both families as one */
     uint64_t lookups_failed;

@@ -13,13 +13,34 @@
 
 #include "packet/packet_rewrite.h"
 
-/* One packet on its way to the TUN device. */
+/* One packet on its way to the TUN device, or the first of several that share its fate. */
 struct outbound {
     struct gateway_connection *connection;
     struct policy_hint hint;
     struct packet *packet;
     uint8_t ecn; /* of the outer datagram */
+    uint32_t packets;
+    uint64_t payload; /* of the others, bytes */
 };
+
+/* Where a packet goes before it is translated; only flow records want to know. */
+static struct ip_addr destination_of(const struct packet *packet)
+{
+    struct packet_info info;
+    return packet_parse(packet, &info) == DROP_NONE ? info.destination : (struct ip_addr){0};
+}
+
+static void record(struct gateway *gw, const struct outbound *out,
+                   const struct policy_result *result, const struct ip_addr *destination)
+{
+    struct gateway_flow_sent sent = {
+        .resource = result->resource,
+        .destination = *destination,
+        .packets = out->packets,
+        .bytes = packet_payload(out->packet, &result->info).len + out->payload,
+    };
+    gateway_flow_out(gw, out->connection, &result->info, &sent);
+}
 
 /* True when the packet was permitted; it is rewritten then and `info` tells its headers. */
 static bool judge(struct gateway *gw, const struct outbound *out, struct packet_info *info)
@@ -27,10 +48,17 @@ static bool judge(struct gateway *gw, const struct outbound *out, struct packet_
     uint8_t answer[POLICY_REPLY_SIZE_MAX];
     struct policy_result result = {.hint = out->hint, .buffer = {answer, sizeof(answer)}};
     struct gateway_connection *c = out->connection;
+    struct ip_addr destination = {0};
+    if (gw->limits.flows > 0) {
+        destination = destination_of(out->packet);
+    }
     switch (policy_outbound(gw->policy, c->policy_client, out->packet, gw->now, &result)) {
     case POLICY_FORWARD:
         packet_apply_outer_ecn(out->packet, &result.info, out->ecn);
         *info = result.info;
+        if (gw->limits.flows > 0) {
+            record(gw, out, &result, &destination);
+        }
         return true;
     case POLICY_REPLY:
         gw->counters.icmp_generated++;
@@ -100,7 +128,7 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
 {
     struct packet_info info;
     if (!gw->tun_offload_tcp && !gw->tun_offload_udp) {
-        struct outbound out = {.connection = c, .packet = packet, .ecn = ecn};
+        struct outbound out = {.connection = c, .packet = packet, .ecn = ecn, .packets = 1};
         deliver_single(gw, &out);
         return;
     }
@@ -166,16 +194,24 @@ static void finish_group(struct gateway *gw, struct gateway_group *g, struct pol
 {
     struct packet_info info;
     struct gateway_waiting *first = &gw->waiting[g->first];
-    struct outbound out = {&gw->connections[g->connection], hint, &first->packet, first->ecn};
+    struct outbound out = {.connection = &gw->connections[g->connection],
+                           .hint = hint,
+                           .packet = &first->packet,
+                           .ecn = first->ecn,
+                           .packets = 1};
     if (g->group.segments_count == 1) {
         deliver_single(gw, &out);
         return;
     }
+    out.packets = g->group.segments_count;
+    out.payload = g->group.total_size - first->packet.len;
     if (judge(gw, &out, &info)) {
         packet_group_rewrite(&g->group, &first->packet, &info);
         emit_group(gw, g);
         return;
     }
+    out.packets = 1;
+    out.payload = 0;
     for (uint32_t at = first->next; at != GATEWAY_NONE; at = gw->waiting[at].next) {
         out.packet = &gw->waiting[at].packet;
         deliver_single(gw, &out);

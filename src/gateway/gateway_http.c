@@ -110,6 +110,8 @@ static void put_metrics(struct writer *w, const struct gateway_http_facts *facts
     put_metric(w, "nat_sessions_per_client_limit", facts->limits->nat_sessions_per_client);
     put_metric(w, "lookups", c->lookups);
     put_metric(w, "lookups_limit", facts->limits->lookups);
+    put_metric(w, "flows_limit", facts->limits->flows);
+    put_metric(w, "flows_missed_total", c->flows_missed);
     put_lookups(w, c);
     put_metric(w, "portal_joined", facts->portal_joined ? 1 : 0);
     put_metric(w, "portal_connects_total", c->portal_connects);

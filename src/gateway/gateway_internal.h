@@ -12,6 +12,7 @@
  *   gateway_aead.c       the choice of the AEAD implementation
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
  *   gateway_dns.c        the DNS server on the tunnel addresses
+ *   gateway_flow.c       flow records
  *   gateway_http.c       health and metrics
  *   gateway_status.c     what the environment tells beside packets; counters and readiness
  *
@@ -232,6 +233,7 @@ struct gateway_waiting {
 struct gateway_inbound {
     struct packet_segments segments;
     uint32_t next; /* of the same connection; GATEWAY_NONE */
+    uint32_t flow; /* its record; GATEWAY_NONE */
     bool is_first; /* of its connection */
 };
 
@@ -255,6 +257,57 @@ struct gateway_open_slot {
 struct gateway_list {
     uint32_t first;
     uint32_t last;
+};
+
+/* ---- flow records (gateway_flow.c) ---- */
+
+#define GATEWAY_FLOW_IDLE_S 120U
+
+struct gateway_flow_key {
+    uint32_t client; /* the policy's handle */
+    uint8_t protocol;
+    struct sock_addr source; /* inner, behind the NAT */
+    struct sock_addr destination;
+};
+
+struct gateway_flow_record {
+    bool used;
+    bool queued; /* has something to tell */
+    bool start_told;
+    bool past_syn; /* TCP: a packet without SYN has been seen */
+    bool fin_out;
+    bool fin_in;
+    bool has_domain;
+    uint32_t client;
+    uint32_t older; /* by last packet */
+    uint32_t newer;
+    uint32_t queue_next;
+    uint32_t next_free;
+    uint64_t hash;
+    struct instant last_at;
+    struct gateway_flow flow;
+    struct dns_name domain;
+};
+
+struct gateway_flows {
+    struct gateway_flow_record *records;
+    struct map by_key; /* of flows that have not ended */
+    uint32_t oldest;
+    uint32_t newest;
+    struct gateway_list queue;
+    uint32_t free;
+    uint32_t touched;         /* records that were ever used */
+    struct gateway_flow told; /* the one handed out last */
+    uint8_t domain[1024];
+};
+
+/* What a client sent: as many packets, with so many bytes of payload, to `destination` before it
+ * was translated, permitted by `resource`. */
+struct gateway_flow_sent {
+    struct uuid resource;
+    struct ip_addr destination;
+    uint32_t packets;
+    uint64_t bytes;
 };
 
 struct gateway {
@@ -295,6 +348,7 @@ struct gateway {
     struct gateway_list signal_connections;
     struct gateway_list unused_connections; /* longest without authorization first */
     struct heap timers;                     /* connections, then relays */
+    struct gateway_flows flows;
 
     struct gateway_job jobs[GATEWAY_JOBS_MAX];
     uint32_t jobs_first;
@@ -363,6 +417,25 @@ void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gat
 /* Traces that a message waits for the portal, unless it was refused. Returns `err`. */
 enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
+
+/* ---- gateway_flow.c: all but init, poll and the two of time only while limits.flows > 0 ---- */
+
+void gateway_flow_init(struct gateway *gw, struct gateway_flow_record *records,
+                       struct map_slot *slots);
+/* Notes what a client sent; `info` tells the headers as they leave. */
+void gateway_flow_out(struct gateway *gw, const struct gateway_connection *c,
+                      const struct packet_info *info, const struct gateway_flow_sent *sent);
+/* The record of what is on its way to a client, `info` being the headers as they came;
+ * GATEWAY_NONE: there is none. It holds until outputs are polled. */
+uint32_t gateway_flow_in(struct gateway *gw, uint32_t client, const struct packet_info *info);
+/* Notes that it was sent. */
+void gateway_flow_received(struct gateway *gw, uint32_t index, const struct packet_info *info,
+                           uint32_t packets, uint64_t bytes);
+MUST_USE bool gateway_flow_poll(struct gateway *gw, struct gateway_output *out);
+void gateway_flow_timeout(struct gateway *gw);
+MUST_USE struct wake gateway_flow_poll_timeout(const struct gateway *gw);
+void gateway_flow_end_all(struct gateway *gw);
+void gateway_flow_check(const struct gateway *gw);
 
 /* ---- gateway_status.c ---- */
 

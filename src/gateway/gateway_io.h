@@ -171,6 +171,38 @@ struct gateway_lookup_answer {
     struct view records; /* SRV, TXT: the raw DNS answer message; valid during the call */
 };
 
+/* ---- flow records ---- */
+
+#define GATEWAY_FLOW_OUTERS_MAX 4U /* paths of one flow; one more begins a new record */
+
+/* A path that a flow's outer datagrams took: the client's end and ours. */
+struct gateway_flow_outer {
+    struct sock_addr source;
+    struct sock_addr destination; /* ip.family == IP_NONE: not known */
+    uint64_t since_unix_ns;       /* when the flow was first seen on it */
+};
+
+/* One TCP or UDP flow of a client, told when it begins and again when it has ended. tx is what the
+ * client sent; bytes are payload. Source: spec/dataplane.md section 15.1. */
+struct gateway_flow {
+    bool ended;
+    uint8_t protocol; /* 6 or 17 */
+    struct uuid client;
+    struct uuid resource;
+    struct sock_addr source; /* inner, with the port behind the NAT */
+    struct sock_addr destination;
+    struct view domain; /* of a DNS resource, else empty */
+    uint32_t outers_count;
+    struct gateway_flow_outer outers[GATEWAY_FLOW_OUTERS_MAX];
+    uint64_t start_unix_ns;
+    uint64_t last_packet_unix_ns;
+    uint64_t end_unix_ns;
+    uint64_t rx_packets;
+    uint64_t tx_packets;
+    uint64_t rx_bytes;
+    uint64_t tx_bytes;
+};
+
 /* ---- outputs ---- */
 
 enum gateway_output_kind {
@@ -183,6 +215,7 @@ enum gateway_output_kind {
     GATEWAY_OUT_LISTEN,
     GATEWAY_OUT_LISTENER_SEND,
     GATEWAY_OUT_LOOKUP,
+    GATEWAY_OUT_FLOW,
     GATEWAY_OUT_EXIT,
 };
 
@@ -201,6 +234,7 @@ struct gateway_output {
         struct gateway_listen listen;
         struct gateway_listener_datagram datagram;
         struct gateway_lookup lookup;
+        const struct gateway_flow *flow;
         struct {
             int code;           /* process exit code */
             struct view reason; /* one line for the operator */

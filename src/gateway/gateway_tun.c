@@ -209,6 +209,7 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     uint32_t connection = (uint32_t)(c - gw->connections);
     gw->inbound_connections[index] = connection;
     in->next = GATEWAY_NONE;
+    in->flow = GATEWAY_NONE;
     in->is_first = true;
     for (uint32_t i = index; i > 0; i--) {
         if (gw->inbound_connections[i - 1] == connection) {
@@ -231,10 +232,15 @@ static void judge(struct gateway *gw, const struct gateway_tun_packet *in, struc
     result.gso_size = in->offload.gso == GATEWAY_GSO_NONE ? 0 : in->offload.gso_size;
     gw->counters.tun_in_packets++;
     gw->counters.tun_in_bytes += in->bytes.len;
+    struct packet_info came = {0};
+    bool recorded = gw->limits.flows > 0 && packet_parse(&packet, &came) == DROP_NONE;
     enum drop_reason reason = DROP_NONE;
     switch (policy_inbound(gw->policy, &packet, gw->now, &client, &result)) {
     case POLICY_FORWARD:
         reason = forward(gw, &packet, &in->offload, client, &result);
+        if (reason == DROP_NONE && recorded) {
+            gw->inbound[gw->inbound_count - 1].flow = gateway_flow_in(gw, client, &came);
+        }
         break;
     case POLICY_REPLY:
         reply_to_tun(gw, result.reply);
@@ -262,6 +268,16 @@ static void seal_segments(struct gateway *gw, struct gateway_sealer *sealer,
     }
 }
 
+static void record(struct gateway *gw, const struct gateway_inbound *in)
+{
+    const struct packet_segments *segments = &in->segments;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < segments->count; i++) {
+        bytes += packet_segment_size(segments, i) - segments->info.payload_offset;
+    }
+    gateway_flow_received(gw, in->flow, &segments->info, segments->count, bytes);
+}
+
 /* Seals everything that the batch holds for one connection, in order, starting with `first`. */
 static void seal_connection(struct gateway *gw, uint32_t first)
 {
@@ -278,6 +294,9 @@ static void seal_connection(struct gateway *gw, uint32_t first)
         } else {
             seal_segments(gw, &sealer, &gw->inbound[i].segments);
             gw->counters.tun_in_segments += gw->inbound[i].segments.count;
+            if (gw->inbound[i].flow != GATEWAY_NONE) {
+                record(gw, &gw->inbound[i]);
+            }
         }
     }
     if (reason == DROP_NONE) {

@@ -214,6 +214,11 @@ MUST_USE enum policy_status policy_assign(struct policy *policy, uint32_t client
                                           const struct policy_assign *request,
                                           struct clock_pair now, uint32_t *refused);
 
+/* The name behind a proxy address of the client, lower case; NULL: it is none. Valid until the next
+ * change of the policy. */
+const struct dns_name *policy_proxy_name(const struct policy *policy, uint32_t client,
+                                         const struct ip_addr *proxy);
+
 /* ---- packets ---- */
 
 enum policy_action {

@@ -386,3 +386,12 @@ enum policy_status policy_assign(struct policy *policy, uint32_t client,
     policy_epoch_bump(&policy->clients[index]);
     return POLICY_ACTIVE;
 }
+
+const struct dns_name *policy_proxy_name(const struct policy *policy, uint32_t client,
+                                         const struct ip_addr *proxy)
+{
+    uint32_t index = policy_is_proxy(proxy)
+                         ? policy_proxy_find(policy, policy_client_index(client), proxy)
+                         : POLICY_NONE;
+    return index == POLICY_NONE ? NULL : &policy->domains[policy->proxies[index].domain].name;
+}

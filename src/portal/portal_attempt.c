@@ -42,7 +42,7 @@ static void check_exhausted(struct portal_client *c, const char *reason)
         busy = busy || state == PORTAL_SLOT_OPEN_DUE || state == PORTAL_SLOT_OPENING;
     }
     if (!busy) {
-        fail(c, reason);
+        fail(c, c->distrusted ? "the portal's certificate is not accepted" : reason);
     }
 }
 
@@ -52,6 +52,7 @@ void portal_step_attempt(struct portal_client *c)
     c->state = PORTAL_CONNECT;
     c->deadline = instant_add(c->now.boot, DURATION_S(PORTAL_ATTEMPT_TIMEOUT_S));
     c->head = false;
+    c->distrusted = false;
     if (c->url.ip.family != IP_NONE) {
         add_address(c, &c->url.ip);
         return;
@@ -217,7 +218,7 @@ static void handle_bytes(struct portal_client *c, struct view bytes)
     }
 }
 
-static void handle_closed(struct portal_client *c, struct portal_slot *slot)
+static void handle_closed(struct portal_client *c, struct portal_slot *slot, enum err reason)
 {
     bool live = slot->state == PORTAL_SLOT_LIVE;
     bool opening = slot->state == PORTAL_SLOT_OPENING;
@@ -228,6 +229,7 @@ static void handle_closed(struct portal_client *c, struct portal_slot *slot)
     } else if (live) {
         fail(c, "the connection to the portal broke");
     } else if (opening) {
+        c->distrusted = c->distrusted || reason == ERR_TLS_CERTIFICATE;
         check_exhausted(c, "no address of the portal can be reached");
     }
 }
@@ -253,7 +255,7 @@ void portal_step_stream(struct portal_client *c, uint32_t slot,
         }
         break;
     case PORTAL_STREAM_CLOSED:
-        handle_closed(c, &c->slots[slot]);
+        handle_closed(c, &c->slots[slot], event->reason);
         break;
     }
 }

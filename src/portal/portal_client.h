@@ -192,7 +192,8 @@ struct portal_client {
     struct instant retry_at;     /* of the next attempt, while a Close goes out */
     struct instant reconnect_at; /* portal_client_reconnect() acts again from here on */
     struct portal_backoff backoff;
-    bool head; /* this connection's portal is of the newer generation */
+    bool head;       /* this connection's portal is of the newer generation */
+    bool distrusted; /* an address of this attempt showed a certificate that is not accepted */
 
     struct portal_lookup lookups[2]; /* by enum portal_lookup_type */
     struct portal_slot slots[PORTAL_STREAMS_MAX];

@@ -137,6 +137,27 @@ static void a_client_without_a_path_costs_the_others_nothing(void **state)
     free(source);
 }
 
+/* Forty-eight packets for three clients: one pass of the cipher, not forty-eight. */
+static void one_input_is_sealed_as_one_batch(void **state)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    (void)state;
+    assert_non_null(source);
+    struct rig *rig = connected();
+    const struct gateway_counters *c = gateway_counters(rig->gw);
+    for (uint32_t i = 0; i < 48; i++) {
+        add(source, rig, i % CLIENTS, 500);
+    }
+    uint64_t sealed = c->aead_sealed;
+    uint64_t batches = c->aead_seal_batches;
+    gateway_handle_tun(rig->gw, rig->now, source->packets, source->count);
+    assert_int_equal(c->aead_sealed - sealed, 48);
+    assert_int_equal(c->aead_seal_batches - batches, 1);
+    rig_settle(rig);
+    rig_free(rig);
+    free(source);
+}
+
 /* More than one train can hold, by number and by size: each train keeps its bounds, none is lost.
  */
 static void trains_keep_their_bounds(void **state)
@@ -210,6 +231,7 @@ int main(void)
         cmocka_unit_test(clients_that_alternate_get_one_train_each),
         cmocka_unit_test(order_within_a_client_survives_any_interleaving),
         cmocka_unit_test(a_client_without_a_path_costs_the_others_nothing),
+        cmocka_unit_test(one_input_is_sealed_as_one_batch),
         cmocka_unit_test(trains_keep_their_bounds),
         cmocka_unit_test(a_bad_packet_does_not_discard_its_batch),
     };

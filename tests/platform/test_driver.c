@@ -130,6 +130,9 @@ static void put_output(struct log *log, const struct gateway_output *out)
         put_number(log, out->u.lookup.lookup);
         put_view(log, out->u.lookup.name);
         break;
+    case GATEWAY_OUT_FLOW:
+        put(log, out->u.flow->client.bytes, 16);
+        break;
     case GATEWAY_OUT_EXIT:
         put_number(log, (uint64_t)out->u.exit.code);
         break;

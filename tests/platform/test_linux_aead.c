@@ -6,7 +6,7 @@
 
 static struct gateway *new_gateway(void **memory)
 {
-    struct gateway_limits limits = {8, 4, 8, 256, 64, 16, 4, 4};
+    struct gateway_limits limits = {8, 4, 8, 256, 64, 16, 4, 4, 4};
     struct gateway_config config = {.api_url = view_text("ws://portal.example"),
                                     .token = view_text("t"),
                                     .firezone_id = view_text("i"),

@@ -74,6 +74,7 @@ static void test_every_variable_of_the_reference_is_read(void **state)
     assert_int_equal(p.config.log_format, LINUX_CONFIG_JSON);
     assert_true(p.config.no_check);
     assert_false(p.config.flow_logs);
+    assert_int_equal(p.config.max_flows, 65536);
     assert_string_equal(p.config.metrics, "stdout");
     assert_string_equal(p.config.otlp_endpoint, "h:4317");
     assert_true(p.config.validate_checksums);

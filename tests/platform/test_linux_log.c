@@ -79,6 +79,60 @@ static void test_a_text_too_long_leaves_the_event_name(void **state)
                         "2024-12-31T23:59:59.999Z DEBUG DNS_QUERY\n");
 }
 
+static const char *format_flow(const struct gateway_flow *flow, char room[LINUX_LOG_FLOW_MAX])
+{
+    struct writer w = writer_of((struct span){(uint8_t *)room, LINUX_LOG_FLOW_MAX - 1});
+    linux_log_put_flow(&w, flow);
+    assert_true(writer_finish(&w));
+    room[w.used] = '\0';
+    return room;
+}
+
+static void test_flow_records_are_json_lines(void **state)
+{
+    (void)state;
+    char room[LINUX_LOG_FLOW_MAX];
+    struct gateway_flow flow = {
+        .protocol = 6,
+        .client = {{0xaa, [15] = 1}},
+        .resource = {{0xbb, [15] = 2}},
+        .source = sock_addr_of(ip_v4(100, 64, 0, 9), 4000),
+        .destination = sock_addr_of(ip_v4(10, 3, 0, 2), 443),
+        .domain = view_text("web.\"corp\""),
+        .outers_count = 2,
+        .outers = {{sock_addr_of(ip_v4(203, 0, 113, 50), 52625),
+                    sock_addr_of(ip_v4(10, 2, 0, 2), 52625), AT_NS},
+                   {sock_addr_of(ip_v4(203, 0, 113, 10), 50000), {{0}, 0}, AT_NS}},
+        .start_unix_ns = AT_NS,
+        .last_packet_unix_ns = AT_NS + NS_PER_S,
+        .end_unix_ns = AT_NS + 2 * NS_PER_S,
+        .rx_packets = 1,
+        .tx_packets = 2,
+        .rx_bytes = 3,
+        .tx_bytes = 4,
+    };
+#define FLOW_HEAD(time, event)                                                                     \
+    "{\"time\":\"" time "\",\"type\":\"flow\",\"event\":\"" event "\",\"protocol\":\"tcp\","       \
+    "\"client_id\":\"aa000000-0000-0000-0000-000000000001\","                                      \
+    "\"resource_id\":\"bb000000-0000-0000-0000-000000000002\","                                    \
+    "\"inner_src_ip\":\"100.64.0.9\",\"inner_src_port\":4000,\"inner_dst_ip\":\"10.3.0.2\","       \
+    "\"inner_dst_port\":443,\"domain\":\"web.\\\"corp\\\"\",\"outers\":[{\"path_activated_at\":"   \
+    "\"2024-12-31T23:59:59.999Z\",\"src_ip\":\"203.0.113.50\",\"src_port\":52625,"                 \
+    "\"dst_ip\":\"10.2.0.2\",\"dst_port\":52625},{\"path_activated_at\":"                          \
+    "\"2024-12-31T23:59:59.999Z\",\"src_ip\":\"203.0.113.10\",\"src_port\":50000}],"               \
+    "\"flow_start\":\"2024-12-31T23:59:59.999Z\""
+    assert_string_equal(format_flow(&flow, room),
+                        FLOW_HEAD("2024-12-31T23:59:59.999Z", "start") "}\n");
+    flow.ended = true;
+    assert_string_equal(
+        format_flow(&flow, room),
+        FLOW_HEAD(
+            "2025-01-01T00:00:01.999Z",
+            "end") ",\"flow_end\":"
+                   "\"2025-01-01T00:00:01.999Z\",\"last_packet\":\"2025-01-01T00:00:00.999Z\","
+                   "\"rx_packets\":1,\"tx_packets\":2,\"rx_bytes\":3,\"tx_bytes\":4}\n");
+}
+
 /* A pipe as the log's descriptor. */
 struct pipe_log {
     int fd[2];
@@ -196,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_human_lines),
         cmocka_unit_test(test_json_lines_escape_their_text),
         cmocka_unit_test(test_a_text_too_long_leaves_the_event_name),
+        cmocka_unit_test(test_flow_records_are_json_lines),
         cmocka_unit_test(test_colours_are_for_terminals_and_people),
         cmocka_unit_test(test_levels_filter),
         cmocka_unit_test(test_packet_lines_are_bounded_per_second),

@@ -507,18 +507,18 @@ static enum outcome follow_resolv_conf(const char *path)
     return asked ? FOLLOWED : NEW_NOT_ASKED;
 }
 
-static void test_a_changed_resolv_conf_is_followed(void **state)
+/* Runs in a process of its own, which may take namespaces for itself. */
+static void run_apart(enum outcome (*run)(const char *path))
 {
     char path[] = "/tmp/fz-resolv-XXXXXX";
     int status = 0;
-    (void)state;
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     (void)close(fd);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        _exit((int)follow_resolv_conf(path));
+        _exit((int)run(path));
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     (void)unlink(path);
@@ -528,6 +528,41 @@ static void test_a_changed_resolv_conf_is_followed(void **state)
         skip();
     }
     assert_int_equal(WEXITSTATUS(status), FOLLOWED);
+}
+
+static void test_a_changed_resolv_conf_is_followed(void **state)
+{
+    (void)state;
+    run_apart(follow_resolv_conf);
+}
+
+/* A name of the hosts file needs no server; names are absolute, a search domain changes nothing. */
+static enum outcome use_hosts(const char *path)
+{
+    void *state = NULL;
+    struct ip_addr expected = ip_v4(192, 0, 2, 55);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        !write_conf(path, "search test\n192.0.2.55 named.in.hosts\n") ||
+        mount(path, "/etc/hosts", NULL, MS_BIND, NULL) != 0 ||
+        mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 || set_up(&state) != 0) {
+        return NOT_PERMITTED;
+    }
+    struct world *w = state;
+    ask(w, 1, GATEWAY_LOOKUP_A, "named.in.hosts");
+    const struct gateway_lookup_answer *answer = wait_answer(w);
+    if (answer->addresses_count != 1 || !ip_equal(&answer->addresses[0], &expected) ||
+        w->queries != 0) {
+        return OLD_NOT_ASKED;
+    }
+    ask(w, 2, GATEWAY_LOOKUP_A, "both"); /* both.test exists */
+    answer = wait_answer(w);
+    return answer->result == ERR_NAME && w->queries == 1 ? FOLLOWED : NEW_NOT_ASKED;
+}
+
+static void test_the_hosts_file_counts_and_search_domains_do_not(void **state)
+{
+    (void)state;
+    run_apart(use_hosts);
 }
 
 int main(void)
@@ -545,6 +580,7 @@ int main(void)
         RESOLVER_TEST(test_many_lookups_in_flight_each_get_their_answer),
         RESOLVER_TEST(test_ending_with_lookups_in_flight_frees_them),
         cmocka_unit_test(test_a_changed_resolv_conf_is_followed),
+        cmocka_unit_test(test_the_hosts_file_counts_and_search_domains_do_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -303,6 +303,31 @@ static void test_all_addresses_race_and_the_first_wins(void **state)
     stop(w);
 }
 
+/* What an operator can do something about is what is said, whatever else failed. */
+static void test_a_certificate_that_is_not_accepted_is_the_reason(void **state)
+{
+    static const enum err second[] = {ERR_TLS_CERTIFICATE, ERR_UNREACHABLE};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(second); i++) {
+        struct world *w = start("ws://[2001:db8::5]:81");
+        drain(w);
+        struct portal_stream_event closed = {PORTAL_STREAM_CLOSED, w->opens[0], VIEW_EMPTY,
+                                             ERR_TLS_CERTIFICATE};
+        assert_true(portal_client_handle_stream(&w->c, &closed, w->now));
+        drain(w);
+        assert_string_equal(w->reason, "the portal's certificate is not accepted");
+        advance(w, 1000); /* the next attempt is judged afresh */
+        drain(w);
+        closed.stream = w->opens[1];
+        closed.reason = second[i];
+        assert_true(portal_client_handle_stream(&w->c, &closed, w->now));
+        drain(w);
+        assert_string_equal(w->reason, i == 0 ? "the portal's certificate is not accepted"
+                                              : "no address of the portal can be reached");
+        stop(w);
+    }
+}
+
 static void test_an_ip_literal_needs_no_lookup(void **state)
 {
     struct world *w = start("ws://[2001:db8::5]:81");
@@ -366,6 +391,10 @@ struct answer_row {
 
 static const struct answer_row answer_rows[] = {
     {"HTTP/1.1 401 X\r\n\r\n", true, 0},
+    {"HTTP/1.1 401 X\r\nContent-Type: application/problem+json\r\n\r\n{\"code\":\"invalid_token\"}",
+     true, 0},
+    {"HTTP/1.1 401 X\r\nContent-Type: application/problem+json\r\n\r\n{\"code\":\"something_new\"}",
+     true, 0},
     {"HTTP/1.1 400 X\r\n\r\n", false, 1000},
     {"HTTP/1.1 403 X\r\n\r\n", false, 1000},
     {"HTTP/1.1 404 X\r\n\r\n", false, 1000},
@@ -725,6 +754,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_session_in_every_segmentation),
         cmocka_unit_test(test_all_addresses_race_and_the_first_wins),
+        cmocka_unit_test(test_a_certificate_that_is_not_accepted_is_the_reason),
         cmocka_unit_test(test_an_ip_literal_needs_no_lookup),
         cmocka_unit_test(test_without_any_address_the_attempt_fails_and_gives_up_after_15_seconds),
         cmocka_unit_test(test_an_attempt_ends_after_15_seconds),

@@ -413,6 +413,8 @@ static inline void cw_gateway_drain(struct cw *w)
                                      .type = out.u.lookup.type},
                     VIEW_EMPTY);
             break;
+        case GATEWAY_OUT_FLOW:
+            break;
         case GATEWAY_OUT_EXIT:
             if (w->may_exit) {
                 w->exited = true;

@@ -62,6 +62,7 @@ struct gateway_limits rig_limits(void)
         .nat_expired_per_client = 16,
         .lookups = 4,
         .dns_cache = 4,
+        .flows = 4,
     };
 }
 
@@ -308,6 +309,26 @@ static void take_close(struct rig *rig, uint32_t stream)
     }
 }
 
+static void take_flow(struct rig *rig, const struct gateway_flow *flow)
+{
+    if (rig->flows_count == RIG_FLOWS_MAX) {
+        rig->flows_count--;
+        memmove(rig->flows, rig->flows + 1, rig->flows_count * sizeof(rig->flows[0]));
+        memmove(rig->flow_domains, rig->flow_domains + 1,
+                rig->flows_count * sizeof(rig->flow_domains[0]));
+    }
+    char *domain = rig->flow_domains[rig->flows_count];
+    size_t len = flow->domain.len < sizeof(rig->flow_domains[0]) - 1
+                     ? flow->domain.len
+                     : sizeof(rig->flow_domains[0]) - 1;
+    memset(domain, 0, sizeof(rig->flow_domains[0]));
+    if (len > 0) {
+        memcpy(domain, flow->domain.at, len);
+    }
+    rig->flows[rig->flows_count] = *flow;
+    rig->flows[rig->flows_count++].domain = VIEW_EMPTY;
+}
+
 static void carry_out(struct rig *rig, const struct gateway_output *out)
 {
     switch (out->kind) {
@@ -344,6 +365,9 @@ static void carry_out(struct rig *rig, const struct gateway_output *out)
     }
     case GATEWAY_OUT_LOOKUP:
         take_lookup(rig, &out->u.lookup);
+        break;
+    case GATEWAY_OUT_FLOW:
+        take_flow(rig, out->u.flow);
         break;
     case GATEWAY_OUT_EXIT:
         ASSERT(!rig->exited);

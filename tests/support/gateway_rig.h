@@ -25,6 +25,7 @@
 #define RIG_CLIENTS      4U
 #define RIG_CHANNELS     4096U
 #define RIG_LOOKUPS_MAX  64U
+#define RIG_FLOWS_MAX    64U /* the last ones */
 #define RIG_UNIX_S       UINT64_C(1735689000)
 #define RIG_REF_TEXT_MAX 32U
 
@@ -159,7 +160,10 @@ struct rig {
     bool keeps_wire;
     struct gateway_tun_config tun_config;
     unsigned tun_configs;
-    bool tun_fails; /* the device takes no configuration */
+    bool tun_fails;                           /* the device takes no configuration */
+    struct gateway_flow flows[RIG_FLOWS_MAX]; /* the records told, without the domain */
+    char flow_domains[RIG_FLOWS_MAX][64];
+    size_t flows_count;
     struct sock_addr listeners[GATEWAY_LISTENER_COUNT];
     unsigned listens;
     struct rig_list datagrams; /* answers of the UDP listeners; remote and ecn = listener */
@@ -176,7 +180,7 @@ struct rig {
 /* ---- life ---- */
 
 /* Builds a world with small limits: 8 clients, 4 relays, 8 resources each, 4 lookups, 4 cached
- * names. Nothing has happened yet; fields may still be changed. */
+ * names, 4 flow records. Nothing has happened yet; fields may still be changed. */
 struct rig *rig_new(void);
 /* The same with other limits. */
 struct rig *rig_new_with(const struct gateway_limits *limits, bool nat64_translate);

@@ -1,0 +1,119 @@
+#!/bin/sh
+# The process around the gateway: signals and exit codes, keys, trust, the health address, the system's
+# socket buffer limits, the supervisor's socket, flow records. usage: test_process.sh BUILD
+set -eu
+cd "$(dirname "$0")/../.."
+. tests/e2e/net.sh
+
+# end_with SIGNAL: ends the gateway with it; leaves its exit code in $code.
+end_with() {
+    kill "-$1" "$(pid_of gateway)"
+    code=0
+    wait "$(pid_of gateway)" || code=$?
+    rm -f "$WORK/gateway.pid"
+}
+joined() { grep -q portal_joined "$WORK/gateway.log"; }
+says() { grep -q "$1" "$WORK/gateway.log"; }
+start_fresh() {
+    : >"$WORK/gateway.log"
+    start_gateway
+}
+# Public keys that the portal was shown, one a line, each once.
+keys() { grep -o 'public_key=[^& "\\]*' "$WORK/portal.jsonl" | sort -u; }
+
+net_up
+write_policy
+start_dns
+start_portal
+start_relay 1
+wait_for 5 relays_joined 1 || fail "the relay does not join"
+
+for signal in INT TERM; do
+    start_fresh
+    wait_for 10 gateway_ready || fail "the gateway does not get ready"
+    end_with $signal
+    check "SIG$signal ends it orderly, exit 0" [ "$code" = 0 ]
+    check "it said so" says shutdown
+done
+
+start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+ready=$(in_ns gw curl -fsS -m 2 http://127.0.0.1:8080/readyz)
+check "readiness says why" [ "$ready" = '{"ready":true,"portal_joined":true,"initialised":true,"tun_up":true,"relays":1,"allocations":1}' ]
+first=$(in_ns gw curl -fsS -m 2 http://127.0.0.1:8080/metrics | sed -n 's/.*build_info{version="\(.*\)"} 1/\1/p')
+check "metrics, log and --version tell one version" says "firezone-gateway $first started"
+check "and --version" [ "$("$GATEWAY" --version)" = "firezone-gateway $first" ]
+end_with TERM
+
+# Each start has shown another key: the portal's log holds the upgrade requests.
+check "each start has a key pair of its own" [ "$(keys | wc -l)" = 3 ]
+check "none of them is kept" sh -c '! grep -rqs "$(cat)" /var/lib/firezone' <<KEYS
+$(keys | head -n 1 | sed 's/public_key=//')
+KEYS
+
+# The health address is taken: a warning, and the gateway serves.
+spawn squatter gw nc -l 127.0.0.1 8080
+start_fresh
+wait_for 10 joined || fail "the gateway does not join without its health address"
+check "a health address that is taken is a warning" wait_for 5 says "cannot listen for health checks"
+end_with TERM
+stop squatter
+
+# The supervisor hears that it runs, that it lives and that it ends.
+spawn supervisor gw nc -lkuU "$WORK/notify"
+wait_for 5 test -S "$WORK/notify" || fail "no socket of a supervisor"
+NOTIFY_SOCKET="$WORK/notify" WATCHDOG_USEC=400000 start_fresh
+wait_for 10 joined || fail "the gateway does not join under a supervisor"
+check "the supervisor is told that it runs" wait_for 5 grep -q READY=1 "$WORK/supervisor.log"
+check "and that it lives" wait_for 5 sh -c "[ \$(grep -o WATCHDOG=1 '$WORK/supervisor.log' | wc -l) -ge 3 ]"
+end_with TERM
+check "and that it ends" wait_for 5 grep -q STOPPING=1 "$WORK/supervisor.log"
+stop supervisor
+
+# Trust: without the authority's certificate the portal is a stranger.
+: >"$WORK/gateway.log"
+SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test \
+    FIREZONE_ID=e2e-gateway HEALTH_CHECK_ADDR=off RUST_LOG=info spawn gateway gw "$GATEWAY"
+check "a portal that no authority vouches for is left" wait_for 10 says 'portal_lost.*certificate'
+check "and never joined" sh -c "! grep -q portal_joined '$WORK/gateway.log'"
+stop gateway
+
+# The limits of socket buffers, on files that stand in for the kernel's.
+mkdir "$WORK/core"
+with_limits() { # VALUE [NAME=VALUE]: starts a gateway that finds this value there
+    echo "$1" >"$WORK/core/rmem_max"
+    echo "$1" >"$WORK/core/wmem_max"
+    shift
+    : >"$WORK/gateway.log"
+    spawn gateway gw unshare -m sh -c 'mount --bind "$0" /proc/sys/net/core && exec "$@"' "$WORK/core" \
+        env SSL_CERT_FILE="$WORK/tls/ca.pem" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test \
+        FIREZONE_ID=e2e-gateway HEALTH_CHECK_ADDR=off RUST_LOG=info "$@" "$GATEWAY"
+    wait_for 10 joined || fail "the gateway does not join"
+    end_with TERM
+}
+limits_are() { [ "$(cat "$WORK/core/rmem_max") $(cat "$WORK/core/wmem_max")" = "$1 $2" ]; }
+with_limits 212992 A=b
+check "low limits are raised" limits_are 134217728 16777216
+with_limits 212992 FIREZONE_NO_INC_BUF=true
+check "not when told not to" limits_are 212992 212992
+with_limits 999999999 A=b
+check "higher ones stay" limits_are 999999999 999999999
+
+# Flow records: one line for the start of a flow and one for its end, nothing without the option.
+start_nginx
+FIREZONE_FLOW_LOGS=true start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+start_client
+check "a page arrives" wait_for 10 page_is http://10.3.0.10/
+check "its flow is recorded" wait_for 5 says '"type":"flow","event":"end","protocol":"tcp".*"inner_dst_ip":"10.3.0.10","inner_dst_port":80'
+check "with its client, resource and bytes" says "\"client_id\":\"$CLIENT_ID\",\"resource_id\":\"$CIDR4\".*\"rx_bytes\":[1-9]"
+page_is http://web.corp.test/ || fail "the page by its name"
+check "and its name" wait_for 5 says '"event":"end".*"domain":"web.corp.test"'
+grep '"type":"flow"' "$WORK/gateway.log" >"$WORK/flows.jsonl"
+check "each record is a line of its own" sh -c "! grep -vE '^\{\"time\":\"[^\"]*\",\"type\":\"flow\",.*\}\$' '$WORK/flows.jsonl'"
+end_with TERM
+start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+check "a page arrives" wait_for 20 page_is http://10.3.0.10/
+check "no records without the option" sh -c "! grep -q '\"type\":\"flow\"' '$WORK/gateway.log'"
+end_with TERM
