@@ -97,18 +97,22 @@ END {
 }' list="$list" facts="$facts" FS=' ' "$facts/facts" "$list"
 bad=$?
 
-# The rows of counts begin with the heading of their table; an explanation in brackets may follow it.
-grep -E '^\| .* \|( \**[0-9]+\** \|){6}$' "$list" | sed 's/ (`[a-z]*\.md`) |/ |/' >"$facts/stated"
+# The table of counts has a row for each heading; a file's name in brackets may follow the heading.
+row='^\| .* \|( \**[0-9]+\** \|){6}$'
+grep -E "$row" "$list" >"$facts/rows"
+sed 's/ (`[a-z]*\.md`) |/ |/' "$facts/rows" >"$facts/stated"
 if [ "$mode" = --update ]; then
-    awk 'FNR == NR { line[FNR] = $0; next }
-        /^\| .* \|( \**[0-9]+\** \|)+$/ {
-            new = line[++n]
-            split($0, old, " \\|")
-            split(new, name, " \\|")
-            print old[1] substr(new, length(name[1]) + 1)
-            next
-        }
-        { print }' "$facts/counts" "$list" >"$facts/new" && cat "$facts/new" >"$list"
+    first=$(grep -nE "$row" "$list" | head -n 1 | cut -d: -f1)
+    {
+        head -n $((first - 1)) "$list"
+        while IFS= read -r line; do
+            name=${line%%" | "*}
+            label=$(grep -F "$name (" "$facts/rows" | head -n 1)
+            label=${label%%" | "*}
+            printf '%s | %s\n' "${label:-$name}" "${line#*" | "}"
+        done <"$facts/counts"
+        tail -n +$((first + $(wc -l <"$facts/rows"))) "$list"
+    } >"$facts/new" && cat "$facts/new" >"$list"
 elif [ -n "$mode" ] && ! diff "$facts/stated" "$facts/counts"; then
     echo "docs/PARITY.md: its counts are wrong (<); tests/tools/parity.sh --update puts these (>) there"
     bad=1
