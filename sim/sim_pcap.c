@@ -331,6 +331,7 @@ void sim_pcap_see(void *self, const struct sim_record *record)
     case SIM_KIND_PROBE:
     case SIM_KIND_HOST_PACKET:
     case SIM_KIND_LISTENER:
+    case SIM_KIND_FLOW:
     case SIM_KIND_COUNT:
         break;
     }

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "gateway/gateway_internal.h"
 #include "tests/support/gateway_rig.h"
@@ -301,6 +303,73 @@ static void packets_served_or_refused_say_nothing_at_info(void **state)
     rig_free(rig);
 }
 
+/* ---- cost ---- */
+
+/* Makes the whole pages inside all connections but the first one's inaccessible, or gives them
+ * back. */
+static void guard_others(struct rig *rig, int protection)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uint32_t client = policy_client_find(rig->gw->policy, &rig->clients[0].id);
+    assert_ptr_equal(gateway_connection_of(rig->gw, client), &rig->gw->connections[0]);
+    uintptr_t from = ((uintptr_t)&rig->gw->connections[1] + page - 1) / page * page;
+    uintptr_t to = (uintptr_t)&rig->gw->connections[rig->limits.clients] / page * page;
+    assert_true(to > from + 4 * page);
+    assert_int_equal(mprotect((void *)from, to - from, protection), 0);
+}
+
+static size_t poll_all(struct rig *rig)
+{
+    struct gateway_output out;
+    size_t count = 0;
+    while (gateway_poll(rig->gw, &out)) {
+        count++;
+    }
+    return count;
+}
+
+/* A packet of one client, either way, touches nothing of the other clients: the memory of all other
+ * connections may be gone while it is handled. */
+static void packets_of_one_client_look_at_no_other(void **state)
+{
+    (void)state;
+    uint8_t packet[64];
+    uint8_t message[GATEWAY_UDP_HEADROOM + 256];
+    uint8_t slot[GATEWAY_TUN_HEADROOM + 256];
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    for (size_t i = 0; i < RIG_CLIENTS; i++) {
+        rig_connect(rig, i, RIG_CIDR4);
+    }
+    rig_pass(rig, DURATION_S(5));
+    assert_true(rig_reaches_tun(rig, 0, server, 80)); /* the connection used last is remembered */
+    size_t len = rig_put_udp(packet, &rig->clients[0].ipv4, &server, 80, 20, 1);
+    size_t size =
+        rig_client_seal(rig, 0, (struct view){packet, len}, message + GATEWAY_UDP_HEADROOM);
+    assert_true(size > 0);
+    struct gateway_datagram datagram = {
+        .bytes = {message + GATEWAY_UDP_HEADROOM, size},
+        .local = sock_addr_of(ip_v4(10, 2, 0, 2), 52625),
+        .remote = rig->clients[0].mapped,
+    };
+    size_t back =
+        rig_put_udp(slot + GATEWAY_TUN_HEADROOM, &server, &rig->clients[0].ipv4, 4000, 20, 1);
+    struct gateway_tun_packet in = {.bytes = {slot + GATEWAY_TUN_HEADROOM, back}};
+    guard_others(rig, PROT_NONE);
+    gateway_handle_udp(rig->gw, rig->now, &datagram, 1);
+    size_t outward = poll_all(rig);
+    gateway_handle_tun(rig->gw, rig->now, &in, 1);
+    size_t inward = poll_all(rig);
+    gateway_handle_timeout(rig->gw, rig->now); /* nothing is due: nothing is looked at */
+    size_t timers = poll_all(rig);
+    guard_others(rig, PROT_READ | PROT_WRITE);
+    assert_int_equal(outward, 1);
+    assert_int_equal(inward, 1);
+    assert_int_equal(timers, 0);
+    gateway_check(rig->gw);
+    rig_free(rig);
+}
+
 /* ---- paths ---- */
 
 static void a_client_whose_port_is_3478_connects_directly(void **state)
@@ -332,6 +401,7 @@ int main(void)
         cmocka_unit_test(nothing_is_sent_that_a_portal_does_not_know),
         cmocka_unit_test(every_seed_gives_a_key_pair_of_its_own),
         cmocka_unit_test(packets_served_or_refused_say_nothing_at_info),
+        cmocka_unit_test(packets_of_one_client_look_at_no_other),
         cmocka_unit_test(a_client_whose_port_is_3478_connects_directly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

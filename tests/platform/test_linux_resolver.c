@@ -414,6 +414,35 @@ static void test_ending_with_lookups_in_flight_frees_them(void **state)
 
 #define RESOLVER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* Name servers are asked in their order: the first one that is there answers. */
+static void test_a_name_server_that_is_not_there_is_passed_over(void **state)
+{
+    struct world *w = *state;
+    char servers[128];
+    struct sockaddr_storage storage;
+    struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, 1), 0);
+    socklen_t size = linux_addr_to(&local, &storage);
+    int mute = socket(AF_INET, SOCK_DGRAM, 0); /* takes queries and says nothing */
+    assert_int_equal(bind(mute, (struct sockaddr *)&storage, size), 0);
+    size = sizeof(storage);
+    assert_int_equal(getsockname(mute, (struct sockaddr *)&storage, &size), 0);
+    (void)snprintf(servers, sizeof(servers), "127.0.0.1:%u,%s",
+                   (unsigned)linux_addr_from(&storage).port, w->servers);
+    linux_resolver_destroy(w->resolver);
+    struct linux_resolver_options options = {w->epoll, TAG, servers};
+    w->resolver = linux_resolver_create(&options);
+    assert_non_null(w->resolver);
+    ask(w, 1, GATEWAY_LOOKUP_A, "both.test");
+    const struct gateway_lookup_answer *answer = wait_answer(w);
+    assert_int_equal(answer->result, ERR_NONE);
+    assert_int_equal(answer->addresses_count, 2);
+    uint8_t query[64];
+    assert_true(recv(mute, query, sizeof(query), MSG_DONTWAIT) > 0); /* it was the first */
+    linux_resolver_destroy(w->resolver);                             /* borrows `servers` */
+    w->resolver = NULL;
+    (void)close(mute);
+}
+
 /* ---- resolv.conf, in namespaces of its own ---- */
 
 enum outcome {
@@ -569,6 +598,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RESOLVER_TEST(test_addresses_come_with_the_smallest_ttl),
+        RESOLVER_TEST(test_a_name_server_that_is_not_there_is_passed_over),
         RESOLVER_TEST(test_no_data_no_name_and_failure_differ),
         RESOLVER_TEST(test_a_refusing_server_is_a_failure_not_a_missing_name),
         RESOLVER_TEST(test_records_come_as_the_raw_message),
