@@ -491,6 +491,8 @@ static enum err create(struct gateway *gw, const struct gateway_offer *offer, ui
     gw->connections_count++;
     gateway_trace_client(gw, EV_CONNECTION_NEW, c, "");
     offer_all(gw, c);
+    turn_client_refresh_quiet(&gw->relays[relay].turn, gw->now.boot);
+    gateway_relay_touch(gw, relay);
     ice_agent_handle_timeout(&c->ice, gw->now.boot);
     gateway_connection_events(gw, c);
     return ERR_NONE;

@@ -14,6 +14,7 @@
 #define PROBE_PAUSE          DURATION_S(10) /* between probes because of ICMP errors */
 #define CHANNEL_RETRY        DURATION_S(1)  /* a refresh that found no free request slot */
 #define SOON                 DURATION_S(1)  /* an attempt that is due by then is not hurried */
+#define QUIET                DURATION_S(5)  /* without an answer: worth a look */
 #define ROUNDS_MAX           2U   /* ladders against a relay that answers other requests */
 #define CHANNELS_PER_TIMEOUT 256U /* bounds one call; the rest is due at once */
 
@@ -319,6 +320,13 @@ void turn_client_refresh(struct turn_client *c, struct instant now)
     } else if (turn_client_is_suspended(c) &&
                instant_before(instant_add(now, SOON), instant_min(c->retry_at, c->restart_at))) {
         start_over(c, now);
+    }
+}
+
+void turn_client_refresh_quiet(struct turn_client *c, struct instant now)
+{
+    if (c->allocated && !instant_before(now, instant_add(c->answered_at, QUIET))) {
+        turn_client_refresh(c, now);
     }
 }
 

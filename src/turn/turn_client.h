@@ -282,6 +282,9 @@ void turn_client_handle_unreachable(struct turn_client *c, const struct sock_add
  * client without allocation that waits for its next attempt starts over now. */
 void turn_client_refresh(struct turn_client *c, struct instant now);
 
+/* Somebody new is about to rely on the allocation: the same, unless the relay answered lately. */
+void turn_client_refresh_quiet(struct turn_client *c, struct instant now);
+
 /* ---- output ---- */
 
 MUST_USE bool turn_client_poll_transmit(struct turn_client *c, struct turn_transmit *out);

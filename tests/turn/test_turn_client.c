@@ -298,6 +298,22 @@ static void forced_refreshes_become_one_and_learn_changed_addresses(void **state
     world_free(w);
 }
 
+static void a_quiet_relay_is_looked_after_when_somebody_new_comes(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    unsigned requests = w->requests;
+    turn_client_refresh_quiet(w->client, w->now);
+    world_settle(w);
+    assert_int_equal(w->requests, requests); /* it has just answered */
+    world_pass(w, DURATION_S(6));
+    turn_client_refresh_quiet(w->client, w->now);
+    turn_client_refresh_quiet(w->client, w->now);
+    world_settle(w);
+    assert_int_equal(w->requests, requests + 2); /* a REFRESH and a BINDING */
+    world_free(w);
+}
+
 static void a_forced_refresh_finds_a_dead_relay_within_a_second(void **state)
 {
     (void)state;
@@ -1000,6 +1016,7 @@ int main(void)
         cmocka_unit_test(a_changed_mapped_address_leads_to_a_new_allocation),
         cmocka_unit_test(a_relay_that_dies_is_noticed_and_found_again),
         cmocka_unit_test(forced_refreshes_become_one_and_learn_changed_addresses),
+        cmocka_unit_test(a_quiet_relay_is_looked_after_when_somebody_new_comes),
         cmocka_unit_test(a_forced_refresh_finds_a_dead_relay_within_a_second),
         cmocka_unit_test(an_icmp_error_causes_one_probe_in_ten_seconds),
         cmocka_unit_test(a_restarted_relay_with_the_same_secret_is_used_again_at_the_next_refresh),
