@@ -221,7 +221,7 @@ static void test_keys_are_hex_or_base64(void **state)
 static struct driver_run example_run(void)
 {
     struct driver_run run = {
-        .limits = {1, 2, 3, 4, 5, 6, 7, 8},
+        .limits = {1, 2, 3, 4, 5, 6, 7, 8, 9},
         .started = {{UINT64_C(0x1122334455667788)}, UINT64_C(0x99aabbccddeeff00)},
         .config = {.api_url = view_text("ws://h"),
                    .token = view_text("tok"),
