@@ -4,6 +4,7 @@
 
 #include "ice/ice_agent.h"
 #include "ice/ice_message.h"
+#include "tests/support/ice_alone.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,6 +19,7 @@ struct scene {
     struct rng rng;
     struct instant now;
     struct ice_agent agent;
+    struct ice_alone memory;
     struct stun_txn sent[SENT_MAX]; /* last checks, to be answered */
     struct sock_addr sent_to[SENT_MAX];
     struct sock_addr sent_from[SENT_MAX];
@@ -41,7 +43,8 @@ static void start(struct scene *scene)
         .timing_idle = (flags & 2U) != 0 ? ICE_TIMING_CLIENT_IDLE : ICE_TIMING_GATEWAY_IDLE,
         .txn_tag = 0x01020304,
     };
-    ice_agent_init(&scene->agent, &config, &scene->rng, scene->now);
+    ice_agent_init(&scene->agent, &config, ice_alone_start(&scene->memory), &scene->rng,
+                   scene->now);
 }
 
 /* A small world, so that addresses meet again: two hosts of each family, 64 ports. */

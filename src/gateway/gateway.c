@@ -42,6 +42,7 @@ static struct policy_limits to_policy_limits(const struct gateway_limits *limits
 struct layout {
     struct gateway_relay *relays;
     struct gateway_connection *connections;
+    struct blocks blocks;
     struct gateway_resolve *resolves;
     struct gateway_cached *cache;
     struct map_slot *relay_by_server;
@@ -75,6 +76,12 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     uint32_t records = limits->clients + limits->relays;
     l.relays = arena_take(arena, limits->relays, sizeof(*l.relays));
     l.connections = arena_take(arena, limits->clients, sizeof(*l.connections));
+    struct blocks_counts counts = ICE_BLOCKS(limits->clients);
+    for (uint32_t i = 0; i < BLOCKS_CLASSES; i++) {
+        /* of signals and of held messages */
+        counts.of[i] += limits->clients * (i <= 2 ? 2U : (i == 3 ? 1U : 0U));
+    }
+    blocks_init(&l.blocks, arena, &counts);
     l.resolves = arena_take(arena, limits->lookups, sizeof(*l.resolves));
     l.cache = arena_take(arena, limits->dns_cache, sizeof(*l.cache));
     l.relay_by_server = take_slots(arena, 2 * limits->relays);
@@ -103,6 +110,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     const struct gateway_limits *limits = &gw->limits;
     gw->relays = l->relays;
     gw->connections = l->connections;
+    gw->ice_memory.blocks = l->blocks;
     gw->resolves = l->resolves;
     gw->cache = l->cache;
     map_init(&gw->relay_by_server, l->relay_by_server, 2 * limits->relays);
@@ -694,6 +702,7 @@ void gateway_check(const struct gateway *gw)
 {
     uint32_t used = 0;
     uint32_t relays = 0;
+    struct blocks_counts blocks = {{0}};
     policy_check(gw->policy);
     portal_client_check(&gw->portal);
     for (uint32_t i = 0; i < gw->limits.clients && used < gw->connections_count; i++) {
@@ -702,12 +711,9 @@ void gateway_check(const struct gateway *gw)
             continue;
         }
         used++;
-        ice_agent_check(&c->ice);
-        wg_peer_check(&c->wg);
-        ASSERT(policy_client_id(gw->policy, c->policy_client) != NULL);
-        ASSERT(c->signals_count <= GATEWAY_SIGNALS_MAX);
-        ASSERT(c->held_count <= GATEWAY_HELD_MAX);
+        gateway_connection_check(gw, c, &blocks);
     }
+    blocks_check(&gw->ice_memory.blocks, &blocks);
     for (uint32_t r = 0; r < gw->limits.relays; r++) {
         relays += gw->relays[r].used ? 1 : 0;
     }

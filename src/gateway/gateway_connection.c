@@ -357,6 +357,20 @@ static void join_unused(struct gateway *gw, struct gateway_connection *c)
     list->last = index;
 }
 
+static void resize_held(struct gateway *gw, struct gateway_connection *c, uint32_t count)
+{
+    ASSERT(count <= GATEWAY_HELD_MAX);
+    size_t size = sizeof(c->held[0]);
+    c->held = blocks_resize(&gw->ice_memory.blocks, c->held, c->held_count * size, count * size);
+    c->held_count = count;
+}
+
+static void drop_oldest_held(struct gateway *gw, struct gateway_connection *c)
+{
+    memmove(c->held, c->held + 1, (c->held_count - 1) * sizeof(c->held[0]));
+    resize_held(gw, c, c->held_count - 1);
+}
+
 static void release(struct gateway *gw, struct gateway_connection *c)
 {
     uint32_t index = (uint32_t)(c - gw->connections);
@@ -367,9 +381,10 @@ static void release(struct gateway *gw, struct gateway_connection *c)
     gateway_seal_flush(gw); /* what waits to be sealed borrows the keys */
     gateway_count_path(gw, c, false);
     wg_peer_wipe(&c->wg);
+    ice_agent_release(&c->ice);
+    gateway_signal_resize(gw, c, 0);
+    resize_held(gw, c, 0);
     c->used = false;
-    c->signals_count = 0;
-    c->held_count = 0;
     gw->connections_count--;
 }
 
@@ -429,7 +444,7 @@ static void start_ice(struct gateway *gw, struct gateway_connection *c,
         .timing_idle = ICE_TIMING_GATEWAY_IDLE,
         .txn_tag = (c->id24 ^ gw->id24_mask) << 8 | (rng_u32(&gw->rng) & 0xffU),
     };
-    ice_agent_init(&c->ice, &config, &gw->rng, gw->now.boot);
+    ice_agent_init(&c->ice, &config, &gw->ice_memory, &gw->rng, gw->now.boot);
 }
 
 static enum err start_wg(struct gateway *gw, struct gateway_connection *c,
@@ -460,9 +475,6 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->active_at = gw->now.boot;
     c->disconnected_at = TIME_NEVER;
     c->unused_since = TIME_NEVER;
-    c->signals_count = 0;
-    c->held_first = 0;
-    c->held_count = 0;
 }
 
 static enum err create(struct gateway *gw, const struct gateway_offer *offer, uint32_t relay)
@@ -549,14 +561,13 @@ void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, s
 {
     ASSERT(message.len <= WG_INITIATION_SIZE);
     if (c->held_count == GATEWAY_HELD_MAX) {
-        c->held_first = (c->held_first + 1) % GATEWAY_HELD_MAX; /* the oldest goes */
-        c->held_count--;
+        drop_oldest_held(gw, c);
         gateway_drop(gw, DROP_WG_QUEUE, NULL);
     }
-    struct gateway_held *held = &c->held[(c->held_first + c->held_count) % GATEWAY_HELD_MAX];
+    resize_held(gw, c, c->held_count + 1);
+    struct gateway_held *held = &c->held[c->held_count - 1];
     held->len = (uint16_t)message.len;
     memcpy(held->bytes, message.at, message.len);
-    c->held_count++;
     gateway_connection_touch(gw, c);
 }
 
@@ -705,13 +716,26 @@ static bool poll_ice(struct gateway *gw, struct gateway_connection *c, struct ga
     return false;
 }
 
+/* Sends a message of the tunnel along its path; `message` need not outlive the call. */
+static bool send_tunnel(struct gateway *gw, struct gateway_connection *c, struct view message,
+                        struct gateway_output *out)
+{
+    if (!send_control(gw, c, &c->path, message, out)) {
+        return false;
+    }
+    if (!c->path.relayed) {
+        memcpy(gw->scratch, message.at, message.len);
+        out->u.train.bytes = (struct view){gw->scratch, message.len};
+    }
+    return true;
+}
+
 static bool poll_wg(struct gateway *gw, struct gateway_connection *c, struct gateway_output *out)
 {
     while (c->has_path && c->held_count > 0) {
-        const struct gateway_held *held = &c->held[c->held_first];
-        c->held_first = (c->held_first + 1) % GATEWAY_HELD_MAX;
-        c->held_count--;
-        if (send_control(gw, c, &c->path, (struct view){held->bytes, held->len}, out)) {
+        struct gateway_held held = c->held[0];
+        drop_oldest_held(gw, c);
+        if (send_tunnel(gw, c, (struct view){held.bytes, held.len}, out)) {
             return true;
         }
     }
@@ -719,11 +743,7 @@ static bool poll_wg(struct gateway *gw, struct gateway_connection *c, struct gat
     size_t len;
     while ((len = wg_peer_poll_transmit(&c->wg, gw->now.boot, &gw->rng,
                                         (struct span){message, sizeof(message)})) > 0) {
-        if (c->has_path && send_control(gw, c, &c->path, (struct view){message, len}, out)) {
-            if (!c->path.relayed) { /* keep it beyond this frame */
-                memcpy(gw->scratch, message, len);
-                out->u.train.bytes = (struct view){gw->scratch, len};
-            }
+        if (c->has_path && send_tunnel(gw, c, (struct view){message, len}, out)) {
             return true;
         }
     }
@@ -744,6 +764,20 @@ bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out)
         }
     }
     return false;
+}
+
+void gateway_connection_check(const struct gateway *gw, const struct gateway_connection *c,
+                              struct blocks_counts *used)
+{
+    ice_agent_check(&c->ice);
+    wg_peer_check(&c->wg);
+    ASSERT(policy_client_id(gw->policy, c->policy_client) != NULL);
+    ASSERT(c->signals_count <= GATEWAY_SIGNALS_MAX);
+    ASSERT(c->held_count <= GATEWAY_HELD_MAX);
+    const struct blocks *blocks = &gw->ice_memory.blocks;
+    ice_agent_count_blocks(&c->ice, used);
+    blocks_count(blocks, c->signals, c->signals_count * sizeof(c->signals[0]), used);
+    blocks_count(blocks, c->held, c->held_count * sizeof(c->held[0]), used);
 }
 
 void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c)

@@ -104,7 +104,8 @@ struct gateway_held {
     uint8_t bytes[WG_INITIATION_SIZE];
 };
 
-/* What every packet touches comes first, the tunnel behind it, what only set-up needs last. */
+/* What every packet touches comes first, the tunnel behind it, what only set-up needs last. What
+ * most have little of is in blocks, so that the records of neighbours share pages. */
 struct gateway_connection {
     bool used;
     bool dirty;      /* in the list of connections that may have something to send */
@@ -132,12 +133,14 @@ struct gateway_connection {
     struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
-    uint32_t signals_count;
-    struct gateway_signal signals[GATEWAY_SIGNALS_MAX];
-    uint32_t held_first;
+    uint32_t signals_count;         /* lists in blocks, like those of the agent */
     uint32_t held_count;
-    struct gateway_held held[GATEWAY_HELD_MAX];
+    struct gateway_signal *signals;
+    struct gateway_held *held; /* oldest first */
 };
+
+static_assert(GATEWAY_SIGNALS_MAX * sizeof(struct gateway_signal) <= BLOCKS_SIZE_3, "signals");
+static_assert(GATEWAY_HELD_MAX * sizeof(struct gateway_held) <= BLOCKS_SIZE_2, "held messages");
 
 /* Where the connection with an id stands, if there is one: four keyed hashes that need not be
  * computed for each message of a train or batch. */
@@ -341,6 +344,7 @@ struct gateway {
 
     struct gateway_connection *connections;
     uint32_t connections_count;
+    struct ice_memory ice_memory; /* also holds signals and held messages */
     struct gateway_place recent_places[GATEWAY_PLACES_MAX]; /* by the lower bits of the id */
     struct map connection_by_ufrag;
     struct map connection_by_key;
@@ -532,6 +536,9 @@ void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c
 /* A packet passed: leaves idle, restarts the idle clock. */
 void gateway_connection_active(struct gateway *gw, struct gateway_connection *c);
 void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message);
+/* Asserts the invariants of one connection; adds its blocks to `used`. */
+void gateway_connection_check(const struct gateway *gw, const struct gateway_connection *c,
+                              struct blocks_counts *used);
 void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
                                    struct view text);
 void gateway_connection_remove_remote(struct gateway *gw, struct gateway_connection *c,
@@ -549,6 +556,8 @@ void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c
 
 /* ---- gateway_signal.c ---- */
 
+/* Changes the number of held candidates; what is added is not set. */
+void gateway_signal_resize(struct gateway *gw, struct gateway_connection *c, uint32_t count);
 void gateway_signal_add(struct gateway *gw, struct gateway_connection *c,
                         const struct ice_candidate *candidate);
 void gateway_signal_remove(struct gateway *gw, struct gateway_connection *c,

@@ -1,11 +1,20 @@
 #include "gateway/gateway_internal.h"
 
-static void drop_signal(struct gateway_connection *c, uint32_t index)
+void gateway_signal_resize(struct gateway *gw, struct gateway_connection *c, uint32_t count)
 {
-    c->signals_count--;
-    for (uint32_t i = index; i < c->signals_count; i++) {
+    ASSERT(count <= GATEWAY_SIGNALS_MAX);
+    size_t size = sizeof(c->signals[0]);
+    c->signals =
+        blocks_resize(&gw->ice_memory.blocks, c->signals, c->signals_count * size, count * size);
+    c->signals_count = count;
+}
+
+static void drop_signal(struct gateway *gw, struct gateway_connection *c, uint32_t index)
+{
+    for (uint32_t i = index; i + 1 < c->signals_count; i++) {
         c->signals[i] = c->signals[i + 1];
     }
+    gateway_signal_resize(gw, c, c->signals_count - 1);
 }
 
 static uint32_t find_signal(const struct gateway_connection *c,
@@ -39,9 +48,10 @@ static void hold(struct gateway *gw, struct gateway_connection *c,
                  const struct ice_candidate *candidate, bool removed)
 {
     if (c->signals_count == GATEWAY_SIGNALS_MAX) {
-        drop_signal(c, 0); /* the oldest; a client that still needs it asks again */
+        drop_signal(gw, c, 0); /* the oldest; a client that still needs it asks again */
     }
-    c->signals[c->signals_count++] = (struct gateway_signal){*candidate, removed};
+    gateway_signal_resize(gw, c, c->signals_count + 1);
+    c->signals[c->signals_count - 1] = (struct gateway_signal){*candidate, removed};
     if (instant_is_never(c->offer_at)) {
         make_due(gw, c);
     }
@@ -61,7 +71,7 @@ void gateway_signal_add(struct gateway *gw, struct gateway_connection *c,
 {
     uint32_t at = find_signal(c, candidate);
     if (at != GATEWAY_NONE) {
-        drop_signal(c, at);
+        drop_signal(gw, c, at);
     }
     hold(gw, c, candidate, false);
 }
@@ -73,7 +83,7 @@ void gateway_signal_remove(struct gateway *gw, struct gateway_connection *c,
     uint32_t at = find_signal(c, candidate);
     if (at != GATEWAY_NONE) {
         bool was_addition = !c->signals[at].removed;
-        drop_signal(c, at);
+        drop_signal(gw, c, at);
         if (was_addition) {
             return;
         }
@@ -128,7 +138,7 @@ static enum err send_kind(struct gateway *gw, struct gateway_connection *c, bool
                 c->signals[kept++] = c->signals[i];
             }
         }
-        c->signals_count = kept;
+        gateway_signal_resize(gw, c, kept);
     }
     return err;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ice/ice_checklist.h"
+#include "ice/ice_list.h"
 #include "ice/ice_message.h"
 
 static uint8_t copy_credential(uint8_t *out, size_t size_max, struct view credential)
@@ -21,14 +22,14 @@ static void check_timing(const struct ice_timing *timing)
     ASSERT(timing->rto_max.ns > 0);
 }
 
-void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *config, struct rng *rng,
-                    struct instant now)
+void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *config,
+                    struct ice_memory *memory, struct rng *rng, struct instant now)
 {
     check_timing(&config->timing);
     check_timing(&config->timing_idle);
-    /* Candidates and pairs are set when they are used: most agents touch only a few of them. */
-    memset(agent, 0, offsetof(struct ice_agent, locals));
+    memset(agent, 0, sizeof(*agent));
     agent->rng = rng;
+    agent->memory = memory;
     agent->controlling = config->controlling;
     agent->local_ufrag_size =
         copy_credential(agent->local_ufrag, sizeof(agent->local_ufrag), config->local_ufrag);
@@ -45,6 +46,15 @@ void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *conf
     agent->now = now;
     agent->state = ICE_NEW;
     agent->state_reported = ICE_NEW;
+}
+
+void ice_agent_release(struct ice_agent *agent)
+{
+    ice_list_resize_replies(agent, 0);
+    ice_list_resize_locals(agent, 0);
+    ice_list_resize_remotes(agent, 0);
+    ice_list_resize_pairs(agent, 0);
+    agent->selected_id = 0;
 }
 
 void ice_agent_handle_timeout(struct ice_agent *agent, struct instant now)
@@ -74,9 +84,9 @@ struct wake ice_agent_poll_timeout(const struct ice_agent *agent)
 static bool transmit_reply(struct ice_agent *agent, struct ice_transmit *out)
 {
     struct ice_reply reply = agent->replies[0];
-    agent->replies_count--;
-    memmove(agent->replies, agent->replies + 1, agent->replies_count * sizeof(reply));
-    struct span room = {agent->out, sizeof(agent->out)};
+    memmove(agent->replies, agent->replies + 1, (agent->replies_count - 1U) * sizeof(reply));
+    ice_list_resize_replies(agent, (uint8_t)(agent->replies_count - 1));
+    struct span room = {agent->memory->out, sizeof(agent->memory->out)};
     struct view password = {agent->local_password, agent->local_password_size};
     struct view bytes = reply.role_conflict
                             ? ice_message_role_conflict(room, &reply.txn, password)
@@ -116,8 +126,8 @@ static bool transmit_check(struct ice_agent *agent, struct ice_pair *pair, struc
     uint64_t id = rng_u64(agent->rng);
     store_be32(request.txn.bytes, agent->txn_tag);
     store_be64(request.txn.bytes + 4, id);
-    struct view bytes =
-        ice_message_request((struct span){agent->out, sizeof(agent->out)}, &request);
+    struct span room = {agent->memory->out, sizeof(agent->memory->out)};
+    struct view bytes = ice_message_request(room, &request);
     ASSERT(bytes.len > 0);
     *out = (struct ice_transmit){
         .local = local->base,
@@ -261,8 +271,19 @@ static void check_pair(const struct ice_agent *agent, size_t index)
     ASSERT(is_unique);
 }
 
+void ice_agent_count_blocks(const struct ice_agent *agent, struct blocks_counts *used)
+{
+    const struct blocks *blocks = &agent->memory->blocks;
+    blocks_count(blocks, agent->replies, agent->replies_count * sizeof(agent->replies[0]), used);
+    blocks_count(blocks, agent->locals, agent->locals_count * sizeof(agent->locals[0]), used);
+    blocks_count(blocks, agent->remotes, agent->remotes_count * sizeof(agent->remotes[0]), used);
+    blocks_count(blocks, agent->pairs, agent->pairs_count * sizeof(agent->pairs[0]), used);
+}
+
 void ice_agent_check(const struct ice_agent *agent)
 {
+    struct blocks_counts used = {{0}};
+    ice_agent_count_blocks(agent, &used);
     ASSERT(agent->locals_count <= ICE_LOCAL_MAX && agent->remotes_count <= ICE_REMOTE_MAX);
     ASSERT(agent->pairs_count <= ICE_PAIRS_MAX);
     ASSERT(agent->replies_count <= ICE_REPLIES_MAX);

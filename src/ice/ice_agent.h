@@ -6,7 +6,9 @@
  * controlled; the controlling role serves simulated clients.
  * Differs from the source: selection prefers pairs on which the peer is still heard (ICE_SILENT_*);
  * a role conflict is always answered with 487 and never switches our role; lists are bounded.
- * Memory: the owner embeds the struct; it need not be zeroed and nothing is to be freed. Candidates
+ * Memory: the owner embeds the struct, which need not be zeroed. Lists are blocks of a memory that
+ * agents share (struct ice_memory): a peer with few candidates takes little, a path that is
+ * selected gives back what its pairs took; ice_agent_release() gives back the rest. Candidates
  * handed out are borrowed until the next call that may change the agent.
  * Time:   `now` never goes backwards between calls on one agent.
  * Use:    after each call that takes `now`, drain ice_agent_poll_transmit() and
@@ -15,6 +17,7 @@
 #ifndef ICE_AGENT_H
 #define ICE_AGENT_H
 
+#include "base/blocks.h"
 #include "base/err.h"
 #include "base/time.h"
 #include "crypto/rng.h"
@@ -81,7 +84,7 @@ struct ice_transmit {
     struct sock_addr local; /* base to send from; a relayed address means: through that relay */
     struct sock_addr remote;
     bool relayed;
-    struct view bytes; /* valid until the next call on the agent */
+    struct view bytes; /* valid until the next call on an agent of the same memory */
 };
 
 enum ice_event_kind {
@@ -106,9 +109,25 @@ struct ice_reply {
     bool role_conflict;
 };
 
+/* What agents share. */
+struct ice_memory {
+    struct blocks blocks;               /* with ICE_BLOCKS() for the agents; may have more */
+    uint8_t out[ICE_TRANSMIT_SIZE_MAX]; /* the message that poll_transmit() handed out last */
+};
+
+/* Blocks of each class that as many agents can have at once: of replies, locals, remotes, pairs. */
+#define ICE_BLOCKS(agents)                                                                         \
+    ((struct blocks_counts){                                                                       \
+        {4U * (agents), 3U * (agents), 3U * (agents), 2U * (agents), 1U * (agents)}})
+/* Bytes of the arena for them. */
+#define ICE_MEMORY_SIZE(agents)                                                                    \
+    ((agents) * (4U * BLOCKS_SIZE_0 + 3U * BLOCKS_SIZE_1 + 3U * BLOCKS_SIZE_2 +                    \
+                 2U * BLOCKS_SIZE_3 + BLOCKS_SIZE_MAX))
+
 /* A pair that is kept is identified by `id`; its place in `pairs` follows the priority. */
 struct ice_agent {
     struct rng *rng;
+    struct ice_memory *memory;
     bool controlling;
     bool idle;
     bool checks_due; /* poll_transmit() may send the checks that are due at `now` */
@@ -137,24 +156,33 @@ struct ice_agent {
     uint32_t discovered;            /* bit per remote candidate: was reported or is pending */
     uint32_t discovered_unreported; /* bit per remote candidate */
 
-    uint8_t out[ICE_TRANSMIT_SIZE_MAX]; /* the message that poll_transmit() handed out last */
-    uint8_t replies_count;
-    struct ice_reply replies[ICE_REPLIES_MAX];
-    uint8_t locals_count;
-    uint8_t remotes_count;
-    uint8_t pairs_count;
-    struct ice_candidate locals[ICE_LOCAL_MAX];
-    struct ice_candidate remotes[ICE_REMOTE_MAX];
-    struct ice_pair pairs[ICE_PAIRS_MAX]; /* by priority, highest first; slots beyond are not set */
+    /* Lists in blocks, each as large as its count; NULL when empty. */
+    uint8_t replies_count; /* <= ICE_REPLIES_MAX */
+    uint8_t locals_count;  /* <= ICE_LOCAL_MAX */
+    uint8_t remotes_count; /* <= ICE_REMOTE_MAX */
+    uint8_t pairs_count;   /* <= ICE_PAIRS_MAX */
+    struct ice_reply *replies;
+    struct ice_candidate *locals;
+    struct ice_candidate *remotes;
+    struct ice_pair *pairs; /* by priority, highest first */
 };
 
 static_assert(ICE_REMOTE_MAX <= 32, "the discovered bits are 32");
-static_assert(sizeof(struct ice_agent) <= 24576, "a connecting peer stays within its budget");
+static_assert(sizeof(struct ice_agent) <= 512, "an idle peer stays within its budget");
+/* What ICE_BLOCKS() counts with. */
+static_assert(ICE_REPLIES_MAX * sizeof(struct ice_reply) <= BLOCKS_SIZE_0, "replies");
+static_assert(ICE_LOCAL_MAX * sizeof(struct ice_candidate) <= BLOCKS_SIZE_2, "local candidates");
+static_assert(ICE_REMOTE_MAX * sizeof(struct ice_candidate) <= BLOCKS_SIZE_3, "remote ones");
+static_assert(ICE_PAIRS_NOMINATED_MAX * sizeof(struct ice_pair) <= BLOCKS_SIZE_3, "pairs kept");
+static_assert(ICE_PAIRS_MAX * sizeof(struct ice_pair) <= BLOCKS_SIZE_MAX, "pairs");
 
-/* Starts an agent without candidates in state ICE_NEW. `rng` is borrowed for the agent's life.
- * Asserts the sizes and values named at ice_agent_config. */
-void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *config, struct rng *rng,
-                    struct instant now);
+/* Starts an agent without candidates in state ICE_NEW. `rng` and `memory` are borrowed for the
+ * agent's life. Asserts the sizes and values named at ice_agent_config. */
+void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *config,
+                    struct ice_memory *memory, struct rng *rng, struct instant now);
+/* Gives the agent's blocks back: it has no candidates, pairs and answers left. To be called before
+ * the struct is used for another agent of the same memory. */
+void ice_agent_release(struct ice_agent *agent);
 
 /* Adds a local candidate and pairs it with all remote ones of its family. On ERR_NONE, *candidate
  * is completed with the priority and ufrag under which it is to be signalled. ERR_EXISTS: known
@@ -238,5 +266,7 @@ MUST_USE bool ice_agent_remote_is_private(const struct ice_agent *agent,
 
 /* Asserts the invariants: order of pairs, indexes, bounds, uniqueness. For tests and fuzzing. */
 void ice_agent_check(const struct ice_agent *agent);
+/* Adds the agent's blocks to `used`. */
+void ice_agent_count_blocks(const struct ice_agent *agent, struct blocks_counts *used);
 
 #endif /* ICE_AGENT_H */

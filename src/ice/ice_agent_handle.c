@@ -73,14 +73,14 @@ static void queue_reply(struct ice_agent *agent, const struct ice_candidate *loc
                         const struct sock_addr *remote, const struct stun_msg *msg, bool conflict)
 {
     ASSERT(agent->replies_count < ICE_REPLIES_MAX);
-    agent->replies[agent->replies_count] = (struct ice_reply){
+    ice_list_resize_replies(agent, (uint8_t)(agent->replies_count + 1));
+    agent->replies[agent->replies_count - 1] = (struct ice_reply){
         .local = local->base,
         .remote = *remote,
         .txn = msg->txn,
         .relayed = local->kind == ICE_RELAY,
         .role_conflict = conflict,
     };
-    agent->replies_count++;
 }
 
 /* Makes the pair of a check that came from, or to, an address not paired yet. The source becomes a

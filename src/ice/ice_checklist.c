@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "ice/ice_list.h"
+
 const struct ice_timing *ice_checklist_timing(const struct ice_agent *agent)
 {
     return agent->idle ? &agent->timing_idle : &agent->timing;
@@ -86,9 +88,9 @@ static void remove_at(struct ice_agent *agent, size_t index)
     if (agent->pairs[index].id == agent->preferred_id) {
         agent->preferred_id = 0;
     }
-    agent->pairs_count--;
     memmove(&agent->pairs[index], &agent->pairs[index + 1],
-            (agent->pairs_count - index) * sizeof(agent->pairs[0]));
+            (agent->pairs_count - 1U - index) * sizeof(agent->pairs[0]));
+    ice_list_resize_pairs(agent, (uint8_t)(agent->pairs_count - 1));
 }
 
 /* The least worth, then the lowest priority, then heard longest ago, then the last in the list. */
@@ -167,7 +169,7 @@ struct ice_pair *ice_checklist_insert(struct ice_agent *agent, uint8_t local, ui
     ASSERT(local < agent->locals_count);
     ASSERT(remote < agent->remotes_count);
     size_t index = agent->pairs_count;
-    agent->pairs_count++;
+    ice_list_resize_pairs(agent, (uint8_t)(index + 1));
     struct ice_pair *pair = &agent->pairs[index];
     uint64_t priority = ice_checklist_priority(agent, agent->locals[local].priority,
                                                agent->remotes[remote].priority);

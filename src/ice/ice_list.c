@@ -4,6 +4,43 @@
 
 #include "ice/ice_checklist.h"
 
+static void *resize(struct ice_agent *agent, void *list, size_t from, size_t to)
+{
+    return blocks_resize(&agent->memory->blocks, list, from, to);
+}
+
+void ice_list_resize_replies(struct ice_agent *agent, uint8_t count)
+{
+    ASSERT(count <= ICE_REPLIES_MAX);
+    size_t size = sizeof(agent->replies[0]);
+    agent->replies = resize(agent, agent->replies, agent->replies_count * size, count * size);
+    agent->replies_count = count;
+}
+
+void ice_list_resize_locals(struct ice_agent *agent, uint8_t count)
+{
+    ASSERT(count <= ICE_LOCAL_MAX);
+    size_t size = sizeof(agent->locals[0]);
+    agent->locals = resize(agent, agent->locals, agent->locals_count * size, count * size);
+    agent->locals_count = count;
+}
+
+void ice_list_resize_remotes(struct ice_agent *agent, uint8_t count)
+{
+    ASSERT(count <= ICE_REMOTE_MAX);
+    size_t size = sizeof(agent->remotes[0]);
+    agent->remotes = resize(agent, agent->remotes, agent->remotes_count * size, count * size);
+    agent->remotes_count = count;
+}
+
+void ice_list_resize_pairs(struct ice_agent *agent, uint8_t count)
+{
+    ASSERT(count <= ICE_PAIRS_MAX);
+    size_t size = sizeof(agent->pairs[0]);
+    agent->pairs = resize(agent, agent->pairs, agent->pairs_count * size, count * size);
+    agent->pairs_count = count;
+}
+
 static bool find_local_prflx(const struct ice_agent *agent, uint8_t *slot)
 {
     for (uint8_t i = 0; i < agent->locals_count; i++) {
@@ -60,24 +97,24 @@ void ice_list_put_local(struct ice_agent *agent, uint8_t slot,
                         const struct ice_candidate *candidate)
 {
     ASSERT(slot <= agent->locals_count);
-    agent->locals[slot] = *candidate;
     if (slot == agent->locals_count) {
-        agent->locals_count++;
+        ice_list_resize_locals(agent, (uint8_t)(slot + 1));
     }
+    agent->locals[slot] = *candidate;
 }
 
 void ice_list_put_remote(struct ice_agent *agent, uint8_t slot,
                          const struct ice_candidate *candidate)
 {
     ASSERT(slot <= agent->remotes_count);
+    if (slot == agent->remotes_count) {
+        ice_list_resize_remotes(agent, (uint8_t)(slot + 1));
+    }
     agent->remotes[slot] = *candidate;
     agent->remotes[slot].ufrag_size = 0; /* checked; head's invalidations carry none */
     agent->remotes[slot].discarded = false;
     agent->discovered &= ~(UINT32_C(1) << slot);
     agent->discovered_unreported &= ~(UINT32_C(1) << slot);
-    if (slot == agent->remotes_count) {
-        agent->remotes_count++;
-    }
 }
 
 void ice_list_forget_remote(struct ice_agent *agent, uint8_t slot)

@@ -1,4 +1,4 @@
-/* ice_list: places in the candidate lists of an agent.
+/* ice_list: the lists of an agent and places in those of candidates.
  *
  * Pairs refer to candidates by index, so an entry keeps its place; a full list reuses entries that
  * no pair refers to (spec/connectivity.md section 10). Used by ice_agent only.
@@ -7,6 +7,12 @@
 #define ICE_LIST_H
 
 #include "ice/ice_agent.h"
+
+/* Change the number of entries; what is added is not set, entries move to other addresses. */
+void ice_list_resize_replies(struct ice_agent *agent, uint8_t count);
+void ice_list_resize_locals(struct ice_agent *agent, uint8_t count);
+void ice_list_resize_remotes(struct ice_agent *agent, uint8_t count);
+void ice_list_resize_pairs(struct ice_agent *agent, uint8_t count);
 
 /* Finds a place: a new one, else a discarded or discovered (prflx) candidate. False when full. */
 MUST_USE bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot);

@@ -3,7 +3,7 @@
  * Source: spec/connectivity.md sections 5.14 and 5.15 (head's timing), RFC 8445 section 6.1.2.6.
  * Differs: instead of the last R attempts a pair remembers counters and the last ICE_TXNS_MAX
  * transaction ids (design 8.4); an answer later than that many checks is not recognised.
- * Memory: embedded in ice_agent. Time: `now` never goes backwards.
+ * Memory: plain values in a list of ice_agent. Time: `now` never goes backwards.
  */
 #ifndef ICE_PAIR_H
 #define ICE_PAIR_H

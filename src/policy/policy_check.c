@@ -30,7 +30,7 @@ static void check_client_grants(const struct policy *policy, uint32_t index)
     ASSERT(client->slots_used <= policy->limits.resources_per_client);
     for (uint32_t slot = 0; slot < client->slots_used; slot++) {
         const struct policy_grant *grant = policy_grant_at(policy, index, slot);
-        check_grant(policy, index * policy->limits.resources_per_client + slot);
+        check_grant(policy, policy_grant_index(policy, index, slot));
         if (grant->state == POLICY_GRANT_LIVE) {
             live++;
             ASSERT(policy_grant_find(policy, index, &grant->id) == slot); /* no id twice */

@@ -10,7 +10,7 @@ struct policy_grant *policy_grant_at(const struct policy *policy, uint32_t clien
                                      uint32_t slot)
 {
     ASSERT(slot < policy->limits.resources_per_client);
-    return &policy->grants[client_index * policy->limits.resources_per_client + slot];
+    return &policy->grants[policy_grant_index(policy, client_index, slot)];
 }
 
 static uint32_t find_slot(const struct policy *policy, uint32_t client_index, const struct uuid *id,
@@ -174,7 +174,7 @@ static enum err grant_new(struct policy *policy, uint32_t client_index,
     if (revived) {
         policy_proxies_recheck_slot(policy, client_index, *slot);
     }
-    holder_add(policy, client_index * policy->limits.resources_per_client + *slot);
+    holder_add(policy, policy_grant_index(policy, client_index, *slot));
     policy->clients[client_index].live++;
     policy->grants_live++;
     return ERR_NONE;
@@ -220,7 +220,7 @@ enum err policy_authorize(struct policy *policy, uint32_t client,
     }
     grant->filter = filter;
     grant->mark = policy->retain_mark;
-    set_expiry(policy, index * policy->limits.resources_per_client + slot, expires_unix_s);
+    set_expiry(policy, policy_grant_index(policy, index, slot), expires_unix_s);
     client_changed(policy, index);
     return ERR_NONE;
 }
@@ -242,7 +242,7 @@ enum err policy_set_expiry(struct policy *policy, uint32_t client, const struct 
     if (slot == POLICY_NONE) {
         return ERR_NOT_FOUND;
     }
-    set_expiry(policy, index * policy->limits.resources_per_client + slot, expires_unix_s);
+    set_expiry(policy, policy_grant_index(policy, index, slot), expires_unix_s);
     client_changed(policy, index);
     return ERR_NONE;
 }
@@ -251,8 +251,8 @@ enum err policy_set_expiry(struct policy *policy, uint32_t client, const struct 
 
 static void grant_end(struct policy *policy, uint32_t at, struct policy_ended *ended)
 {
-    uint32_t client_index = at / policy->limits.resources_per_client;
-    uint32_t slot = at % policy->limits.resources_per_client;
+    uint32_t client_index = at % policy->limits.clients;
+    uint32_t slot = at / policy->limits.clients;
     struct policy_client *client = &policy->clients[client_index];
     struct policy_grant *grant = &policy->grants[at];
     ASSERT(grant->state == POLICY_GRANT_LIVE);
@@ -281,7 +281,7 @@ enum err policy_revoke(struct policy *policy, uint32_t client, const struct uuid
     if (slot == POLICY_NONE) {
         return ERR_NOT_FOUND;
     }
-    grant_end(policy, index * policy->limits.resources_per_client + slot, ended);
+    grant_end(policy, policy_grant_index(policy, index, slot), ended);
     return ERR_NONE;
 }
 
@@ -292,7 +292,7 @@ void policy_grants_clear(struct policy *policy, uint32_t client_index)
         struct policy_grant *grant = policy_grant_at(policy, client_index, slot);
         if (grant->state == POLICY_GRANT_LIVE) {
             struct policy_ended ended;
-            grant_end(policy, client_index * policy->limits.resources_per_client + slot, &ended);
+            grant_end(policy, policy_grant_index(policy, client_index, slot), &ended);
         }
         grant->state = POLICY_GRANT_FREE;
     }
@@ -349,7 +349,7 @@ enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *up
             continue;
         }
         grant->filter = policy->update_filter;
-        policy_epoch_bump(&policy->clients[at / policy->limits.resources_per_client]);
+        policy_epoch_bump(&policy->clients[at % policy->limits.clients]);
         (*updated)++;
     }
     return err;
@@ -387,13 +387,15 @@ bool policy_retain_end(struct policy *policy, uint32_t *budget, struct policy_en
     uint32_t per_client = policy->limits.resources_per_client;
     uint32_t end = policy->clients_pool.fresh * per_client;
     for (; *budget > 0 && policy->retain_at < end; (*budget)--) {
-        uint32_t at = policy->retain_at;
-        const struct policy_client *client = &policy->clients[at / per_client];
-        if (!client->used || at % per_client >= client->slots_used) {
-            policy->retain_at = (at / per_client + 1) * per_client; /* never touch unused slots */
+        uint32_t client_index = policy->retain_at / per_client;
+        uint32_t slot = policy->retain_at % per_client;
+        const struct policy_client *client = &policy->clients[client_index];
+        if (!client->used || slot >= client->slots_used) {
+            policy->retain_at = (client_index + 1) * per_client; /* never touch unused slots */
             continue;
         }
         policy->retain_at++;
+        uint32_t at = policy_grant_index(policy, client_index, slot);
         const struct policy_grant *grant = &policy->grants[at];
         if (grant->state == POLICY_GRANT_LIVE && grant->mark != policy->retain_mark) {
             (*budget)--;

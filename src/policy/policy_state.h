@@ -22,7 +22,7 @@ enum policy_grant_state {
     POLICY_GRANT_DORMANT,
 };
 
-/* Record index = client index * resources_per_client + slot. */
+/* Record index = slot * clients + client index: what clients with few grants use lies densely. */
 struct policy_grant {
     uint64_t expires_ns; /* wall clock; UINT64_MAX: never */
     struct ip_prefix prefix;
@@ -108,7 +108,7 @@ struct policy {
     struct policy_pool resources_pool;
     struct map resources_by_id;
     uint32_t retain_mark;
-    uint32_t retain_at;  /* next grant index to look at */
+    uint32_t retain_at;  /* next to look at: client index * resources_per_client + slot */
     uint32_t update_at;  /* next holder of the resource being updated, grant index + 1; 0: done */
     uint8_t update_kind; /* enum policy_kind */
     struct policy_filter update_filter;
@@ -145,6 +145,12 @@ MUST_USE uint64_t policy_hash_ip(const struct policy *policy, uint32_t client,
 void policy_epoch_bump(struct policy_client *client);
 
 /* ---- policy_resource ---- */
+
+MUST_USE static inline uint32_t policy_grant_index(const struct policy *policy,
+                                                   uint32_t client_index, uint32_t slot)
+{
+    return slot * policy->limits.clients + client_index;
+}
 
 MUST_USE struct policy_grant *policy_grant_at(const struct policy *policy, uint32_t client_index,
                                               uint32_t slot);

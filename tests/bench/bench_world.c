@@ -355,6 +355,7 @@ static void carry_out(struct world *w, const struct gateway_output *out)
     case GATEWAY_OUT_STREAM_CLOSE:
     case GATEWAY_OUT_LISTEN:
     case GATEWAY_OUT_LISTENER_SEND:
+    case GATEWAY_OUT_FLOW:
     case GATEWAY_OUT_EXIT:
         break;
     }

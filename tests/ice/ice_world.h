@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ice/ice_agent.h"
+#include "tests/support/ice_alone.h"
 #include "tests/support/support.h"
 
 #define WORLD_FLIGHT_MAX 512U
@@ -17,6 +18,7 @@
 
 struct world_node {
     struct ice_agent agent;
+    struct ice_alone memory;
     struct sock_addr host;
     struct ip_addr nat;
     uint16_t port_offset; /* of the NAT's outside port */
@@ -91,7 +93,7 @@ static inline void world_init(struct world *w, uint8_t seed)
         node->nat = client ? ip_v4(203, 0, 113, 30) : ip_v4(203, 0, 113, 40);
         node->relay = world_addr(client ? "203.0.113.10:60001" : "203.0.113.10:60002");
         struct ice_agent_config config = world_config(i);
-        ice_agent_init(&node->agent, &config, &w->rng, w->now);
+        ice_agent_init(&node->agent, &config, ice_alone_start(&node->memory), &w->rng, w->now);
     }
 }
 

@@ -269,6 +269,43 @@ static void test_the_twin_of_order_is_a_stable_sort(void **state)
     assert_int_equal(at, agent->pairs_count);
 }
 
+/* The agent's lists take what they need, and an agent that ends leaves nothing taken. */
+static void test_blocks_are_given_back_when_a_path_is_selected_and_at_the_end(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct ice_agent *agent = gateway_of(&w);
+    const struct blocks_class *classes = agent->memory->blocks.classes;
+    for (uint8_t i = 1; i < ICE_LOCAL_MAX; i++) {
+        struct sock_addr addr = sock_addr_of(ip_v4(10, 2, 0, 3), i);
+        struct ice_candidate host = ice_candidate_host(&addr);
+        assert_int_equal(ice_agent_add_local(agent, &host, w.now), ERR_NONE);
+    }
+    for (uint16_t i = 1; i <= ICE_REMOTE_MAX; i++) {
+        signal_remote(&w, i, 100U + i);
+    }
+    assert_int_equal(agent->pairs_count, ICE_PAIRS_MAX);
+    assert_int_equal(classes[BLOCKS_CLASSES - 1].used, 1);
+    struct blocks_counts used = {{0}};
+    ice_agent_count_blocks(agent, &used);
+    blocks_check(&agent->memory->blocks, &used);
+    struct sock_addr from = peer(ICE_REMOTE_MAX);
+    assert_int_equal(world_request(&w, 1, &w.nodes[1].host, &from, true), DROP_NONE);
+    assert_int_equal(classes[0].used, 1); /* the answer waits */
+    assert_int_equal(agent->pairs_count, ICE_PAIRS_NOMINATED_MAX);
+    assert_int_equal(classes[BLOCKS_CLASSES - 1].used, 0);
+    assert_int_equal(classes[3].used, 2); /* pairs and remote candidates */
+    struct ice_transmit t;
+    assert_true(ice_agent_poll_transmit(agent, &t));
+    assert_int_equal(classes[0].used, 0);
+    used = (struct blocks_counts){{0}};
+    ice_agent_count_blocks(agent, &used);
+    blocks_check(&agent->memory->blocks, &used);
+    ice_agent_release(agent);
+    ice_agent_check(agent);
+    blocks_check(&agent->memory->blocks, &(struct blocks_counts){{0}});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_a_hundred_pairs_are_kept_the_highest_ones),
         cmocka_unit_test(test_a_peer_that_nominates_from_ever_new_addresses_stays_bounded),
         cmocka_unit_test(test_the_twin_of_order_is_a_stable_sort),
+        cmocka_unit_test(test_blocks_are_given_back_when_a_path_is_selected_and_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

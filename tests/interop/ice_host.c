@@ -89,7 +89,8 @@ static void start_agent(struct ice_host *host, bool controlling, uint64_t tie_br
         .timing_idle = controlling ? ICE_TIMING_CLIENT_IDLE : ICE_TIMING_GATEWAY_IDLE,
         .txn_tag = rng_u32(&host->rng),
     };
-    ice_agent_init(&host->agent, &config, &host->rng, interop_now());
+    ice_agent_init(&host->agent, &config, ice_alone_start(&host->memory), &host->rng,
+                   interop_now());
     ice_host_tell(host, "credentials " UFRAG " " PASSWORD);
 }
 

@@ -5,6 +5,7 @@
 #include "ice/ice_agent.h"
 #include "tests/interop/nice_peer.h"
 #include "tests/interop/turn_host.h"
+#include "tests/support/ice_alone.h"
 
 #define ICE_HOST_TRICKLE_MS 60U /* between two of our candidates */
 #define ICE_HOST_ECHOES     64U
@@ -23,6 +24,7 @@ struct ice_host_config {
 
 struct ice_host {
     struct ice_agent agent;
+    struct ice_alone memory;
     struct rng rng;
     struct turn_host *turn; /* owns the sockets, when there is a relay */
     int fd[2];

@@ -19,6 +19,7 @@
 #include "ice/ice_agent.h"
 #include "portal/http_upgrade.h"
 #include "portal/ws.h"
+#include "tests/support/ice_alone.h"
 #include "wg/wg_peer.h"
 
 #define RIG_RELAYS       2U
@@ -89,6 +90,7 @@ struct rig_client {
     struct wg_node node;
     struct wg_peer wg;
     struct ice_agent ice;
+    struct ice_alone ice_memory;
     bool has_ice;
     bool has_path;
     struct sock_addr remote; /* where to send to the gateway */

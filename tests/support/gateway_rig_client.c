@@ -60,7 +60,7 @@ void rig_client_start(struct rig *rig, size_t client)
         .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
     };
     memcpy(wg.remote.bytes, gateway_public_key(rig->gw), KEY_SIZE);
-    ice_agent_init(&c->ice, &ice, &rig->rng, rig->now.boot);
+    ice_agent_init(&c->ice, &ice, ice_alone_start(&c->ice_memory), &rig->rng, rig->now.boot);
     enum err err = wg_peer_init(&c->wg, &c->node, &wg, rig->now.boot);
     ASSERT(err == ERR_NONE);
     struct ice_candidate host = ice_candidate_host(&c->host);
