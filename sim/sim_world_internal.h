@@ -173,7 +173,7 @@ void world_relay_announce(struct sim_world *world, uint32_t relay);
 /* Gives the host of a gateway the family back that it lost, unless it has moved since. */
 void world_family_restore(struct world_gateway *gateway);
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind);
-void world_set_gateway_addresses(struct sim_world *world, uint32_t gateway, uint32_t edge_kind);
+void world_set_gateway_addresses(struct sim_world *world, uint32_t index, uint32_t edge_kind);
 
 /* sim_world_node.c: runs nodes. */
 void world_node_start(struct sim_world *world, struct world_node *node, struct sim_node machine,
