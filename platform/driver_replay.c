@@ -118,7 +118,7 @@ static bool replay_stream(struct replay *replay, struct clock_pair now, struct r
     event.listener = reader_le32(r);
     event.remote = get_addr(r);
     uint8_t reason = reader_u8(r);
-    if (!reader_ok(r) || kind > GATEWAY_STREAM_ACCEPTED || reason >= ERR_COUNT) {
+    if (!reader_ok(r) || kind > GATEWAY_STREAM_ENDED || reason >= ERR_COUNT) {
         return false;
     }
     event.kind = (enum gateway_stream_kind)kind;

@@ -479,6 +479,7 @@ void client_portal_handle(struct sim_client *client, const struct gateway_stream
         break;
     case GATEWAY_STREAM_WRITABLE:
     case GATEWAY_STREAM_ACCEPTED:
+    case GATEWAY_STREAM_ENDED:
     default:
         break;
     }

@@ -337,6 +337,12 @@ static bool open_event(struct linux_streams *streams, struct linux_stream *s,
         return true;
     }
     s->readable = false;
+    if (err == ERR_CLOSED && s->accepted) {
+        bool first = !s->ended;
+        s->ended = true;
+        fill(out, s, GATEWAY_STREAM_ENDED);
+        return first;
+    }
     if (err != ERR_WOULD_BLOCK) {
         fail(s, err);
     }
@@ -410,6 +416,9 @@ void linux_streams_handle(struct linux_streams *streams, uint32_t data, uint32_t
     bool both = (events & (EPOLLERR | EPOLLHUP)) != 0;
     s->readable = s->readable || both || (events & (EPOLLIN | EPOLLRDHUP)) != 0;
     s->writable = s->writable || both || (events & EPOLLOUT) != 0;
+    if (both && s->ended && s->phase == LINUX_STREAM_OPEN) {
+        fail(s, ERR_IO); /* reads say end of stream for ever, even after a reset */
+    }
 }
 
 /* ---- time and end ---- */

@@ -18,6 +18,7 @@ struct linux_stream {
     uint32_t id;
     uint32_t listener; /* of an accepted stream */
     bool accepted;
+    bool ended;    /* the peer of an accepted stream sends no more */
     bool announce; /* OPENED or ACCEPTED is due */
     bool readable; /* hints: true until a call would block */
     bool writable;

@@ -326,7 +326,7 @@ void gateway_handle_stream(struct gateway *gw, struct clock_pair now,
         handle_accepted(gw, event);
         return;
     }
-    if (event->kind == GATEWAY_STREAM_ACCEPTED) {
+    if (event->kind == GATEWAY_STREAM_ACCEPTED || event->kind == GATEWAY_STREAM_ENDED) {
         return;
     }
     struct portal_stream_event portal = {kinds[event->kind], event->stream, event->bytes,

@@ -182,6 +182,7 @@ static void accept_stream(struct gateway_dns *dns, uint32_t stream, struct insta
         s->heard_at = now;
         s->used = 0;
         s->asking = false;
+        s->ended = false;
         s->closing = false;
         s->blocked = false;
         s->answer_len = 0;
@@ -189,6 +190,12 @@ static void accept_stream(struct gateway_dns *dns, uint32_t stream, struct insta
     } else if (dns->refused_count < GATEWAY_DNS_STREAMS_MAX) {
         dns->refused[dns->refused_count++] = stream;
     }
+}
+
+/* Closes a connection whose client ended its side, once nothing is left to answer. */
+static void close_ended(struct gateway_dns_stream *s)
+{
+    s->closing = s->closing || (s->ended && !s->asking && s->answer_sent == s->answer_len);
 }
 
 enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
@@ -205,6 +212,9 @@ enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
         return take_bytes(dns, s, event->bytes, next_id, now);
     } else if (event->kind == GATEWAY_STREAM_WRITABLE) {
         s->blocked = false;
+    } else if (event->kind == GATEWAY_STREAM_ENDED) {
+        s->ended = true;
+        close_ended(s);
     } else if (event->kind == GATEWAY_STREAM_CLOSED) {
         s->stream = 0;
     }
@@ -222,7 +232,12 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
     size_t left = s->answer_len - s->answer_sent;
     s->blocked = taken < left;
     s->answer_sent += (uint32_t)(taken < left ? taken : left);
-    return s->closing ? DROP_NONE : try_ask(dns, s, next_id, now); /* the next one may be here */
+    enum drop_reason reason = DROP_NONE;
+    if (!s->closing) {
+        reason = try_ask(dns, s, next_id, now); /* the next one may be here */
+    }
+    close_ended(s);
+    return reason;
 }
 
 bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer)

@@ -3,9 +3,10 @@
  * Newer clients send such queries inside the tunnel to the gateway they use for a DNS resource;
  * each is handed to the platform's resolver and the answer goes back with the client's id. Other
  * types are refused. UDP answers are cut to 1 200 bytes; a query without answer after 5 s gets
- * SERVFAIL. Source: spec/dataplane.md section 8.4. Differs: every nameserver of the resolver is
- * tried, so a resolver that knows only private names serves too. Memory: fixed tables inside the
- * gateway; a full one answers SERVFAIL or closes the newcomer.
+ * SERVFAIL. Source: spec/dataplane.md section 8.4; RFC 7766 section 6.2.3 (whoever ends its side of
+ * a connection still gets what it asked for). Differs: every nameserver of the resolver is tried,
+ * so a resolver that knows only private names serves too. Memory: fixed tables inside the gateway;
+ * a full one answers SERVFAIL or closes the newcomer.
  */
 #ifndef GATEWAY_DNS_H
 #define GATEWAY_DNS_H
@@ -39,6 +40,7 @@ struct gateway_dns_stream {
     struct instant heard_at;
     uint16_t used;
     bool asking; /* its query is being looked up */
+    bool ended;  /* the client asks nothing more: closed after the last answer */
     bool closing;
     bool blocked;
     uint32_t answer_len;

@@ -284,6 +284,11 @@ void gateway_http_handle(struct gateway_http *http, const struct gateway_stream_
             release(s);
         }
         break;
+    case GATEWAY_STREAM_ENDED:
+        if (s != NULL) {
+            s->answering = true; /* without a whole request the answer is empty */
+        }
+        break;
     case GATEWAY_STREAM_OPENED:
         break;
     }

@@ -94,6 +94,8 @@ enum gateway_stream_kind {
     GATEWAY_STREAM_WRITABLE, /* a send that was cut short may continue */
     GATEWAY_STREAM_CLOSED,   /* over; `reason` says why, ERR_CLOSED for an orderly end */
     GATEWAY_STREAM_ACCEPTED, /* a listener accepted `stream`; `listener` says which */
+    GATEWAY_STREAM_ENDED,    /* accepted streams: the peer sends no more, but may still read; the
+                                core closes the stream when it has answered */
 };
 
 struct gateway_stream_event {

@@ -61,6 +61,7 @@ check "SRV through the tunnel" answers target -u client 100.100.111.1 53 33 _lda
 check "TXT through the tunnel" answers "of the private network" -u client 100.100.111.1 53 16 web corp test
 check "TXT of the gateway's own server, UDP over IPv6" answers "of the private network" -u gw fd00:2021:1111::2 53535 16 web corp test
 check "SRV of the gateway's own server, TCP" answers target -4 gw 100.64.0.2 53535 33 _ldap corp test
+check "SRV of the gateway's own server, TCP from a client that ends its side" answers target "-4 -N" gw 100.64.0.2 53535 33 _ldap corp test
 check "TXT of the gateway's own server, TCP over IPv6" answers "of the private network" -6 gw fd00:2021:1111::2 53535 16 web corp test
 
 check "a name that has IPv4 only, asked over IPv6" page_is -6 http://four.corp.test/

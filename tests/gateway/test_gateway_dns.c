@@ -287,6 +287,37 @@ static void queries_of_one_connection_are_answered_one_after_the_other(void **st
     rig_free(rig);
 }
 
+/* RFC 7766 section 6.2.3: what was asked before the client ended its side is answered. */
+static void a_client_that_ended_its_side_gets_every_answer_and_the_end(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t bytes[1000];
+    uint8_t got[2000];
+    bool closed;
+    size_t len = put_framed(bytes, sizeof(bytes), 1, "a.test");
+    len += put_framed(bytes + len, sizeof(bytes) - len, 2, "b.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    rig_stream_ended(rig, 1);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test"), ERR_NAME, VIEW_EMPTY);
+    size_t size = collect(rig, 1, got, sizeof(got), &closed);
+    size_t first = 2 + (size_t)load_be16(got);
+    assert_int_equal(size, first);
+    assert_false(closed);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test"), ERR_NAME, VIEW_EMPTY);
+    size = collect(rig, 1, got, sizeof(got), &closed);
+    assert_int_equal(load_be16(got + first + 2), 2);
+    assert_int_equal(size, first + 2 + load_be16(got + first));
+    assert_true(closed);
+    rig_accept(rig, 2, GATEWAY_LISTENER_DNS_TCP4); /* nothing asked, or half a query: closed */
+    rig_stream_bytes(rig, 2, (struct view){bytes, 9});
+    rig_stream_ended(rig, 2);
+    assert_int_equal(collect(rig, 2, got, sizeof(got), &closed), 0);
+    assert_true(closed);
+    rig_free(rig);
+}
+
 static void an_idle_connection_is_closed_after_ten_seconds(void **state)
 {
     (void)state;
@@ -366,6 +397,7 @@ int main(void)
         cmocka_unit_test(garbage_is_counted_and_not_answered),
         cmocka_unit_test(a_tcp_query_may_come_byte_by_byte_and_its_answer_leave_in_pieces),
         cmocka_unit_test(queries_of_one_connection_are_answered_one_after_the_other),
+        cmocka_unit_test(a_client_that_ended_its_side_gets_every_answer_and_the_end),
         cmocka_unit_test(an_idle_connection_is_closed_after_ten_seconds),
         cmocka_unit_test(oversized_and_broken_tcp_queries_close_the_connection),
         cmocka_unit_test(more_connections_than_the_table_holds_are_closed),

@@ -298,6 +298,29 @@ static void a_request_that_never_ends_is_refused_and_a_silent_one_closed(void **
     rig_pass(rig, DURATION_MS(200));
     assert_string_equal(answer_of(rig, 502, &closed), "");
     assert_true(closed);
+    rig_accept(rig, 503, GATEWAY_LISTENER_HEALTH);
+    rig_stream_bytes(rig, 503, view_text("GET /heal"));
+    rig_stream_ended(rig, 503);
+    assert_string_equal(answer_of(rig, 503, &closed), "");
+    assert_true(closed);
+    rig_free(rig);
+}
+
+static void a_client_that_ended_its_side_gets_the_whole_answer(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    bool closed;
+    rig_join(rig);
+    rig->stream_room = 1000;
+    rig_accept(rig, 504, GATEWAY_LISTENER_HEALTH);
+    rig_stream_bytes(rig, 504, view_text("GET /metrics HTTP/1.1\r\n\r\n"));
+    rig_stream_ended(rig, 504);
+    for (int i = 0; i < 30; i++) {
+        rig_stream_writable(rig, 504);
+    }
+    assert_non_null(strstr(body_of(answer_of(rig, 504, &closed)), "portal_ref"));
+    assert_true(closed);
     rig_free(rig);
 }
 
@@ -341,6 +364,7 @@ int main(void)
         cmocka_unit_test(other_requests_get_the_status_that_fits),
         cmocka_unit_test(a_request_may_come_byte_by_byte_and_the_answer_leave_in_pieces),
         cmocka_unit_test(a_request_that_never_ends_is_refused_and_a_silent_one_closed),
+        cmocka_unit_test(a_client_that_ended_its_side_gets_the_whole_answer),
         cmocka_unit_test(more_connections_than_the_table_holds_are_closed),
         cmocka_unit_test(events_of_unknown_streams_are_harmless),
     };

@@ -225,6 +225,62 @@ static void a_bad_packet_does_not_discard_its_batch(void **state)
     free(source);
 }
 
+/* ---- nothing is copied behind the cipher ---- */
+
+struct spy {
+    struct aead_backend real;
+    const uint8_t *sealed[CLIENTS]; /* where ciphertext was written */
+    size_t count;
+};
+
+static void spy_seal(void *ctx, struct aead_item *items, size_t count)
+{
+    struct spy *spy = ctx;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(spy->count < CLIENTS);
+        spy->sealed[spy->count++] = items[i].data;
+    }
+    aead_seal_batch(&spy->real, items, count);
+}
+
+static void spy_open(void *ctx, struct aead_item *items, size_t count)
+{
+    const struct spy *spy = ctx;
+    aead_open_batch(&spy->real, items, count);
+}
+
+/* What leaves stands where it was sealed; both headers were written in front of it. */
+static void a_channel_header_stands_in_front_of_the_message_where_it_was_sealed(void **state)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    struct gateway_output out;
+    (void)state;
+    assert_non_null(source);
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig->clients[0].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    struct spy spy = {.real = rig->gw->aead};
+    rig->gw->aead = (struct aead_backend){"spy", spy_seal, spy_open, &spy};
+    for (size_t i = 0; i < CLIENTS; i++) {
+        add(source, rig, 0, 100 + i * 100); /* growing: each a train of its own */
+    }
+    gateway_handle_tun(rig->gw, rig->now, source->packets, source->count);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        assert_true(gateway_poll(rig->gw, &out));
+        assert_int_equal(out.kind, GATEWAY_OUT_TRAIN);
+        struct view sent = out.u.train.bytes;
+        size_t message = source->packets[i].bytes.len + WG_DATA_OVERHEAD;
+        assert_int_equal(spy.count, CLIENTS);
+        assert_int_equal(sent.len, CHANNEL_DATA_HEADER_SIZE + message);
+        assert_int_equal(load_be16(sent.at + 2), message);
+        assert_ptr_equal(sent.at + CHANNEL_DATA_HEADER_SIZE + WG_DATA_HEADER_SIZE, spy.sealed[i]);
+    }
+    rig->gw->aead = spy.real;
+    free(source);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +290,7 @@ int main(void)
         cmocka_unit_test(one_input_is_sealed_as_one_batch),
         cmocka_unit_test(trains_keep_their_bounds),
         cmocka_unit_test(a_bad_packet_does_not_discard_its_batch),
+        cmocka_unit_test(a_channel_header_stands_in_front_of_the_message_where_it_was_sealed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,6 +172,57 @@ static void test_a_close_reaches_the_other_side_after_the_bytes(void **state)
     linux_streams_close(w->streams, 1, now()); /* unknown by now: ignored */
 }
 
+/* The socket of this process whose peer has `port` and which is no listener; -1 without. */
+static int find_connected(uint16_t port)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_storage storage = {0};
+        socklen_t size = sizeof(storage);
+        if (getpeername(fd, (struct sockaddr *)&storage, &size) == 0 &&
+            storage.ss_family == AF_INET && linux_addr_from(&storage).port == port) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* As a client that sends its question and shuts its side down: the answer still reaches it. */
+static void test_a_peer_that_ended_its_side_can_still_be_answered(void **state)
+{
+    struct world *w = *state;
+    uint32_t accepted = connect_pair(w);
+    int fd = find_connected(linux_streams_port(w->streams, GATEWAY_LISTENER_HEALTH));
+    send_all(w, 1, "question");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    struct platform_event event = next(w);
+    assert_bytes(&event, accepted, "question");
+    event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_ENDED);
+    assert_int_equal(event.stream.stream, accepted);
+    assert_quiet(w); /* it is said once */
+    send_all(w, accepted, "answer");
+    event = next(w);
+    assert_bytes(&event, 1, "answer");
+    assert_quiet(w);
+    linux_streams_close(w->streams, accepted, now());
+    event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.reason, ERR_CLOSED);
+}
+
+static void test_a_peer_that_ended_its_side_and_is_gone_is_closed(void **state)
+{
+    struct world *w = *state;
+    uint32_t accepted = connect_pair(w);
+    linux_streams_close(w->streams, 1, now());
+    assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_ENDED);
+    send_all(w, accepted, "answer"); /* is answered with a reset */
+    struct platform_event event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
+    assert_int_equal(event.stream.stream, accepted);
+    assert_quiet(w);
+}
+
 static void test_a_refused_connection_is_closed_with_that_reason(void **state)
 {
     struct world *w = *state;
@@ -298,7 +349,9 @@ static void test_a_listener_at_capacity_closes_newcomers(void **state)
     char byte = 0;
     assert_true(recv(fds[LINUX_STREAMS_ACCEPTED_MAX], &byte, 1, 0) <= 0);
     (void)close(fds[0]);
-    assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_CLOSED);
+    struct platform_event event = next(w);
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_ENDED);
+    linux_streams_close(w->streams, event.stream.stream, now());
     int again = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(again, (struct sockaddr *)&storage, size), 0);
     assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_ACCEPTED);
@@ -449,20 +502,6 @@ static void test_a_wrong_certificate_closes_with_that_reason(void **state)
     server_deinit(&server);
 }
 
-/* The socket of this process whose peer has `port` and which is no listener; -1 without. */
-static int find_connected(uint16_t port)
-{
-    for (int fd = 3; fd < 256; fd++) {
-        struct sockaddr_storage storage = {0};
-        socklen_t size = sizeof(storage);
-        if (getpeername(fd, (struct sockaddr *)&storage, &size) == 0 &&
-            storage.ss_family == AF_INET && linux_addr_from(&storage).port == port) {
-            return fd;
-        }
-    }
-    return -1;
-}
-
 static void test_the_portals_socket_is_marked_and_does_not_wait(void **state)
 {
     struct world *w = *state;
@@ -495,6 +534,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STREAM_TEST(test_bytes_pass_both_ways),
         STREAM_TEST(test_a_close_reaches_the_other_side_after_the_bytes),
+        STREAM_TEST(test_a_peer_that_ended_its_side_can_still_be_answered),
+        STREAM_TEST(test_a_peer_that_ended_its_side_and_is_gone_is_closed),
         STREAM_TEST(test_a_refused_connection_is_closed_with_that_reason),
         STREAM_TEST(test_an_open_that_fails_at_once_still_reports),
         STREAM_TEST(test_a_send_beyond_the_buffer_is_cut_and_continues),

@@ -56,6 +56,7 @@ static void on_event(void *self, uint32_t node, const struct gateway_stream_even
         side->len += event->bytes.len;
         side->deliveries++;
         break;
+    case GATEWAY_STREAM_ENDED: /* streams end as a whole here */
     default:
         fail();
     }

@@ -630,6 +630,13 @@ void rig_stream_closed(struct rig *rig, uint32_t stream)
                                                     .reason = ERR_CLOSED});
 }
 
+void rig_stream_ended(struct rig *rig, uint32_t stream)
+{
+    stream_event(rig,
+                 (struct gateway_stream_event){.kind = GATEWAY_STREAM_ENDED,
+                                               .stream = GATEWAY_STREAM_ACCEPTED_BASE + stream});
+}
+
 void rig_stream_writable(struct rig *rig, uint32_t stream)
 {
     stream_event(rig,

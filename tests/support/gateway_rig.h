@@ -216,6 +216,7 @@ void rig_answer_records(struct rig *rig, size_t lookup, enum err result, struct 
 void rig_accept(struct rig *rig, uint32_t stream, enum gateway_listener listener);
 void rig_stream_bytes(struct rig *rig, uint32_t stream, struct view bytes);
 void rig_stream_closed(struct rig *rig, uint32_t stream);
+void rig_stream_ended(struct rig *rig, uint32_t stream);
 void rig_stream_writable(struct rig *rig, uint32_t stream);
 void rig_listener(struct rig *rig, enum gateway_listener listener, struct sock_addr remote,
                   struct view bytes);
