@@ -1,63 +1,11 @@
 /* What the recorded portals said to the real gateways is said to ours; its answers are compared
  * with those of the real ones (tests/vectors/recorded). */
-#include <cJSON.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/gateway_rig.h"
+#include "tests/support/recording.h"
 #include "tests/support/support.h"
-
-#define TEXTS_MAX 64U
-
-struct recording {
-    cJSON *lines[TEXTS_MAX]; /* of the gateway's connection */
-    size_t count;
-};
-
-static struct recording load(const char *folder)
-{
-    struct recording recording = {{NULL}, 0};
-    char path[128];
-    size_t len = 0;
-    (void)snprintf(path, sizeof(path), "tests/vectors/recorded/%s/portal.jsonl", folder);
-    char *text = support_read_file(path, &len);
-    assert_non_null(text);
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        cJSON *root = cJSON_Parse(line);
-        assert_non_null(root);
-        const char *kind = cJSON_GetStringValue(cJSON_GetObjectItem(root, "kind"));
-        const char *dir = cJSON_GetStringValue(cJSON_GetObjectItem(root, "dir"));
-        if (strcmp(kind, "gateway") == 0 && strcmp(dir, "connect") != 0) {
-            assert_true(recording.count < TEXTS_MAX);
-            recording.lines[recording.count++] = root;
-        } else {
-            cJSON_Delete(root);
-        }
-    }
-    free(text);
-    assert_true(recording.count > 5);
-    return recording;
-}
-
-static void forget(struct recording *recording)
-{
-    for (size_t i = 0; i < recording->count; i++) {
-        cJSON_Delete(recording->lines[i]);
-    }
-}
-
-static const cJSON *message(const struct recording *recording, size_t at, const char *dir)
-{
-    const cJSON *root = recording->lines[at];
-    bool fits = strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(root, "dir")), dir) == 0;
-    return fits ? cJSON_GetObjectItem(root, "msg") : NULL;
-}
-
-static bool is_event(const cJSON *msg, const char *event)
-{
-    return strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(msg, "event")), event) == 0;
-}
 
 /* The relay takes the credentials of the last entry, as the recorded one did. */
 static void learn_relay(struct rig *rig, const cJSON *init)
@@ -77,11 +25,11 @@ static void replay(struct rig *rig, const struct recording *recording)
     rig->portal.skips_init = true;
     rig_settle(rig);
     for (size_t i = 0; i < recording->count; i++) {
-        const cJSON *msg = message(recording, i, "to");
-        if (msg == NULL || is_event(msg, "phx_reply")) {
+        const cJSON *msg = recording_message(recording, i, "to");
+        if (msg == NULL || recording_is_event(msg, "phx_reply")) {
             continue;
         }
-        if (is_event(msg, "init")) {
+        if (recording_is_event(msg, "init")) {
             learn_relay(rig, msg);
         }
         char *text = cJSON_PrintUnformatted(msg);
@@ -90,32 +38,13 @@ static void replay(struct rig *rig, const struct recording *recording)
     }
 }
 
-/* Both values have the same types, keys and order of keys, all the way down. */
-static void check_shape(const cJSON *a, const cJSON *b)
-{
-    assert_int_equal(a->type, b->type);
-    if (cJSON_IsArray(a)) {
-        if (a->child != NULL && b->child != NULL) {
-            check_shape(a->child, b->child);
-        }
-        return;
-    }
-    const cJSON *x = a->child;
-    const cJSON *y = b->child;
-    for (; x != NULL && y != NULL; x = x->next, y = y->next) {
-        assert_string_equal(x->string, y->string);
-        check_shape(x, y);
-    }
-    assert_ptr_equal(x, y); /* both ended */
-}
-
 /* The n-th message of ours with this event; NULL without. */
 static cJSON *ours(const struct rig *rig, const char *event, size_t n)
 {
     for (size_t i = 0; i < rig->portal.texts.count; i++) {
         cJSON *msg = cJSON_Parse((const char *)rig->portal.texts.items[i].at);
         assert_non_null(msg);
-        if (is_event(msg, event) && n-- == 0) {
+        if (recording_is_event(msg, event) && n-- == 0) {
             return msg;
         }
         cJSON_Delete(msg);
@@ -129,16 +58,17 @@ static void compare(const struct rig *rig, const struct recording *recording)
     size_t answers = 0;
     size_t broadcasts = 0;
     for (size_t i = 0; i < recording->count; i++) {
-        const cJSON *msg = message(recording, i, "from");
-        if (msg == NULL || is_event(msg, "phx_join") || is_event(msg, "heartbeat")) {
+        const cJSON *msg = recording_message(recording, i, "from");
+        if (msg == NULL || recording_is_event(msg, "phx_join") ||
+            recording_is_event(msg, "heartbeat")) {
             continue;
         }
-        bool is_answer = is_event(msg, "flow_authorized");
-        assert_true(is_answer || is_event(msg, "broadcast_ice_candidates"));
+        bool is_answer = recording_is_event(msg, "flow_authorized");
+        assert_true(is_answer || recording_is_event(msg, "broadcast_ice_candidates"));
         cJSON *own = ours(rig, is_answer ? "flow_authorized" : "broadcast_ice_candidates",
                           is_answer ? answers : broadcasts);
         assert_non_null(own);
-        check_shape(msg, own);
+        recording_check_shape(msg, own);
         if (is_answer) {
             assert_true(cJSON_Compare(cJSON_GetObjectItem(msg, "payload"),
                                       cJSON_GetObjectItem(own, "payload"), true));
@@ -155,17 +85,6 @@ static void compare(const struct rig *rig, const struct recording *recording)
     assert_int_equal(rig_said(rig, "flow_authorized", NULL), answers);
 }
 
-static void check_refusals(const struct rig *rig)
-{
-    static const enum drop_reason reasons[] = {
-        DROP_PORTAL_FIELD, DROP_PORTAL_UNKNOWN, DROP_PORTAL_LIMIT, DROP_PORTAL_REPLY,
-        DROP_PORTAL_REF,   DROP_PHX_ENVELOPE,   DROP_JSON_SYNTAX,  DROP_ICE_CANDIDATE,
-    };
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-        assert_int_equal(rig_drops(rig, reasons[i]), 0);
-    }
-}
-
 static struct rig *world(uint16_t relayed_port)
 {
     struct rig *rig = rig_new();
@@ -178,15 +97,15 @@ static void the_session_with_an_older_portal_gives_the_same_messages(void **stat
 {
     (void)state;
     struct rig *rig = world(49324);
-    struct recording recording = load("base");
+    struct recording recording = recording_load("base");
     replay(rig, &recording);
     compare(rig, &recording);
-    check_refusals(rig);
+    recording_check_refusals(gateway_counters(rig->gw));
     assert_int_equal(rig->events_seen[EV_AUTHORIZED], 3);
     assert_int_equal(rig->events_seen[EV_REVOKED], 1);
     assert_int_equal(gateway_counters(rig->gw)->connections, 1);
     assert_int_equal(rig->portal.joins, 1);
-    forget(&recording);
+    recording_free(&recording);
     rig_free(rig);
 }
 
@@ -194,12 +113,12 @@ static void the_session_with_a_newer_portal_gives_the_same_messages(void **state
 {
     (void)state;
     struct rig *rig = world(55730);
-    struct recording recording = load("head");
+    struct recording recording = recording_load("head");
     replay(rig, &recording);
     compare(rig, &recording);
-    check_refusals(rig);
+    recording_check_refusals(gateway_counters(rig->gw));
     assert_int_equal(rig->events_seen[EV_REVOKED], 1);
-    forget(&recording);
+    recording_free(&recording);
     rig_free(rig);
 }
 
@@ -208,11 +127,11 @@ static void the_candidates_are_those_of_the_real_gateway_to_the_byte(void **stat
 {
     (void)state;
     struct rig *rig = world(55730);
-    struct recording recording = load("head");
+    struct recording recording = recording_load("head");
     const cJSON *first = NULL;
     for (size_t i = 0; i < recording.count && first == NULL; i++) {
-        const cJSON *msg = message(&recording, i, "from");
-        first = msg != NULL && is_event(msg, "broadcast_ice_candidates") ? msg : NULL;
+        const cJSON *msg = recording_message(&recording, i, "from");
+        first = msg != NULL && recording_is_event(msg, "broadcast_ice_candidates") ? msg : NULL;
     }
     assert_non_null(first);
     const cJSON *list = cJSON_GetObjectItem(cJSON_GetObjectItem(first, "payload"), "candidates");
@@ -235,7 +154,7 @@ static void the_candidates_are_those_of_the_real_gateway_to_the_byte(void **stat
     cJSON_free(theirs_text);
     cJSON_free(own_text);
     cJSON_Delete(own);
-    forget(&recording);
+    recording_free(&recording);
     rig_free(rig);
 }
 
