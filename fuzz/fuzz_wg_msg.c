@@ -8,6 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct target {
     struct wg_node node;
     struct wg_peer peer;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct rng rng;
     struct instant now;
 };
@@ -27,7 +28,8 @@ static void target_init(struct target *t)
     struct wg_peer_config config = {.remote = remote.public_key,
                                     .id = 0x00abcd,
                                     .role = WG_ROLE_CLIENT,
-                                    .rekey_attempt_s = WG_ATTEMPT_S_HEAD};
+                                    .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+                                    .windows = wg_windows_of(t->windows)};
     enum err err = wg_peer_init(&t->peer, &t->node, &config, t->now);
     ASSERT(err == ERR_NONE);
     uint8_t initiation[WG_INITIATION_SIZE];

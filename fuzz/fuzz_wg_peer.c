@@ -17,6 +17,7 @@ struct letter {
 struct side {
     struct wg_node node;
     struct wg_peer peer;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct letter inbox[BOX_MAX];
     size_t inbox_next; /* the oldest is overwritten */
 };
@@ -44,6 +45,7 @@ static void peer_init(struct world *w, size_t at, uint8_t options)
         .era = at == 0 ? (enum wg_era)(options % 3) : WG_ERA_OURS,
         .persistent_keepalive_s = (options & 4) != 0 ? 25 : 0,
         .rekey_attempt_s = 20,
+        .windows = wg_windows_of(w->sides[at].windows),
     };
     enum err err = wg_peer_init(&w->sides[at].peer, &w->sides[at].node, &config, w->now);
     ASSERT(err == ERR_NONE);

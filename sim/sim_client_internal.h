@@ -199,6 +199,7 @@ struct client_link {
     struct client_candidate taken_back[CLIENT_LOCALS_MAX];
     uint32_t taken_back_count;
     struct wg_peer peer;
+    struct wg_window windows[WG_SESSIONS_MAX];
     bool had_session;
     struct instant tick_at;      /* BASE */
     struct instant handshake_at; /* HEAD: last proactive one */

@@ -239,8 +239,8 @@ static bool start_tunnel(struct sim_client *client, struct client_link *link)
                                     .role = WG_ROLE_CLIENT,
                                     .era = head ? WG_ERA_HEAD : WG_ERA_BASE,
                                     .persistent_keepalive_s = head ? 0 : WG_PERSISTENT_S_BASE,
-                                    .rekey_attempt_s =
-                                        head ? WG_ATTEMPT_S_HEAD : WG_ATTEMPT_S_BASE};
+                                    .rekey_attempt_s = head ? WG_ATTEMPT_S_HEAD : WG_ATTEMPT_S_BASE,
+                                    .windows = wg_windows_of(link->windows)};
     client->link_id_next = (client->link_id_next + 1) & WG_PEER_ID_MAX;
     link->id = config.id;
     return wg_peer_init(&link->peer, &client->node, &config, client->now.boot) == ERR_NONE;

@@ -42,6 +42,7 @@ static struct policy_limits to_policy_limits(const struct gateway_limits *limits
 struct layout {
     struct gateway_relay *relays;
     struct gateway_connection *connections;
+    struct wg_window *windows;
     struct blocks blocks;
     struct gateway_resolve *resolves;
     struct gateway_cached *cache;
@@ -76,6 +77,7 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     uint32_t records = limits->clients + limits->relays;
     l.relays = arena_take(arena, limits->relays, sizeof(*l.relays));
     l.connections = arena_take(arena, limits->clients, sizeof(*l.connections));
+    l.windows = arena_take(arena, (size_t)limits->clients * WG_SESSIONS_MAX, sizeof(*l.windows));
     struct blocks_counts counts = ICE_BLOCKS(limits->clients);
     for (uint32_t i = 0; i < BLOCKS_CLASSES; i++) {
         /* of signals and of held messages */
@@ -110,6 +112,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     const struct gateway_limits *limits = &gw->limits;
     gw->relays = l->relays;
     gw->connections = l->connections;
+    gw->windows = l->windows;
     gw->ice_memory.blocks = l->blocks;
     gw->resolves = l->resolves;
     gw->cache = l->cache;

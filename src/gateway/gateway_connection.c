@@ -447,6 +447,17 @@ static void start_ice(struct gateway *gw, struct gateway_connection *c,
     ice_agent_init(&c->ice, &config, &gw->ice_memory, &gw->rng, gw->now.boot);
 }
 
+/* Session by session: most connections use the first two. */
+static struct wg_windows windows_of(const struct gateway *gw, const struct gateway_connection *c)
+{
+    struct wg_windows windows;
+    size_t index = (size_t)(c - gw->connections);
+    for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
+        windows.of[i] = &gw->windows[i * gw->limits.clients + index];
+    }
+    return windows;
+}
+
 static enum err start_wg(struct gateway *gw, struct gateway_connection *c,
                          const struct gateway_offer *offer)
 {
@@ -458,6 +469,7 @@ static enum err start_wg(struct gateway *gw, struct gateway_connection *c,
         .era = WG_ERA_OURS,
         .persistent_keepalive_s = 0,
         .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+        .windows = windows_of(gw, c),
     };
     enum err err = wg_peer_init(&c->wg, &gw->wg, &config, gw->now.boot);
     wg_psk_wipe(&config.psk);
@@ -774,6 +786,11 @@ void gateway_connection_check(const struct gateway *gw, const struct gateway_con
     ASSERT(policy_client_id(gw->policy, c->policy_client) != NULL);
     ASSERT(c->signals_count <= GATEWAY_SIGNALS_MAX);
     ASSERT(c->held_count <= GATEWAY_HELD_MAX);
+    struct wg_windows windows = windows_of(gw, c);
+    for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
+        ASSERT(c->wg.windows.of[i] == windows.of[i]);
+        ASSERT(!c->wg.sessions[i].used || c->wg.sessions[i].replay.window == windows.of[i]);
+    }
     const struct blocks *blocks = &gw->ice_memory.blocks;
     ice_agent_count_blocks(&c->ice, used);
     blocks_count(blocks, c->signals, c->signals_count * sizeof(c->signals[0]), used);

@@ -343,6 +343,7 @@ struct gateway {
     struct instant rejoin_at; /* for want of a relay; TIME_NEVER: there is one, or not joined */
 
     struct gateway_connection *connections;
+    struct wg_window *windows; /* session * clients + connection */
     uint32_t connections_count;
     struct ice_memory ice_memory; /* also holds signals and held messages */
     struct gateway_place recent_places[GATEWAY_PLACES_MAX]; /* by the lower bits of the id */

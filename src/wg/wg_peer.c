@@ -6,14 +6,18 @@
 #include "wg/wg_session.h"
 #include "wg/wg_timers.h"
 
-#define SESSION_HOT_LINES 3U /* keys and counters, up to the replay window */
+#define SESSION_HOT_LINES 3U /* keys and counters */
 
 enum err wg_peer_init(struct wg_peer *peer, struct wg_node *node,
                       const struct wg_peer_config *config, struct instant now)
 {
     ASSERT(config->id <= WG_PEER_ID_MAX);
     memset(peer, 0, sizeof(*peer));
+    for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
+        ASSERT(config->windows.of[i] != NULL);
+    }
     peer->node = node;
+    peer->windows = config->windows;
     peer->remote = config->remote;
     peer->psk = config->psk;
     peer->id = config->id;

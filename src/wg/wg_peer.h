@@ -7,8 +7,9 @@
  *
  * Use: `handle_*` changes state, then call wg_peer_poll_transmit() until it returns 0, and take the
  * next wake-up from wg_peer_poll_timeout(). Data goes in two phases, begin and finish, with the
- * AEAD of a whole batch between them. Memory: embedded, about 4 KiB, nothing allocated; `node` is
- * borrowed and must outlive it. Time: `now` never goes backwards between calls on one peer.
+ * AEAD of a whole batch between them. Memory: embedded, about 1 KiB, nothing allocated; `node` and
+ * the replay windows of the sessions are borrowed and must outlive it. Time: `now` never goes
+ * backwards between calls on one peer.
  */
 #ifndef WG_WG_PEER_H
 #define WG_WG_PEER_H
@@ -48,6 +49,11 @@ enum wg_era {
                     170 s and renews when its session expires */
 };
 
+/* One replay window a session. The first is used most: a peer without renewals uses no other. */
+struct wg_windows {
+    struct wg_window *of[WG_SESSIONS_MAX];
+};
+
 struct wg_peer_config {
     struct x25519_public remote;
     struct wg_psk psk;
@@ -57,7 +63,16 @@ struct wg_peer_config {
     enum wg_era era;
     uint16_t persistent_keepalive_s; /* 0: none */
     uint16_t rekey_attempt_s;        /* unanswered initiations for so long end the tunnel */
+    struct wg_windows windows;       /* of this peer alone */
 };
+
+/* The windows of a peer that keeps them in one array. */
+MUST_USE static inline struct wg_windows wg_windows_of(struct wg_window array[WG_SESSIONS_MAX])
+{
+    return (struct wg_windows){{&array[0], &array[1], &array[2]}};
+}
+
+static_assert(WG_SESSIONS_MAX == 3, "wg_windows_of() names each");
 
 struct wg_session {
     bool used;
@@ -71,8 +86,8 @@ struct wg_session {
     uint64_t send_counter;
     struct instant established_at;
     struct wg_noise_keys keys;
-    struct wg_psk psk; /* what it was made with; wiped when confirmed */
     struct wg_replay replay;
+    struct wg_psk psk; /* what it was made with; wiped when confirmed */
 };
 
 /* An initiation of ours that may still be answered. */
@@ -124,11 +139,12 @@ struct wg_peer {
     struct instant keepalive_at;   /* passive keepalive; NEVER: not needed */
     struct instant no_reply_at;    /* NEVER: nothing unanswered */
     struct instant received_at;    /* last authenticated packet; NEVER: none */
-    struct wg_base_stamps base;    /* WG_ERA_BASE only */
     struct wg_session sessions[WG_SESSIONS_MAX];
     uint64_t generation_last;
+    struct wg_base_stamps base; /* WG_ERA_BASE only */
 
     struct wg_node *node;
+    struct wg_windows windows;
     struct x25519_public remote;
     struct wg_mac_keys remote_macs;
     struct key32 static_static; /* DH of both static keys */
@@ -157,7 +173,7 @@ struct wg_peer {
     struct instant cookie_until;
 };
 
-static_assert(sizeof(struct wg_peer) <= 4608, "a tunnel stays within its memory budget");
+static_assert(sizeof(struct wg_peer) <= 1280, "a tunnel stays within its memory budget");
 
 /* Prepares a tunnel; sends nothing. Returns ERR_CRYPTO when the remote key is of low order (the
  * peer is then expired). One X25519. Asserts: config->id fits 24 bits. */

@@ -9,12 +9,13 @@ static uint64_t bit_of(uint64_t counter)
 
 static uint64_t *word_of(struct wg_replay *replay, uint64_t counter)
 {
-    return &replay->words[counter / 64 % WG_REPLAY_WORDS];
+    return &replay->window->words[counter / 64 % WG_REPLAY_WORDS];
 }
 
-void wg_replay_init(struct wg_replay *replay)
+void wg_replay_init(struct wg_replay *replay, struct wg_window *window)
 {
-    memset(replay, 0, sizeof(*replay));
+    memset(window, 0, sizeof(*window));
+    *replay = (struct wg_replay){.next = 0, .window = window};
 }
 
 enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counter)
@@ -28,7 +29,7 @@ enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counte
     if (replay->next - counter > WG_REPLAY_BITS) {
         return DROP_WG_COUNTER;
     }
-    bool seen = (replay->words[counter / 64 % WG_REPLAY_WORDS] & bit_of(counter)) != 0;
+    bool seen = (replay->window->words[counter / 64 % WG_REPLAY_WORDS] & bit_of(counter)) != 0;
     return seen ? DROP_WG_REPLAYED : DROP_NONE;
 }
 
@@ -54,7 +55,7 @@ enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter)
     }
     if (counter >= replay->next) {
         if (counter - replay->next >= WG_REPLAY_BITS) {
-            memset(replay->words, 0, sizeof(replay->words));
+            memset(replay->window, 0, sizeof(*replay->window));
         } else {
             clear_range(replay, replay->next, counter);
         }

@@ -17,19 +17,27 @@
 /* First counter that is refused outright: 2^64 - 2^13 - 1 (REJECT_AFTER_MESSAGES). */
 #define WG_COUNTER_LIMIT (UINT64_MAX - (UINT64_C(1) << 13))
 
-struct wg_replay {
-    uint64_t next; /* highest accepted counter + 1 */
+/* The bits; whoever keeps many lays them out apart from what every packet touches. Windows in an
+ * array are no power of two apart, or equal counters would compete for few sets of the caches. */
+struct wg_window {
     uint64_t words[WG_REPLAY_WORDS];
+    uint64_t apart;
 };
 
-void wg_replay_init(struct wg_replay *replay);
+struct wg_replay {
+    uint64_t next; /* highest accepted counter + 1 */
+    struct wg_window *window;
+};
+
+/* Starts with no counter accepted; `window` is borrowed and need not be zeroed. */
+void wg_replay_init(struct wg_replay *replay, struct wg_window *window);
 /* Tells whether `counter` would be accepted, without a change: DROP_NONE, DROP_WG_COUNTER (beyond
  * the limit or older than the window) or DROP_WG_REPLAYED. For use before the costly decryption. */
 MUST_USE enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counter);
 /* Asks the processor for what wg_replay_mark() will change. */
 static inline void wg_replay_prefetch(const struct wg_replay *replay, uint64_t counter)
 {
-    __builtin_prefetch(&replay->words[counter / 64 % WG_REPLAY_WORDS], 1);
+    __builtin_prefetch(&replay->window->words[counter / 64 % WG_REPLAY_WORDS], 1);
 }
 /* Checks again and marks; call only for packets whose tag was right. Same reasons. */
 MUST_USE enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter);

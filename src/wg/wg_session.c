@@ -23,7 +23,7 @@ struct wg_session *wg_session_new(struct wg_peer *peer, struct instant establish
     struct wg_session *session = pick_slot(peer);
     ASSERT(session != NULL);
     secret_wipe(session, sizeof(*session));
-    wg_replay_init(&session->replay);
+    wg_replay_init(&session->replay, peer->windows.of[session - peer->sessions]);
     session->used = true;
     session->generation = ++peer->generation_last;
     session->established_at = established_at;

@@ -39,6 +39,7 @@ static void rewrite(void *self)
 
 struct window {
     struct wg_replay replay;
+    struct wg_window bits;
     uint64_t next;
     uint64_t step; /* 1: in order; larger: far jumps; 0: pairs change places */
 };
@@ -357,6 +358,9 @@ static void bench_texts(const struct bench_report *report)
 static void bench_small(const struct bench_report *report)
 {
     static struct window windows[3] = {{.step = 1}, {.step = 0}, {.step = 100000}};
+    for (size_t i = 0; i < ARRAY_COUNT(windows); i++) {
+        wg_replay_init(&windows[i].replay, &windows[i].bits);
+    }
     static struct filtering filters[3];
     static const uint32_t ranges[] = {0, 1, 16};
     struct timers *few = timers_new(1000);

@@ -114,7 +114,8 @@ static void client_init(struct world *w, uint32_t i)
                                 .id = i & WG_PEER_ID_MAX,
                                 .role = WG_ROLE_CLIENT,
                                 .era = WG_ERA_HEAD,
-                                .rekey_attempt_s = WG_ATTEMPT_S_HEAD};
+                                .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+                                .windows = wg_windows_of(c->windows)};
     store_be32(key.bytes + 8, i);
     c->id = client_id(i);
     c->address = sock_addr_of(ip_v4(198, 18, (uint8_t)(i >> 8), (uint8_t)i), 40000);

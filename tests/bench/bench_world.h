@@ -41,6 +41,7 @@ struct world_cost {
 struct world_client {
     struct wg_node node;
     struct wg_peer wg;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct uuid id;
     struct sock_addr address; /* as the gateway sees it */
     struct ip_addr ipv4;

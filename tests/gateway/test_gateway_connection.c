@@ -702,11 +702,15 @@ static void handshakes_for_nobody_and_garbage_are_counted_by_name(void **state)
     (void)state;
     struct rig *rig = connected();
     struct wg_peer stranger;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct wg_node node;
     struct x25519_private key = {{0, 99}};
     uint8_t message[WG_INITIATION_SIZE];
-    struct wg_peer_config config = {
-        .id = 5, .role = WG_ROLE_CLIENT, .era = WG_ERA_OURS, .rekey_attempt_s = 20};
+    struct wg_peer_config config = {.id = 5,
+                                    .role = WG_ROLE_CLIENT,
+                                    .era = WG_ERA_OURS,
+                                    .rekey_attempt_s = 20,
+                                    .windows = wg_windows_of(windows)};
     memcpy(config.remote.bytes, gateway_public_key(rig->gw), KEY_SIZE);
     wg_node_init(&node, &key, &rig->now, 1000);
     assert_int_equal(wg_peer_init(&stranger, &node, &config, rig->now.boot), ERR_NONE);
@@ -727,6 +731,35 @@ static void handshakes_for_nobody_and_garbage_are_counted_by_name(void **state)
     rig_stranger(rig, VIEW_OF(garbage));
     assert_int_equal(rig_drops(rig, DROP_UDP_TOO_LONG), 1);
     assert_int_equal(answers_to_the_stranger(rig), 0); /* nothing is ever answered */
+    rig_free(rig);
+}
+
+static void what_a_closed_connection_held_is_given_back(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    struct gateway *gw = rig->gw;
+    uint8_t bytes[WG_RESPONSE_SIZE] = {2};
+    struct ice_candidate candidate = ice_candidate_host(&rig->clients[0].host);
+    uint32_t client = policy_client_find(gw->policy, &rig->clients[0].id);
+    struct gateway_connection *c = gateway_connection_of(gw, client);
+    assert_non_null(c);
+    gateway_begin(gw, rig->now);
+    for (uint32_t i = 0; i <= GATEWAY_HELD_MAX; i++) {
+        bytes[4] = (uint8_t)i;
+        gateway_connection_hold(gw, c, VIEW_OF(bytes));
+    }
+    gateway_signal_add(gw, c, &candidate);
+    assert_int_equal(rig_drops(rig, DROP_WG_QUEUE), 1);
+    assert_int_equal(c->held_count, GATEWAY_HELD_MAX);
+    assert_int_equal(c->held[0].bytes[4], 1); /* the oldest went */
+    assert_int_equal(c->signals_count, 1);
+    gateway_check(gw);
+    gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "");
+    for (uint32_t i = 0; i < BLOCKS_CLASSES; i++) {
+        assert_int_equal(gw->ice_memory.blocks.classes[i].used, 0);
+    }
+    gateway_check(gw);
     rig_free(rig);
 }
 
@@ -865,6 +898,7 @@ int main(void)
         cmocka_unit_test(messages_find_their_connection_by_index_from_any_address),
         cmocka_unit_test(every_connection_has_an_id_of_its_own_over_many_generations),
         cmocka_unit_test(handshakes_for_nobody_and_garbage_are_counted_by_name),
+        cmocka_unit_test(what_a_closed_connection_held_is_given_back),
         cmocka_unit_test(more_messages_than_one_input_may_leave_are_dropped_and_counted),
         cmocka_unit_test(checks_without_the_password_change_nothing),
         cmocka_unit_test(the_gateway_never_starts_the_first_handshake),

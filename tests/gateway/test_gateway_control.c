@@ -336,7 +336,9 @@ static void packets_of_one_client_look_at_no_other(void **state)
     uint8_t packet[64];
     uint8_t message[GATEWAY_UDP_HEADROOM + 256];
     uint8_t slot[GATEWAY_TUN_HEADROOM + 256];
-    struct rig *rig = rig_new();
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 64; /* several pages of connections */
+    struct rig *rig = rig_new_with(&limits, true);
     rig_join(rig);
     for (size_t i = 0; i < RIG_CLIENTS; i++) {
         rig_connect(rig, i, RIG_CIDR4);

@@ -24,6 +24,7 @@ struct wg_host *wg_host_new(const struct interop *interop, const struct wg_host_
         .role = config->role,
         .era = WG_ERA_OURS,
         .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+        .windows = wg_windows_of(host->windows),
     };
     if (wg_peer_init(&host->peer, &host->node, &peer, start.boot) != ERR_NONE) {
         abort();

@@ -32,6 +32,7 @@ struct wg_host_slot {
 struct wg_host {
     struct wg_node node;
     struct wg_peer peer;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct rng rng;
     struct aead_backend backend;
     int fd;

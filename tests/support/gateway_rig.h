@@ -89,6 +89,7 @@ struct rig_client {
     struct wg_psk psk;
     struct wg_node node;
     struct wg_peer wg;
+    struct wg_window windows[WG_SESSIONS_MAX];
     struct ice_agent ice;
     struct ice_alone ice_memory;
     bool has_ice;

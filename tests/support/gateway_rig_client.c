@@ -58,6 +58,7 @@ void rig_client_start(struct rig *rig, size_t client)
         .role = WG_ROLE_CLIENT,
         .era = WG_ERA_HEAD,
         .rekey_attempt_s = WG_ATTEMPT_S_HEAD,
+        .windows = wg_windows_of(c->windows),
     };
     memcpy(wg.remote.bytes, gateway_public_key(rig->gw), KEY_SIZE);
     ice_agent_init(&c->ice, &ice, ice_alone_start(&c->ice_memory), &rig->rng, rig->now.boot);

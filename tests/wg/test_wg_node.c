@@ -87,8 +87,10 @@ static void test_a_remote_key_of_low_order_makes_no_tunnel(void **state)
     (void)state;
     struct wg_node node;
     static struct wg_peer peer;
+    static struct wg_window windows[WG_SESSIONS_MAX];
     pair_node(&node, 1);
-    struct wg_peer_config config = {.id = 1, .rekey_attempt_s = 20};
+    struct wg_peer_config config = {
+        .id = 1, .rekey_attempt_s = 20, .windows = wg_windows_of(windows)};
     assert_int_equal(wg_peer_init(&peer, &node, &config, pair_at(0)), ERR_CRYPTO);
     assert_true(wg_peer_is_expired(&peer));
     wg_peer_check(&peer);

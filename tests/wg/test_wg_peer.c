@@ -55,6 +55,30 @@ static void test_on_renewal_the_responder_keeps_sending_on_the_old_session(void 
     assert_int_equal(load_le32(data + 4), 0x00abcd02);
 }
 
+/* Each session has a window of its own: equal counters of two are two packets. */
+static void test_late_packets_of_the_session_before_are_accepted_once(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t late[3][PAIR_DATA_SIZE];
+    uint8_t again[PAIR_DATA_SIZE];
+    pair_init(&pair);
+    pair_handshake(&pair, &pair.client, &pair.gateway);
+    for (size_t i = 0; i < ARRAY_COUNT(late); i++) {
+        assert_int_equal(pair_seal(&pair, &pair.client, late[i]), DROP_NONE);
+    }
+    memcpy(again, late[0], sizeof(again));
+    assert_int_equal(pair_open(&pair, &pair.gateway, late[2]), DROP_NONE);
+    pair_handshake(&pair, &pair.client, &pair.gateway);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    assert_int_equal(pair_open(&pair, &pair.gateway, late[0]), DROP_NONE);
+    assert_int_equal(pair_open(&pair, &pair.gateway, late[1]), DROP_NONE);
+    assert_int_equal(pair_open(&pair, &pair.gateway, again), DROP_WG_REPLAYED);
+    pair_exchange(&pair, &pair.client, &pair.gateway);
+    wg_peer_check(&pair.gateway.peer);
+}
+
 static void test_a_replayed_or_older_initiation_is_refused(void **state)
 {
     (void)state;
@@ -83,6 +107,7 @@ static void test_an_initiation_of_another_peer_is_refused(void **state)
     pair_init(&pair);
     pair_node(&stranger.node, 77);
     struct wg_peer_config config = pair_config(&pair.gateway.node, 5, WG_ROLE_CLIENT);
+    config.windows = wg_windows_of(stranger.windows);
     assert_int_equal(wg_peer_init(&stranger.peer, &stranger.node, &config, pair.now), ERR_NONE);
     pair_initiation(&pair, &stranger, initiation);
     assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response),
@@ -301,6 +326,7 @@ static void recreate_client(struct pair *pair, uint32_t id, const struct wg_psk 
 {
     struct wg_peer_config config = pair_config(&pair->gateway.node, id, WG_ROLE_CLIENT);
     config.psk = *psk;
+    config.windows = wg_windows_of(pair->client.windows);
     pair->now = instant_add(pair->now, DURATION_S(1));
     assert_int_equal(wg_peer_init(&pair->client.peer, &pair->client.node, &config, pair->now),
                      ERR_NONE);
@@ -517,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_a_handshake_lets_data_flow_both_ways),
         cmocka_unit_test(test_the_responder_sends_nothing_before_the_first_packet),
         cmocka_unit_test(test_on_renewal_the_responder_keeps_sending_on_the_old_session),
+        cmocka_unit_test(test_late_packets_of_the_session_before_are_accepted_once),
         cmocka_unit_test(test_a_replayed_or_older_initiation_is_refused),
         cmocka_unit_test(test_an_initiation_of_another_peer_is_refused),
         cmocka_unit_test(test_responses_to_the_two_newest_initiations_are_accepted),

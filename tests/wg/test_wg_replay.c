@@ -11,7 +11,8 @@ static void test_the_sequence_of_window_8192_is_judged_as_recorded(void **state)
     const cJSON *window = cJSON_GetArrayItem(windows, 1);
     assert_int_equal(vectors_number(window, "window"), WG_REPLAY_BITS);
     struct wg_replay replay;
-    wg_replay_init(&replay);
+    static struct wg_window bits;
+    wg_replay_init(&replay, &bits);
     size_t count = 0;
     const cJSON *step = NULL;
     cJSON_ArrayForEach(step, vectors_member(window, "sequence"))
@@ -77,8 +78,9 @@ static void run_twins(uint64_t start, uint8_t seed_byte)
     uint8_t seed[RNG_SEED_SIZE] = {seed_byte};
     struct rng rng;
     struct wg_replay replay;
+    static struct wg_window bits;
     rng_init(&rng, seed);
-    wg_replay_init(&replay);
+    wg_replay_init(&replay, &bits);
     twin.count = 0;
     twin.next = 0;
     if (start > 0) {
@@ -106,7 +108,8 @@ static void test_counters_from_the_limit_on_are_refused(void **state)
 {
     (void)state;
     struct wg_replay replay;
-    wg_replay_init(&replay);
+    static struct wg_window bits;
+    wg_replay_init(&replay, &bits);
     assert_true(WG_COUNTER_LIMIT == UINT64_C(18446744073709543423));
     assert_int_equal(wg_replay_mark(&replay, WG_COUNTER_LIMIT - 1), DROP_NONE);
     assert_int_equal(wg_replay_mark(&replay, WG_COUNTER_LIMIT), DROP_WG_COUNTER);

@@ -30,6 +30,7 @@ static void side_init(struct pair_side *side, const struct x25519_private *own,
     struct wg_peer_config copy = *config;
     copy.id = index >> WG_SLOT_BITS;
     copy.rekey_attempt_s = 90;
+    copy.windows = wg_windows_of(side->windows);
     assert_int_equal(wg_peer_init(&side->peer, &side->node, &copy, start->boot), ERR_NONE);
     side->peer.slot_last = (uint8_t)((index & 0xff) - 1);
 }

@@ -14,6 +14,7 @@
 struct pair_side {
     struct wg_node node;
     struct wg_peer peer;
+    struct wg_window windows[WG_SESSIONS_MAX];
 };
 
 struct pair {
@@ -72,10 +73,12 @@ static inline void pair_init_eras(struct pair *pair, enum wg_era client, enum wg
     pair_node(&pair->gateway.node, 20);
     struct wg_peer_config config = pair_config(&pair->gateway.node, 0x00abcd, WG_ROLE_CLIENT);
     config.era = client;
+    config.windows = wg_windows_of(pair->client.windows);
     assert_int_equal(wg_peer_init(&pair->client.peer, &pair->client.node, &config, pair->now),
                      ERR_NONE);
     config = pair_config(&pair->client.node, 0x123456, WG_ROLE_GATEWAY);
     config.era = gateway;
+    config.windows = wg_windows_of(pair->gateway.windows);
     assert_int_equal(wg_peer_init(&pair->gateway.peer, &pair->gateway.node, &config, pair->now),
                      ERR_NONE);
 }
