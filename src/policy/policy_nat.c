@@ -173,87 +173,6 @@ static uint32_t inside_record(const struct policy_nat *nat, const struct policy_
     return POLICY_NONE;
 }
 
-/* ---- lists ---- */
-
-static void list_append(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at)
-{
-    struct policy_nat_session *session = &nat->sessions[at];
-    session->next = 0;
-    session->prev = list->tail;
-    if (list->tail != 0) {
-        nat->sessions[list->tail - 1].next = at + 1;
-    } else {
-        list->head = at + 1;
-    }
-    list->tail = at + 1;
-    list->count++;
-}
-
-static void list_unlink(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at)
-{
-    struct policy_nat_session *session = &nat->sessions[at];
-    ASSERT(list->count > 0);
-    if (session->prev != 0) {
-        nat->sessions[session->prev - 1].next = session->next;
-    } else {
-        list->head = session->next;
-    }
-    if (session->next != 0) {
-        nat->sessions[session->next - 1].prev = session->prev;
-    } else {
-        list->tail = session->prev;
-    }
-    list->count--;
-}
-
-/* Moves all of `from` behind `to`. */
-static void list_move(struct policy_nat *nat, struct policy_nat_list *from,
-                      struct policy_nat_list *to)
-{
-    if (from->head == 0) {
-        return;
-    }
-    nat->sessions[from->head - 1].prev = to->tail;
-    if (to->tail != 0) {
-        nat->sessions[to->tail - 1].next = from->head;
-    } else {
-        to->head = from->head;
-    }
-    to->tail = from->tail;
-    to->count += from->count;
-    *from = (struct policy_nat_list){0, 0, 0};
-}
-
-static void aged_append(struct policy_nat *nat, uint32_t at)
-{
-    struct policy_nat_session *session = &nat->sessions[at];
-    memset(&session->u, 0, sizeof session->u);
-    session->u.age.older = nat->aged.tail;
-    if (nat->aged.tail != 0) {
-        nat->sessions[nat->aged.tail - 1].u.age.newer = at + 1;
-    } else {
-        nat->aged.head = at + 1;
-    }
-    nat->aged.tail = at + 1;
-    nat->aged.count++;
-}
-
-static void aged_unlink(struct policy_nat *nat, uint32_t at)
-{
-    struct policy_nat_session *session = &nat->sessions[at];
-    if (session->u.age.older != 0) {
-        nat->sessions[session->u.age.older - 1].u.age.newer = session->u.age.newer;
-    } else {
-        nat->aged.head = session->u.age.newer;
-    }
-    if (session->u.age.newer != 0) {
-        nat->sessions[session->u.age.newer - 1].u.age.older = session->u.age.older;
-    } else {
-        nat->aged.tail = session->u.age.older;
-    }
-    nat->aged.count--;
-}
-
 /* ---- the end of sessions ---- */
 
 static void inside_forget(struct policy_nat *nat, uint32_t at)
@@ -280,11 +199,12 @@ static void expired_free(struct policy_nat *nat, uint32_t at)
 {
     const struct policy_nat_session *session = &nat->sessions[at];
     ASSERT((session->flags & POLICY_NAT_EXPIRED) != 0);
-    aged_unlink(nat, at);
-    list_unlink(nat,
-                policy_nat_is_doomed(nat, session) ? &nat->doomed_expired
-                                                   : &nat->clients[index_of(session)].expired,
-                at);
+    policy_nat_list_unage(nat, at);
+    policy_nat_list_unlink(nat,
+                           policy_nat_is_doomed(nat, session)
+                               ? &nat->doomed_expired
+                               : &nat->clients[index_of(session)].expired,
+                           at);
     record_free(nat, at);
 }
 
@@ -296,11 +216,11 @@ static void session_end(struct policy_nat *nat, uint32_t at)
     struct policy_nat_client *client = &nat->clients[index_of(session)];
     struct policy_nat_tuple outside = policy_nat_outside_of(session);
     inside_forget(nat, at);
-    list_unlink(nat, &client->live, at);
+    policy_nat_list_unlink(nat, &client->live, at);
     policy_nat_ports_set(nat, &outside, false);
     session->flags |= POLICY_NAT_EXPIRED;
-    list_append(nat, &client->expired, at);
-    aged_append(nat, at);
+    policy_nat_list_append(nat, &client->expired, at);
+    policy_nat_list_age(nat, at);
     if (client->expired.count > nat->limits.expired_per_client) {
         expired_free(nat, client->expired.head - 1);
     }
@@ -315,8 +235,8 @@ void policy_nat_reset_client(struct policy_nat *nat, uint32_t client)
 {
     struct policy_nat_client *own = &nat->clients[client];
     policy_nat_ports_forget(nat, client);
-    list_move(nat, &own->live, &nat->doomed_live);
-    list_move(nat, &own->expired, &nat->doomed_expired);
+    policy_nat_list_move(nat, &own->live, &nat->doomed_live);
+    policy_nat_list_move(nat, &own->expired, &nat->doomed_expired);
     own->generation = (own->generation + 1) & 0x7fffU;
     policy_nat_drain(nat, POLICY_NAT_RECLAIM_MAX); /* a small client leaves nothing behind */
 }
@@ -326,7 +246,7 @@ void policy_nat_drain(struct policy_nat *nat, uint32_t budget)
     for (; budget > 0 && nat->doomed_live.head != 0; budget--) {
         uint32_t at = nat->doomed_live.head - 1;
         inside_forget(nat, at);
-        list_unlink(nat, &nat->doomed_live, at);
+        policy_nat_list_unlink(nat, &nat->doomed_live, at);
         record_free(nat, at);
     }
     for (; budget > 0 && nat->doomed_expired.head != 0; budget--) {
@@ -384,8 +304,8 @@ static void reclaim(struct policy_nat *nat, struct policy_nat_client *client, st
         if (ended(&nat->sessions[at], now)) {
             session_end(nat, at);
         } else {
-            list_unlink(nat, &client->live, at);
-            list_append(nat, &client->live, at);
+            policy_nat_list_unlink(nat, &client->live, at);
+            policy_nat_list_append(nat, &client->live, at);
         }
     }
 }
@@ -438,7 +358,7 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     session->flags = (uint8_t)((unsigned)inside->kind |
                                (inside->ip.family == IP_V6 ? (unsigned)POLICY_NAT_INSIDE_V6 : 0U) |
                                (real->family == IP_V6 ? (unsigned)POLICY_NAT_OUTSIDE_V6 : 0U));
-    list_append(nat, &client->live, at);
+    policy_nat_list_append(nat, &client->live, at);
     uint32_t owner = owner_of(nat, inside->client);
     bool inserted = map_insert(&nat->inside, tuple_hash(nat, owner, inside), at) &&
                     map_insert(&nat->outside, tuple_hash(nat, owner, &outside), at);

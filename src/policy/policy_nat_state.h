@@ -17,6 +17,16 @@ MUST_USE uint64_t policy_nat_hash(const struct policy_nat *nat,
 MUST_USE uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                             const struct policy_nat_tuple *outside);
 
+/* policy_nat_list: the lists of one client's records, live or remembered, oldest first. */
+void policy_nat_list_append(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at);
+void policy_nat_list_unlink(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at);
+/* Moves all of `from` behind `to`. */
+void policy_nat_list_move(struct policy_nat *nat, struct policy_nat_list *from,
+                          struct policy_nat_list *to);
+/* The list of all remembered tuples by age; the newest is added, any is taken off. */
+void policy_nat_list_age(struct policy_nat *nat, uint32_t at);
+void policy_nat_list_unage(struct policy_nat *nat, uint32_t at);
+
 /* policy_nat_ports: finds the first free port from `wanted` upwards, then from 1. False: none. */
 MUST_USE bool policy_nat_choose_port(struct policy_nat *nat, const struct policy_nat_tuple *wanted,
                                      struct instant now, uint16_t *port);
