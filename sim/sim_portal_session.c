@@ -173,13 +173,12 @@ void session_note(struct portal_call *call, uint32_t gateway, const struct sim_n
     struct portal_session *latest = NULL;
     struct portal_session *session = session_next(call->portal, NULL, SESSION_GATEWAY, gateway);
     while (session != NULL) {
-        if (session->delayed_first != NULL &&
-            (latest == NULL || instant_before(latest->heard_at, session->heard_at))) {
+        if (latest == NULL || instant_before(latest->heard_at, session->heard_at)) {
             latest = session;
         }
         session = session_next(call->portal, session, SESSION_GATEWAY, gateway);
     }
-    if (latest != NULL) {
+    if (latest != NULL && latest->delayed_first != NULL) {
         delay(call, latest, VIEW_EMPTY, note);
         return;
     }
