@@ -450,7 +450,7 @@ static void start_ice(struct gateway *gw, struct gateway_connection *c,
 /* Session by session: most connections use the first two. */
 static struct wg_windows windows_of(const struct gateway *gw, const struct gateway_connection *c)
 {
-    struct wg_windows windows;
+    struct wg_windows windows = {0};
     size_t index = (size_t)(c - gw->connections);
     for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
         windows.of[i] = &gw->windows[i * gw->limits.clients + index];
