@@ -75,6 +75,7 @@ static void add_idle(struct rig *rig, uint32_t count)
 static struct world *world_new(uint32_t idle)
 {
     struct gateway_limits limits = rig_limits();
+    limits.flows = 0; /* as by default: no records */
     struct world *w = calloc(1, sizeof(*w));
     ASSERT(w != NULL);
     limits.clients = idle + 8;

@@ -129,6 +129,7 @@ static void client_init(struct world *w, uint32_t i)
 struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
 {
     struct gateway_limits limits = rig_limits();
+    limits.flows = 0; /* as by default: no records */
     struct world *w = calloc(1, sizeof(*w));
     ASSERT(w != NULL);
     w->overhead = bench_clock_ns();
