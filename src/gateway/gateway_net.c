@@ -393,7 +393,9 @@ void gateway_handle_udp(struct gateway *gw, struct clock_pair now,
     gateway_begin(gw, now);
     for (size_t i = 0; i < count; i++) {
         if (i % GATEWAY_LOOK_AHEAD_MAX == 0 && count >= GATEWAY_LOOK_AHEAD_MIN) {
-            look_ahead(gw, datagrams + i, count - i);
+            size_t left = count - i;
+            look_ahead(gw, datagrams + i,
+                       left < GATEWAY_LOOK_AHEAD_MAX ? left : GATEWAY_LOOK_AHEAD_MAX);
         }
         const struct gateway_datagram *d = &datagrams[i];
         size_t step = d->segment_size == 0 ? d->bytes.len : d->segment_size;
