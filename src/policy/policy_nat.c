@@ -261,6 +261,16 @@ bool policy_nat_is_drained(const struct policy_nat *nat)
 
 /* ---- look-up ---- */
 
+/* Where the tuple would stand among the absent. Not a defence: a collision costs a look-up. */
+static uint32_t absent_index(const struct policy_nat_tuple *outside)
+{
+    const uint8_t *ip = outside->ip.bytes;
+    uint32_t far = load_be32(ip) ^ load_be32(ip + 12);
+    uint32_t own = outside->client << 16U | outside->port;
+    uint32_t mix = (far * UINT32_C(0x9e3779b1) ^ own) * UINT32_C(0x85ebca6b);
+    return (mix >> 16U) % POLICY_NAT_ABSENT;
+}
+
 uint32_t policy_nat_find_inside(struct policy_nat *nat, const struct policy_nat_tuple *inside,
                                 struct instant now)
 {
@@ -275,9 +285,18 @@ uint32_t policy_nat_find_inside(struct policy_nat *nat, const struct policy_nat_
 uint32_t policy_nat_find_outside(struct policy_nat *nat, const struct policy_nat_tuple *outside,
                                  struct instant now, bool *expired)
 {
-    uint32_t at = policy_nat_outside_record(nat, outside);
+    const struct policy_nat_client *client = &nat->clients[outside->client];
     *expired = false;
+    if (client->live.count + client->expired.count == 0) {
+        return POLICY_NONE; /* nearly every client without names */
+    }
+    struct policy_nat_tuple *absent = &nat->absent[absent_index(outside)];
+    if (nat->guess == 0 && tuple_equal(absent, outside)) {
+        return POLICY_NONE;
+    }
+    uint32_t at = policy_nat_outside_record(nat, outside);
     if (at == POLICY_NONE) {
+        *absent = *outside;
         return POLICY_NONE;
     }
     if ((nat->sessions[at].flags & POLICY_NAT_EXPIRED) != 0) {
@@ -359,6 +378,7 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
                                (inside->ip.family == IP_V6 ? (unsigned)POLICY_NAT_INSIDE_V6 : 0U) |
                                (real->family == IP_V6 ? (unsigned)POLICY_NAT_OUTSIDE_V6 : 0U));
     policy_nat_list_append(nat, &client->live, at);
+    nat->absent[absent_index(&outside)].ip.family = IP_NONE;
     uint32_t owner = owner_of(nat, inside->client);
     bool inserted = map_insert(&nat->inside, tuple_hash(nat, owner, inside), at) &&
                     map_insert(&nat->outside, tuple_hash(nat, owner, &outside), at);
@@ -403,11 +423,7 @@ void policy_nat_set_far_port(struct policy_nat *nat, uint32_t session, uint16_t 
 void policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
                       struct instant now)
 {
-    const struct policy_nat_client *client = &nat->clients[outside->client];
     bool expired = false;
-    if (client->live.count + client->expired.count == 0) {
-        return; /* nearly every client without names */
-    }
     if (policy_nat_find_outside(nat, outside, now, &expired) == POLICY_NONE && expired) {
         uint32_t at = policy_nat_outside_record(nat, outside);
         if (at != POLICY_NONE) { /* a client may be permitted to remember none */

@@ -34,6 +34,7 @@
 #define POLICY_NAT_SWEEP_S        64U   /* a whole round of the sweep, seconds */
 #define POLICY_NAT_SWEEP_EVERY_MS 1000U /* between two calls, while the table is small */
 #define POLICY_NAT_PORTS          65536U
+#define POLICY_NAT_ABSENT         64U /* tuples of no session that are remembered; a power of two */
 
 enum policy_nat_kind {
     POLICY_NAT_TCP,
@@ -126,6 +127,9 @@ struct policy_nat {
     uint64_t stamp;
     uint32_t sweep_at; /* next record to look at */
     uint32_t guess;    /* record + 1 that the next look-up will probably find; 0: none */
+    /* Outside tuples that no record has: flows of clients with names that are not translated ask
+     * with every packet. ip.family == IP_NONE: empty. */
+    struct policy_nat_tuple absent[POLICY_NAT_ABSENT];
 };
 
 void policy_nat_init(struct policy_nat *nat, struct arena *arena,

@@ -42,6 +42,15 @@ static void check_aged(const struct policy_nat *nat)
     ASSERT(count == nat->aged.count);
 }
 
+static void check_absent(const struct policy_nat *nat)
+{
+    for (uint32_t i = 0; i < POLICY_NAT_ABSENT; i++) {
+        const struct policy_nat_tuple *absent = &nat->absent[i];
+        ASSERT(absent->ip.family == IP_NONE ||
+               policy_nat_outside_record(nat, absent) == POLICY_NONE);
+    }
+}
+
 void policy_nat_check(const struct policy_nat *nat)
 {
     uint32_t live = check_list(nat, &nat->doomed_live, 0, false, true);
@@ -60,4 +69,5 @@ void policy_nat_check(const struct policy_nat *nat)
     ASSERT(nat->outside.count == live + expired);
     ASSERT(nat->pool.used == live + expired);
     policy_nat_ports_check(nat);
+    check_absent(nat);
 }

@@ -200,6 +200,31 @@ static void test_reopened_tuple_is_no_longer_remembered(void **state)
     bench_deinit(&b);
 }
 
+static void test_absent_tuples_are_found_once_they_exist(void **state)
+{
+    (void)state;
+    struct bench b;
+    bool expired = false;
+    bench_init(&b, (struct policy_nat_limits){2, 256, 256, 256});
+    for (uint16_t i = 1; i <= 100; i++) { /* more than are remembered, each asked for twice */
+        struct ip_addr real = ip_v4(10, 0, (uint8_t)(i % 3), (uint8_t)i);
+        for (int again = 0; again < 2; again++) {
+            uint32_t at = find_out(&b, tuple(0, POLICY_NAT_UDP, i, 1), real, i, &expired);
+            assert_int_equal(at, POLICY_NONE);
+            assert_false(expired);
+        }
+        uint32_t opened = open_flow(&b, tuple(0, POLICY_NAT_UDP, i, (uint8_t)i), real);
+        assert_int_equal(find_out(&b, tuple(0, POLICY_NAT_UDP, i, 1), real, i, &expired), opened);
+        /* neither another client's nor of another protocol */
+        assert_int_equal(find_out(&b, tuple(1, POLICY_NAT_UDP, i, 1), real, i, &expired),
+                         POLICY_NONE);
+        assert_int_equal(find_out(&b, tuple(0, POLICY_NAT_TCP, i, 1), real, i, &expired),
+                         POLICY_NONE);
+        policy_nat_check(&b.nat);
+    }
+    bench_deinit(&b);
+}
+
 static void test_sweep_ends_the_dead_only(void **state)
 {
     (void)state;
@@ -539,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_limits_hold_at_zero_one_and_maximum),
         cmocka_unit_test(test_expired_tuples_are_bounded_and_yield_to_the_living),
         cmocka_unit_test(test_reopened_tuple_is_no_longer_remembered),
+        cmocka_unit_test(test_absent_tuples_are_found_once_they_exist),
         cmocka_unit_test(test_sweep_ends_the_dead_only),
         cmocka_unit_test(test_reset_forgets_at_once_and_frees_in_slices),
         cmocka_unit_test(test_sweep_pauses_less_the_fuller_the_table),
