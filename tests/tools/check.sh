@@ -1,7 +1,7 @@
 #!/bin/sh
-# The long gate: formatting, layers, purity, headers, tidy, both compilers, sanitizers, determinism
-# matrix, 1 000 seeds, coverage, a sample of the planted bugs, bounded fuzzing. Each part says how long
-# it took; all run, then it fails if one did. usage: check.sh BUILD
+# The long gate: formatting, layers, purity, headers, tidy, both compilers, instruction counts,
+# sanitizers, determinism matrix, 1 000 seeds, coverage, a sample of the planted bugs, bounded fuzzing.
+# Each part says how long it took; all run, then it fails if one did. usage: check.sh BUILD
 set -u
 cd "$(dirname "$0")/../.."
 build=$1
@@ -14,7 +14,10 @@ part() { # name command...
     shift
     start=$(date +%s)
     if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
-        printf 'ok      %-24s %4ss\n' "$name" $(($(date +%s) - start))
+        verdict=ok
+        skip=$(tail -n 1 "$logs/$name.log" | sed -n 's/^SKIP *//p')
+        [ -z "$skip" ] || verdict=SKIPPED
+        printf '%-7s %-24s %4ss%s\n' $verdict "$name" $(($(date +%s) - start)) "${skip:+; $skip}"
     else
         printf 'FAILED  %-24s %4ss; see %s\n' "$name" $(($(date +%s) - start)) "$logs/$name.log"
         tail -n 25 "$logs/$name.log" | sed 's/^/        /'
@@ -28,6 +31,7 @@ part headers tests/tools/headers.sh
 part purity tests/tools/purity.sh "$build"
 part gcc make -k -j2 BUILD="$build" all build-tests
 part clang make -k -j2 BUILD="$build/clang" CC=clang-14 all build-tests
+part counts make BUILD="$build" bench-counts
 part sanitizers tests/tools/sanitizers.sh "$build/asan"
 part tidy tests/tools/tidy.sh
 part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"

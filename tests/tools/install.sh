@@ -9,7 +9,7 @@ DEMO="iproute2 nftables nginx-light unbound curl procps openssl iputils-ping ca-
 TEST="libcmocka-dev clang-14 libclang-rt-14-dev binutils coturn wireguard-go wireguard-tools libnice-dev libglib2.0-dev
   iperf3 iptables tshark netcat-openbsd $DEMO"
 BENCH="iperf3 ethtool wireguard-go wireguard-tools $DEMO"
-CHECK="clang-format-14 clang-tidy-14 $TEST"
+CHECK="clang-format-14 clang-tidy-14 valgrind $TEST"
 
 wanted=$BUILD
 for group in "$@"; do
