@@ -352,6 +352,7 @@ static void local_stream(struct fuzz *f, uint8_t arg)
 {
     uint32_t stream = 1 + (arg >> 3) % 20;
     f->rig->stream_room = (arg & 4) != 0 ? 50 : SIZE_MAX;
+    f->rig->stream_remote.ip = ip_v4(100, 64, 1, arg >> 6);
     switch (arg & 3) {
     case 0:
         f->streams++;

@@ -154,13 +154,30 @@ static size_t count_accepted(const struct linux_streams *streams, uint32_t liste
     return count;
 }
 
+/* Ends the stream of a listener that has lingered longest; false: none lingers. */
+static bool end_lingering(struct linux_streams *streams, uint32_t listener)
+{
+    struct linux_stream *first = NULL;
+    for (size_t i = 0; i < LINUX_STREAMS_MAX; i++) {
+        struct linux_stream *s = &streams->streams[i];
+        if (s->phase == LINUX_STREAM_LINGERING && s->accepted && s->listener == listener &&
+            (first == NULL || instant_before(s->linger_until, first->linger_until))) {
+            first = s;
+        }
+    }
+    if (first != NULL) {
+        linux_stream_release(first);
+    }
+    return first != NULL;
+}
+
 /* Makes a stream of an accepted socket; false: there is no room and it was closed. */
 static bool adopt(struct linux_streams *streams, uint32_t index, int fd,
                   const struct sockaddr_storage *remote)
 {
-    struct linux_stream *s = count_accepted(streams, index) < LINUX_STREAMS_ACCEPTED_MAX
-                                 ? linux_stream_take(streams)
-                                 : NULL;
+    bool has_room = count_accepted(streams, index) < LINUX_STREAMS_ACCEPTED_MAX ||
+                    end_lingering(streams, index);
+    struct linux_stream *s = has_room ? linux_stream_take(streams) : NULL;
     if (s == NULL) {
         (void)close(fd);
         return false;

@@ -6,7 +6,8 @@
  * Every send is copied into a bounded buffer; what does not fit is left to the caller, and a
  * WRITABLE event follows. Plaintext is on the caller's side, TLS below (linux_tls.h).
  * Source: spec/portal.md sections 1.2, 1.3 and 9.5; spec/dataplane.md section 8.4.
- * Memory: one buffer per live stream, allocated when it starts; full tables refuse newcomers.
+ * Memory: one buffer per live stream, allocated when it starts; full tables refuse newcomers. At a
+ * full listener a closed stream that lingers makes room at once.
  */
 #ifndef LINUX_STREAM_H
 #define LINUX_STREAM_H

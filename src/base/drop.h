@@ -77,7 +77,7 @@
     /* in-tunnel control and DNS */                                                                \
     X(DROP_P2P_MALFORMED, "p2p_malformed", "the in-tunnel control message does not parse")         \
     X(DROP_P2P_UNKNOWN, "p2p_unknown", "the in-tunnel event type is not known")                    \
-    X(DROP_P2P_BUSY, "p2p_busy", "too many lookups in flight")                                     \
+    X(DROP_P2P_BUSY, "p2p_busy", "too many lookups or DNS connections")                            \
     X(DROP_DNS_MALFORMED, "dns_malformed", "the DNS message does not parse")                       \
     X(DROP_DNS_FORBIDDEN, "dns_forbidden", "the DNS answer points into a forbidden range")         \
     X(DROP_DNS_LATE, "dns_late", "the DNS answer came after its request was given up")             \

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "gateway/gateway_place.h"
 
 static struct gateway_dns_stream *find_stream(struct gateway_dns *dns, uint32_t stream)
 {
@@ -104,30 +105,47 @@ static void fill_query(struct gateway_dns_query *q, const struct asked *asked, u
     memcpy(q->bytes, asked->bytes.at, asked->bytes.len);
 }
 
+/* A place in the full table: the oldest query of who has most gets SERVFAIL; NULL: none for this
+ * one. */
+static struct gateway_dns_query *displace_query(struct gateway_dns *dns,
+                                                const struct ip_addr *newcomer)
+{
+    struct gateway_place places[GATEWAY_DNS_QUERIES_MAX];
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        const struct gateway_dns_query *q = &dns->queries[i];
+        places[i] = (struct gateway_place){q->remote.ip, q->deadline, false};
+    }
+    size_t at = gateway_place_find(places, GATEWAY_DNS_QUERIES_MAX, newcomer);
+    if (at == GATEWAY_DNS_QUERIES_MAX || dns->answer_due) {
+        return NULL;
+    }
+    deliver_empty(dns, &dns->queries[at], DNS_SERVFAIL);
+    return &dns->queries[at];
+}
+
 static enum drop_reason ask(struct gateway_dns *dns, const struct asked *asked, uint32_t *next_id,
                             struct instant now)
 {
     struct dns_msg query;
+    struct gateway_dns_query refused;
     if (asked->bytes.len > GATEWAY_DNS_QUERY_MAX ||
         dns_msg_parse(asked->bytes, &query) != DROP_NONE || dns_msg_is_response(&query)) {
         return DROP_DNS_MALFORMED;
     }
-    struct gateway_dns_query spare;
-    struct gateway_dns_query *q = free_query(dns);
+    uint16_t type = query.question.type;
+    bool is_served =
+        (type == DNS_TYPE_SRV || type == DNS_TYPE_TXT) && query.question.class == DNS_CLASS_IN;
+    struct gateway_dns_query *q = is_served ? free_query(dns) : &refused;
     bool is_full = q == NULL;
-    q = is_full ? &spare : q;
-    fill_query(q, asked, query.question.type, now);
-    if ((q->type != DNS_TYPE_SRV && q->type != DNS_TYPE_TXT) ||
-        query.question.class != DNS_CLASS_IN) {
-        deliver_empty(dns, q, DNS_REFUSED);
-        return DROP_NONE;
+    q = is_full ? displace_query(dns, &asked->remote.ip) : q;
+    q = q == NULL ? &refused : q;
+    fill_query(q, asked, type, now);
+    if (q == &refused) {
+        deliver_empty(dns, q, is_served ? DNS_SERVFAIL : DNS_REFUSED);
+    } else {
+        q->lookup = (*next_id)++;
     }
-    if (is_full) {
-        deliver_empty(dns, q, DNS_SERVFAIL);
-        return DROP_P2P_BUSY;
-    }
-    q->lookup = (*next_id)++;
-    return DROP_NONE;
+    return is_full ? DROP_P2P_BUSY : DROP_NONE;
 }
 
 enum drop_reason gateway_dns_handle_datagram(struct gateway_dns *dns,
@@ -148,12 +166,14 @@ static enum drop_reason try_ask(struct gateway_dns *dns, struct gateway_dns_stre
         return DROP_NONE;
     }
     uint16_t len = load_be16(s->bytes);
-    struct asked asked = {{s->bytes + 2, len}, GATEWAY_LISTENER_DNS_TCP4, s->stream, {{0}, 0}};
+    struct asked asked = {
+        {s->bytes + 2, len}, GATEWAY_LISTENER_DNS_TCP4, s->stream, {s->remote, 0}};
     s->asking = true;
+    s->moved_at = now;
     enum drop_reason reason = ask(dns, &asked, next_id, now);
     s->used = (uint16_t)(s->used - 2 - len);
     memmove(s->bytes, s->bytes + 2 + len, s->used);
-    s->closing = s->closing || reason != DROP_NONE;
+    s->closing = s->closing || reason == DROP_DNS_MALFORMED;
     return reason;
 }
 
@@ -166,7 +186,6 @@ static enum drop_reason take_bytes(struct gateway_dns *dns, struct gateway_dns_s
     }
     memcpy(s->bytes + s->used, bytes.at, bytes.len);
     s->used = (uint16_t)(s->used + bytes.len);
-    s->heard_at = now;
     if (s->used >= 2 && load_be16(s->bytes) > GATEWAY_DNS_QUERY_MAX) {
         s->closing = true;
         return DROP_DNS_MALFORMED;
@@ -174,12 +193,34 @@ static enum drop_reason take_bytes(struct gateway_dns *dns, struct gateway_dns_s
     return try_ask(dns, s, next_id, now);
 }
 
-static void accept_stream(struct gateway_dns *dns, uint32_t stream, struct instant now)
+/* A place in the full table: a connection of who has most, or one where nothing goes on, has to
+ * end; NULL: none for this one. */
+static struct gateway_dns_stream *displace_stream(struct gateway_dns *dns,
+                                                  const struct ip_addr *newcomer)
+{
+    struct gateway_place places[GATEWAY_DNS_STREAMS_MAX];
+    for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
+        const struct gateway_dns_stream *s = &dns->streams[i];
+        bool is_idle = !s->asking && s->used == 0 && s->answer_sent == s->answer_len;
+        places[i] = (struct gateway_place){s->remote, s->moved_at, is_idle};
+    }
+    size_t at = gateway_place_find(places, GATEWAY_DNS_STREAMS_MAX, newcomer);
+    return at < GATEWAY_DNS_STREAMS_MAX ? &dns->streams[at] : NULL;
+}
+
+static enum drop_reason accept_stream(struct gateway_dns *dns,
+                                      const struct gateway_stream_event *event, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, 0);
+    bool is_full = s == NULL;
+    s = is_full ? displace_stream(dns, &event->remote.ip) : s;
+    if (is_full && dns->refused_count < GATEWAY_DNS_STREAMS_MAX) {
+        dns->refused[dns->refused_count++] = s != NULL ? s->stream : event->stream;
+    }
     if (s != NULL) {
-        s->stream = stream;
-        s->heard_at = now;
+        s->stream = event->stream;
+        s->remote = event->remote.ip;
+        s->moved_at = now;
         s->used = 0;
         s->asking = false;
         s->ended = false;
@@ -187,9 +228,8 @@ static void accept_stream(struct gateway_dns *dns, uint32_t stream, struct insta
         s->blocked = false;
         s->answer_len = 0;
         s->answer_sent = 0;
-    } else if (dns->refused_count < GATEWAY_DNS_STREAMS_MAX) {
-        dns->refused[dns->refused_count++] = stream;
     }
+    return is_full ? DROP_P2P_BUSY : DROP_NONE;
 }
 
 /* Closes a connection whose client ended its side, once nothing is left to answer. */
@@ -205,12 +245,15 @@ enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
     struct gateway_dns_stream *s = find_stream(dns, event->stream);
     dns->poll_due = true;
     if (event->kind == GATEWAY_STREAM_ACCEPTED) {
-        accept_stream(dns, event->stream, now);
-    } else if (s == NULL) {
+        return accept_stream(dns, event, now);
+    }
+    if (s == NULL) {
         return DROP_NONE;
-    } else if (event->kind == GATEWAY_STREAM_BYTES && event->bytes.len > 0) {
+    }
+    if (event->kind == GATEWAY_STREAM_BYTES && event->bytes.len > 0) {
         return take_bytes(dns, s, event->bytes, next_id, now);
-    } else if (event->kind == GATEWAY_STREAM_WRITABLE) {
+    }
+    if (event->kind == GATEWAY_STREAM_WRITABLE) {
         s->blocked = false;
     } else if (event->kind == GATEWAY_STREAM_ENDED) {
         s->ended = true;
@@ -232,6 +275,7 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
     size_t left = s->answer_len - s->answer_sent;
     s->blocked = taken < left;
     s->answer_sent += (uint32_t)(taken < left ? taken : left);
+    s->moved_at = s->blocked ? s->moved_at : now;
     enum drop_reason reason = DROP_NONE;
     if (!s->closing) {
         reason = try_ask(dns, s, next_id, now); /* the next one may be here */
@@ -265,6 +309,11 @@ bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_loo
     return false;
 }
 
+static struct instant stream_deadline(const struct gateway_dns_stream *s)
+{
+    return instant_add(s->moved_at, DURATION_S(GATEWAY_DNS_IDLE_S));
+}
+
 void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
 {
     dns->poll_due = true;
@@ -276,9 +325,10 @@ void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
     }
     for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
         struct gateway_dns_stream *s = &dns->streams[i];
-        if (s->stream != 0 &&
-            instant_reached(now, instant_add(s->heard_at, DURATION_S(GATEWAY_DNS_IDLE_S)))) {
-            s->closing = true;
+        if (s->stream != 0 && instant_reached(now, stream_deadline(s))) {
+            s->closing = true; /* at once, whoever stalled */
+            s->blocked = false;
+            s->answer_sent = s->answer_len;
         }
     }
 }
@@ -293,9 +343,9 @@ struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns)
     }
     for (size_t i = 0; i < GATEWAY_DNS_STREAMS_MAX; i++) {
         const struct gateway_dns_stream *s = &dns->streams[i];
-        if (s->stream != 0 && !s->closing) {
-            struct instant at = instant_add(s->heard_at, DURATION_S(GATEWAY_DNS_IDLE_S));
-            wake = wake_min(wake, (struct wake){at, "DNS connection"});
+        bool is_going = s->closing && s->answer_sent == s->answer_len; /* with the next poll */
+        if (s->stream != 0 && !is_going) {
+            wake = wake_min(wake, (struct wake){stream_deadline(s), "DNS connection"});
         }
     }
     return wake;

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/text.h"
+#include "gateway/gateway_place.h"
 
 static struct gateway_http_stream *find(struct gateway_http *http, uint32_t stream)
 {
@@ -25,15 +26,33 @@ static void release(struct gateway_http_stream *s)
     s->answer_sent = 0;
 }
 
-static void accept_stream(struct gateway_http *http, uint32_t stream, struct instant now)
+/* A place in the full table: a connection of who has most has to end; NULL: none for this one. */
+static struct gateway_http_stream *displace(struct gateway_http *http,
+                                            const struct ip_addr *newcomer)
+{
+    struct gateway_place places[GATEWAY_HTTP_STREAMS_MAX];
+    for (size_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
+        const struct gateway_http_stream *s = &http->streams[i];
+        places[i] = (struct gateway_place){s->remote, s->opened_at, false};
+    }
+    size_t at = gateway_place_find(places, GATEWAY_HTTP_STREAMS_MAX, newcomer);
+    return at < GATEWAY_HTTP_STREAMS_MAX ? &http->streams[at] : NULL;
+}
+
+static void accept_stream(struct gateway_http *http, const struct gateway_stream_event *event,
+                          struct instant now)
 {
     struct gateway_http_stream *s = find(http, 0);
+    bool is_full = s == NULL;
+    s = is_full ? displace(http, &event->remote.ip) : s;
+    if (is_full && http->refused_count < GATEWAY_HTTP_STREAMS_MAX) {
+        http->refused[http->refused_count++] = s != NULL ? s->stream : event->stream;
+    }
     if (s != NULL) {
         release(s);
-        s->stream = stream;
+        s->stream = event->stream;
+        s->remote = event->remote.ip;
         s->opened_at = now;
-    } else if (http->refused_count < GATEWAY_HTTP_STREAMS_MAX) {
-        http->refused[http->refused_count++] = stream;
     }
 }
 
@@ -267,7 +286,7 @@ void gateway_http_handle(struct gateway_http *http, const struct gateway_stream_
     struct gateway_http_stream *s = find(http, event->stream);
     switch (event->kind) {
     case GATEWAY_STREAM_ACCEPTED:
-        accept_stream(http, event->stream, now);
+        accept_stream(http, event, now);
         break;
     case GATEWAY_STREAM_BYTES:
         if (s != NULL && event->bytes.len > 0) {

@@ -4,7 +4,8 @@
  * ready means joined to the portal, init applied, TUN device up, and an allocation at one relay at
  * least if the portal named any (spec/features.md section 3.1); /metrics the counters as text.
  * Other methods 405, other paths 404, anything that is not HTTP/1.x 400. Source: spec/portal.md
- * sections 9.6 and 10.6. Memory: a fixed table inside the gateway; a full one closes the newcomer.
+ * sections 9.6 and 10.6. Memory: a fixed table inside the gateway, of which every host has its
+ * share (gateway_place.h); whoever is beyond it is closed.
  */
 #ifndef GATEWAY_HTTP_H
 #define GATEWAY_HTTP_H
@@ -14,10 +15,11 @@
 #define GATEWAY_HTTP_STREAMS_MAX 8U /* health checks are short; more at once is no health check */
 #define GATEWAY_HTTP_REQUEST_MAX 2048U  /* bytes of request line and headers */
 #define GATEWAY_HTTP_ANSWER_MAX  20480U /* bytes; the metrics text is the largest */
-#define GATEWAY_HTTP_IDLE_S      10U    /* a connection that says nothing is closed */
+#define GATEWAY_HTTP_IDLE_S      10U    /* from opening to end */
 
 struct gateway_http_stream {
     uint32_t stream; /* 0: free */
+    struct ip_addr remote;
     struct instant opened_at;
     uint16_t request_used;
     bool answering;
@@ -30,7 +32,7 @@ struct gateway_http_stream {
 
 struct gateway_http {
     struct gateway_http_stream streams[GATEWAY_HTTP_STREAMS_MAX];
-    uint32_t refused[GATEWAY_HTTP_STREAMS_MAX]; /* newcomers to close */
+    uint32_t refused[GATEWAY_HTTP_STREAMS_MAX]; /* to close: newcomers, or those that gave way */
     uint32_t refused_count;
 };
 

@@ -385,6 +385,181 @@ static void an_answer_for_a_connection_that_is_gone_is_forgotten(void **state)
     rig_free(rig);
 }
 
+/* ---- clients that keep a place ---- */
+
+static bool is_closed(const struct rig *rig, uint16_t stream)
+{
+    static uint8_t got[262144];
+    bool closed;
+    (void)collect(rig, stream, got, sizeof(got), &closed);
+    return closed;
+}
+
+static void accept_from(struct rig *rig, uint32_t stream, uint8_t client)
+{
+    rig->stream_remote = sock_addr_of(ip_v4(100, 64, 1, client), 4000);
+    rig_accept(rig, stream, GATEWAY_LISTENER_DNS_TCP4);
+}
+
+static void a_reader_that_stalls_within_an_answer_is_closed_after_ten_seconds(void **state)
+{
+    (void)state;
+    static uint8_t answer[GATEWAY_DNS_ANSWER_MAX];
+    struct rig *rig = joined();
+    uint8_t query[600];
+    size_t len = put_framed(query, sizeof(query), 5, "big.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1, (struct view){query, len});
+    size_t size = put_answer(answer, sizeof(answer), "big.test", DNS_TYPE_TXT, 140);
+    rig->stream_room = 700;
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "big.test"), ERR_NONE,
+                       (struct view){answer, size});
+    rig_pass(rig, DURATION_MS(9900));
+    assert_false(is_closed(rig, 1));
+    rig_pass(rig, DURATION_MS(200));
+    assert_true(is_closed(rig, 1));
+    rig_free(rig);
+}
+
+/* A little now and then does not count: the whole answer has to leave. */
+static void a_reader_that_takes_a_few_bytes_a_second_is_closed_too(void **state)
+{
+    (void)state;
+    static uint8_t answer[GATEWAY_DNS_ANSWER_MAX];
+    struct rig *rig = joined();
+    uint8_t query[600];
+    size_t len = put_framed(query, sizeof(query), 5, "big.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1, (struct view){query, len});
+    rig->stream_room = 10;
+    rig_answer_records(
+        rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "big.test"), ERR_NONE,
+        (struct view){answer, put_answer(answer, sizeof(answer), "big.test", DNS_TYPE_TXT, 140)});
+    for (unsigned i = 0; i < 12; i++) {
+        rig_pass(rig, DURATION_S(1));
+        rig_stream_bytes(rig, 1, (struct view){query + i, 1});
+        rig_stream_writable(rig, 1);
+    }
+    assert_true(is_closed(rig, 1));
+    rig_free(rig);
+}
+
+static void a_query_that_comes_too_slowly_is_closed(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t query[600];
+    size_t len = put_framed(query, sizeof(query), 5, "slow.test");
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1,
+                     (struct view){query, 2}); /* its length, and then a byte now and then */
+    for (size_t i = 2; i < 8; i++) {
+        rig_pass(rig, DURATION_S(2));
+        rig_stream_bytes(rig, 1, (struct view){query + i, 1});
+    }
+    assert_true(is_closed(rig, 1));
+    rig_accept(rig, 2, GATEWAY_LISTENER_DNS_TCP4); /* who asks now and then may stay */
+    for (uint32_t i = 0; i < 5; i++) {
+        rig_pass(rig, DURATION_S(8));
+        rig_stream_bytes(rig, 2, (struct view){query, len});
+        rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "slow.test"), ERR_NAME,
+                           VIEW_EMPTY);
+    }
+    assert_false(is_closed(rig, 2));
+    rig_free(rig);
+}
+
+static void a_client_that_takes_every_connection_leaves_one_for_another(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    for (uint32_t i = 1; i <= GATEWAY_DNS_STREAMS_MAX; i++) {
+        accept_from(rig, i, 7);
+        rig_pass(rig, DURATION_MS(1));
+    }
+    accept_from(rig, 100, 8);
+    assert_true(is_closed(rig, 1)); /* the oldest of the greedy one */
+    assert_false(is_closed(rig, 100));
+    assert_false(is_closed(rig, 2));
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 1);
+    accept_from(rig, 101, 7); /* who has more than a share gets no more */
+    assert_true(is_closed(rig, 101));
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 2);
+    for (uint32_t i = 2; i <= GATEWAY_DNS_STREAMS_MAX / 2; i++) {
+        accept_from(rig, 100 + i, 8);
+        assert_false(is_closed(rig, (uint16_t)(100 + i)));
+    }
+    accept_from(rig, 200, 8); /* half for each */
+    assert_true(is_closed(rig, 200));
+    rig_free(rig);
+}
+
+static void an_idle_connection_makes_room_for_a_client_without_one(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t query[600];
+    size_t len = put_framed(query, sizeof(query), 5, "a.test");
+    for (uint32_t i = 1; i <= GATEWAY_DNS_STREAMS_MAX; i++) {
+        accept_from(rig, i, (uint8_t)i);
+        if (i != 3) {
+            rig_stream_bytes(rig, i, (struct view){query, len});
+        }
+        rig_pass(rig, DURATION_MS(1));
+    }
+    accept_from(rig, 100, 100);
+    assert_true(is_closed(rig, 3));
+    assert_false(is_closed(rig, 100));
+    rig_stream_bytes(rig, 100, (struct view){query, len});
+    accept_from(rig, 101, 101); /* nobody has more than one, and nobody is idle */
+    assert_true(is_closed(rig, 101));
+    rig_free(rig);
+}
+
+static void a_client_that_asks_much_does_not_keep_another_waiting(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    for (uint16_t i = 1; i <= GATEWAY_DNS_QUERIES_MAX; i++) {
+        ask_udp(rig, i, "slow.test", DNS_TYPE_TXT);
+    }
+    uint8_t query[512];
+    size_t len = put_query(query, sizeof(query), 77, "other.test", DNS_TYPE_TXT);
+    rig_listener(rig, GATEWAY_LISTENER_DNS_UDP4, sock_addr_of(ip_v4(100, 64, 1, 2), 77),
+                 (struct view){query, len});
+    struct dns_msg msg = last_datagram(rig, 1); /* the oldest of the greedy one gives way */
+    assert_int_equal(msg.id, 1);
+    assert_int_equal(dns_msg_rcode(&msg), DNS_SERVFAIL);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 1);
+    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "other.test"), ERR_NAME,
+                       VIEW_EMPTY);
+    msg = last_datagram(rig, 2);
+    assert_int_equal(msg.id, 77);
+    rig_free(rig);
+}
+
+static void a_burst_of_queries_on_one_connection_is_answered_in_turn(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    uint8_t bytes[2000];
+    size_t len = 0;
+    uint16_t count = 0;
+    while (len < 1500) {
+        len += put_framed(bytes + len, sizeof(bytes) - len, count++, "a.test");
+    }
+    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
+    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    for (uint16_t i = 0; i < count; i++) {
+        size_t lookup = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test");
+        assert_true(lookup < RIG_LOOKUPS_MAX);
+        rig_answer_records(rig, lookup, ERR_NAME, VIEW_EMPTY);
+    }
+    assert_false(is_closed(rig, 1));
+    assert_int_equal(rig_drops(rig, DROP_DNS_MALFORMED), 0);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +577,13 @@ int main(void)
         cmocka_unit_test(oversized_and_broken_tcp_queries_close_the_connection),
         cmocka_unit_test(more_connections_than_the_table_holds_are_closed),
         cmocka_unit_test(an_answer_for_a_connection_that_is_gone_is_forgotten),
+        cmocka_unit_test(a_reader_that_stalls_within_an_answer_is_closed_after_ten_seconds),
+        cmocka_unit_test(a_reader_that_takes_a_few_bytes_a_second_is_closed_too),
+        cmocka_unit_test(a_query_that_comes_too_slowly_is_closed),
+        cmocka_unit_test(a_client_that_takes_every_connection_leaves_one_for_another),
+        cmocka_unit_test(an_idle_connection_makes_room_for_a_client_without_one),
+        cmocka_unit_test(a_client_that_asks_much_does_not_keep_another_waiting),
+        cmocka_unit_test(a_burst_of_queries_on_one_connection_is_answered_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

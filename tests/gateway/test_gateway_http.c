@@ -340,6 +340,24 @@ static void more_connections_than_the_table_holds_are_closed(void **state)
     rig_free(rig);
 }
 
+static void a_host_that_takes_every_connection_leaves_one_for_another(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    bool closed;
+    rig_join(rig);
+    for (uint32_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
+        rig_accept(rig, 600 + i, GATEWAY_LISTENER_HEALTH);
+    }
+    rig->stream_remote.ip = ip_v4(192, 0, 2, 1);
+    assert_true(starts_with(ask(rig, "GET /healthz HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 OK\r\n"));
+    (void)answer_of(rig, 600, &closed);
+    assert_true(closed);
+    (void)answer_of(rig, 601, &closed);
+    assert_false(closed);
+    rig_free(rig);
+}
+
 static void events_of_unknown_streams_are_harmless(void **state)
 {
     (void)state;
@@ -366,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_request_that_never_ends_is_refused_and_a_silent_one_closed),
         cmocka_unit_test(a_client_that_ended_its_side_gets_the_whole_answer),
         cmocka_unit_test(more_connections_than_the_table_holds_are_closed),
+        cmocka_unit_test(a_host_that_takes_every_connection_leaves_one_for_another),
         cmocka_unit_test(events_of_unknown_streams_are_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

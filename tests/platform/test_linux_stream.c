@@ -361,6 +361,41 @@ static void test_a_listener_at_capacity_closes_newcomers(void **state)
     }
 }
 
+/* Who closed connections that nobody reads from keeps no newcomer out. */
+static void test_what_lingers_makes_room_for_a_newcomer(void **state)
+{
+    struct world *w = *state;
+    enum { SIZE = 16 << 20 };
+    uint8_t *bytes = calloc(1, SIZE);
+    struct sockaddr_storage storage;
+    struct sock_addr local = sock_addr_of(ip_v4(127, 0, 0, 1), listen_tcp(w));
+    socklen_t size = linux_addr_to(&local, &storage);
+    int fds[LINUX_STREAMS_ACCEPTED_MAX + 1];
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+    }
+    for (size_t i = 0; i < LINUX_STREAMS_ACCEPTED_MAX; i++) {
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&storage, size), 0);
+        struct platform_event event = next(w);
+        size_t taken = 0;
+        assert_int_equal(event.stream.kind, GATEWAY_STREAM_ACCEPTED);
+        if (i < 2) {
+            assert_int_equal(linux_streams_send(w->streams, event.stream.stream,
+                                                (struct view){bytes, SIZE}, &taken),
+                             ERR_NONE);
+            linux_streams_close(w->streams, event.stream.stream, now());
+        }
+    }
+    assert_int_equal(connect(fds[LINUX_STREAMS_ACCEPTED_MAX], (struct sockaddr *)&storage, size),
+                     0);
+    assert_int_equal(next(w).stream.kind, GATEWAY_STREAM_ACCEPTED);
+    assert_true(linux_streams_draining(w->streams)); /* one was enough */
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++) {
+        (void)close(fds[i]);
+    }
+    free(bytes);
+}
+
 static void test_a_udp_listener_receives_and_answers(void **state)
 {
     struct world *w = *state;
@@ -541,6 +576,7 @@ int main(void)
         STREAM_TEST(test_a_send_beyond_the_buffer_is_cut_and_continues),
         STREAM_TEST(test_what_was_taken_is_sent_after_a_close),
         STREAM_TEST(test_a_closed_stream_does_not_linger_for_ever),
+        STREAM_TEST(test_what_lingers_makes_room_for_a_newcomer),
         STREAM_TEST(test_a_listener_at_capacity_closes_newcomers),
         STREAM_TEST(test_a_udp_listener_receives_and_answers),
         STREAM_TEST(test_an_address_that_is_not_there_yet_can_be_bound),

@@ -87,6 +87,7 @@ struct rig *rig_new_with(const struct gateway_limits *limits, bool nat64_transla
     rig->host = sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
     rig->batch = 16;
     rig->stream_room = SIZE_MAX;
+    rig->stream_remote = sock_addr_of(ip_v4(100, 64, 1, 1), 4000);
     rng_init(&rig->rng, seed);
     rng_init(&rig->portal.rng, seed);
     rig->portal.relays = 1;
@@ -603,7 +604,7 @@ void rig_answer_records(struct rig *rig, size_t lookup, enum err result, struct 
 
 static void stream_event(struct rig *rig, struct gateway_stream_event event)
 {
-    event.remote = sock_addr_of(ip_v4(100, 64, 1, 1), 4000);
+    event.remote = rig->stream_remote;
     gateway_handle_stream(rig->gw, rig->now, &event);
     drain(rig);
     rig_settle(rig);

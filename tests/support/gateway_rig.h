@@ -169,9 +169,10 @@ struct rig {
     size_t flows_count;
     struct sock_addr listeners[GATEWAY_LISTENER_COUNT];
     unsigned listens;
-    struct rig_list datagrams; /* answers of the UDP listeners; remote and ecn = listener */
-    struct rig_list sent;      /* bytes to accepted streams; ecn 1: the stream was closed */
-    size_t stream_room;        /* bytes that an accepted stream takes at once */
+    struct rig_list datagrams;      /* answers of the UDP listeners; remote and ecn = listener */
+    struct rig_list sent;           /* bytes to accepted streams; ecn 1: the stream was closed */
+    size_t stream_room;             /* bytes that an accepted stream takes at once */
+    struct sock_addr stream_remote; /* who connects to a listener */
     struct rig_lookup lookups[RIG_LOOKUPS_MAX];
     size_t lookups_count;
     uint64_t drops_before; /* all drops at the last rig_forget() */
