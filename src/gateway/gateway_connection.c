@@ -1,300 +1,5 @@
 #include "gateway/gateway_internal.h"
 
-#include <string.h>
-
-#include "stun/channel_data.h"
-
-#define ID_HALF_BITS 12U
-#define ID_HALF_MASK 0xfffU
-#define ID_ROUNDS    4U
-
-#define HOT_LINES    5U /* of a connection: up to the timers of its tunnel */
-
-/* ---- ids: a Feistel permutation of 24 bits ---- */
-
-static uint32_t round_value(const struct gateway *gw, uint32_t half, uint32_t round)
-{
-    uint8_t bytes[8];
-    store_le32(bytes, half);
-    store_le32(bytes + 4, round);
-    return (uint32_t)gateway_hash(gw, VIEW_OF(bytes)) & ID_HALF_MASK;
-}
-
-static uint32_t permute(const struct gateway *gw, uint32_t value)
-{
-    uint32_t left = value >> ID_HALF_BITS;
-    uint32_t right = value & ID_HALF_MASK;
-    for (uint32_t round = 0; round < ID_ROUNDS; round++) {
-        uint32_t next = left ^ round_value(gw, right, round);
-        left = right;
-        right = next;
-    }
-    return left << ID_HALF_BITS | right;
-}
-
-static uint32_t unpermute(const struct gateway *gw, uint32_t value)
-{
-    uint32_t left = value >> ID_HALF_BITS;
-    uint32_t right = value & ID_HALF_MASK;
-    for (uint32_t round = ID_ROUNDS; round > 0; round--) {
-        uint32_t previous = right ^ round_value(gw, left, round - 1);
-        right = left;
-        left = previous;
-    }
-    return left << ID_HALF_BITS | right;
-}
-
-static uint32_t index_bits(const struct gateway *gw)
-{
-    uint32_t bits = 1;
-    while ((UINT32_C(1) << bits) < gw->limits.clients) {
-        bits++;
-    }
-    return bits;
-}
-
-static uint32_t make_id(const struct gateway *gw, uint32_t index, uint32_t generation)
-{
-    return permute(gw, (generation << index_bits(gw) | index) & WG_PEER_ID_MAX);
-}
-
-/* ---- finding ---- */
-
-struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client)
-{
-    if (policy_client == POLICY_CLIENT_NONE) {
-        return NULL;
-    }
-    struct gateway_connection *c = &gw->connections[policy_client_index(policy_client)];
-    return c->used && c->policy_client == policy_client ? c : NULL;
-}
-
-uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24)
-{
-    struct gateway_place *place = &gw->recent_places[id24 % GATEWAY_PLACES_MAX];
-    if (place->id_plus_one != id24 + 1) {
-        uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
-        place->id_plus_one = id24 + 1;
-        place->index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
-    }
-    return place->index < gw->limits.clients ? place->index : GATEWAY_NONE;
-}
-
-struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
-{
-    uint32_t index = gateway_connection_index(gw, id24);
-    if (index == GATEWAY_NONE) {
-        return NULL;
-    }
-    struct gateway_connection *c = &gw->connections[index];
-    return c->used && c->id24 == id24 ? c : NULL;
-}
-
-struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
-                                                     const struct x25519_public *key)
-{
-    uint64_t hash = gateway_hash(gw, VIEW_OF(key->bytes));
-    uint32_t cursor = 0;
-    for (uint32_t i = map_next(&gw->connection_by_key, hash, &cursor); i != MAP_NONE;
-         i = map_next(&gw->connection_by_key, hash, &cursor)) {
-        if (x25519_public_equal(&gw->connections[i].wg.remote, key)) {
-            return &gw->connections[i];
-        }
-    }
-    return NULL;
-}
-
-void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
-{
-    uint32_t index = (uint32_t)(c - gw->connections);
-    if (c->dirty) {
-        return;
-    }
-    c->dirty = true;
-    c->dirty_next = GATEWAY_NONE;
-    if (gw->dirty_connections.first == GATEWAY_NONE) {
-        gw->dirty_connections.first = index;
-    } else {
-        gw->connections[gw->dirty_connections.last].dirty_next = index;
-    }
-    gw->dirty_connections.last = index;
-}
-
-void gateway_connection_prefetch(const struct gateway *gw, uint32_t index)
-{
-    const uint8_t *at = (const uint8_t *)&gw->connections[index];
-    for (size_t line = 0; line < HOT_LINES; line++) {
-        __builtin_prefetch(at + line * 64);
-    }
-    __builtin_prefetch(&gw->timers.position[index]);
-    __builtin_prefetch(&gw->timers.at[index]);
-}
-
-void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index)
-{
-    wg_peer_prefetch(&gw->connections[index].wg);
-}
-
-void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                     size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_prefetch(gw, hints[i].client - 1);
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_prefetch_session(gw, hints[i].client - 1);
-        }
-    }
-}
-
-void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c)
-{
-    gateway_connection_active(gw, c);
-    struct instant set = heap_at(&gw->timers, (uint32_t)(c - gw->connections));
-    if (instant_before(wg_peer_data_timeout(&c->wg), set)) {
-        gateway_connection_touch(gw, c);
-    }
-}
-
-/* ---- candidates ---- */
-
-static void trace_candidate(const struct gateway *gw, enum trace_id id,
-                            const struct gateway_connection *c, struct view text)
-{
-    struct trace_event event = {.event = id, .at = gw->now, .id = c->client, .text = text};
-    trace_emit(&gw->trace, &event);
-}
-
-void gateway_connection_offer(struct gateway *gw, struct gateway_connection *c,
-                              const struct ice_candidate *candidate)
-{
-    struct ice_candidate local = *candidate;
-    uint8_t text[ICE_CANDIDATE_TEXT_SIZE_MAX];
-    struct writer w = writer_of((struct span){text, sizeof(text)});
-    enum err err = ice_agent_add_local(&c->ice, &local, gw->now.boot);
-    if (err == ERR_NONE) {
-        gateway_signal_add(gw, c, &local);
-        ice_candidate_put(&w, &local);
-        trace_candidate(gw, EV_CANDIDATE_LOCAL, c, writer_view(&w));
-    } else if (err == ERR_FULL) {
-        gateway_drop(gw, DROP_ICE_FULL, NULL);
-    }
-    gateway_connection_touch(gw, c);
-}
-
-void gateway_connection_withdraw(struct gateway *gw, struct gateway_connection *c,
-                                 const struct ice_candidate *candidate)
-{
-    if (ice_agent_invalidate_local(&c->ice, candidate, gw->now.boot)) {
-        gateway_signal_remove(gw, c, candidate);
-    }
-    gateway_connection_events(gw, c);
-}
-
-/* Offers what one relay has: relayed candidates only, or the others only. */
-static void offer_from(struct gateway *gw, struct gateway_connection *c, uint32_t relay,
-                       bool relayed)
-{
-    struct turn_candidate candidate;
-    uint32_t cursor = 0;
-    while (turn_client_candidate(&gw->relays[relay].turn, &cursor, &candidate)) {
-        bool is_relayed = candidate.kind == TURN_CANDIDATE_RELAYED;
-        if (is_relayed != relayed || !ice_address_is_valid(&candidate.addr.ip)) {
-            continue;
-        }
-        struct ice_candidate ice =
-            is_relayed ? ice_candidate_relay(&candidate.addr, candidate.server_family)
-            : candidate.kind == TURN_CANDIDATE_HOST
-                ? ice_candidate_host(&candidate.addr)
-                : ice_candidate_srflx(&candidate.addr, &candidate.base);
-        gateway_connection_offer(gw, c, &ice);
-    }
-}
-
-void gateway_connection_offer_relay(struct gateway *gw, struct gateway_connection *c)
-{
-    if (gateway_relay_is_used(gw, c->relay)) {
-        offer_from(gw, c, c->relay, true);
-    }
-}
-
-static void offer_all(struct gateway *gw, struct gateway_connection *c)
-{
-    for (uint32_t r = 0; r < gw->limits.relays; r++) {
-        if (gw->relays[r].used && !gw->relays[r].closing) {
-            offer_from(gw, c, r, false);
-        }
-    }
-    gateway_connection_offer_relay(gw, c);
-}
-
-/* Tells the peer all our candidates again: it may have lost its half of the connection. */
-static void offer_again(struct gateway *gw, struct gateway_connection *c)
-{
-    const struct ice_candidate *candidate;
-    size_t cursor = 0;
-    while ((candidate = ice_agent_next_local(&c->ice, &cursor)) != NULL) {
-        gateway_signal_add(gw, c, candidate);
-    }
-}
-
-bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c)
-{
-    c->relay = gateway_relay_choose(gw);
-    if (c->relay == GATEWAY_NONE) {
-        return false;
-    }
-    gateway_connection_offer_relay(gw, c);
-    gateway_connection_active(gw, c);
-    return true;
-}
-
-void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
-                                   struct view text)
-{
-    struct ice_candidate candidate;
-    enum drop_reason reason = ice_candidate_parse(text, &candidate);
-    if (reason == DROP_NONE) {
-        reason = ice_agent_add_remote(&c->ice, &candidate, gw->now.boot);
-    }
-    if (reason != DROP_NONE) {
-        gateway_drop(gw, reason, NULL);
-        return;
-    }
-    trace_candidate(gw, EV_CANDIDATE_REMOTE, c, text);
-    c->signalled = true;
-    if (candidate.kind != ICE_HOST) {
-        if (gateway_relay_is_used(gw, c->relay)) {
-            turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
-            gateway_relay_touch(gw, c->relay);
-        }
-        gateway_signal_release(gw, c);
-    }
-    struct ice_candidate guesses[ICE_OPTIMISTIC_MAX];
-    (void)ice_agent_add_optimistic(&c->ice, guesses, gw->now.boot);
-    gateway_connection_active(gw, c);
-    ice_agent_handle_timeout(&c->ice, gw->now.boot);
-    gateway_connection_events(gw, c);
-}
-
-void gateway_connection_remove_remote(struct gateway *gw, struct gateway_connection *c,
-                                      struct view text)
-{
-    struct ice_candidate candidate;
-    enum drop_reason reason = ice_candidate_parse(text, &candidate);
-    if (reason != DROP_NONE) {
-        gateway_drop(gw, reason, NULL);
-        return;
-    }
-    (void)ice_agent_invalidate_remote(&c->ice, &candidate, gw->now.boot);
-    gateway_connection_active(gw, c);
-    ice_agent_handle_timeout(&c->ice, gw->now.boot);
-    gateway_connection_events(gw, c);
-}
-
 /* ---- beginning and end ---- */
 
 static bool bytes_equal(const uint8_t *at, size_t len, struct view view)
@@ -357,20 +62,6 @@ static void join_unused(struct gateway *gw, struct gateway_connection *c)
     list->last = index;
 }
 
-static void resize_held(struct gateway *gw, struct gateway_connection *c, uint32_t count)
-{
-    ASSERT(count <= GATEWAY_HELD_MAX);
-    size_t size = sizeof(c->held[0]);
-    c->held = blocks_resize(&gw->ice_memory.blocks, c->held, c->held_count * size, count * size);
-    c->held_count = count;
-}
-
-static void drop_oldest_held(struct gateway *gw, struct gateway_connection *c)
-{
-    memmove(c->held, c->held + 1, (c->held_count - 1) * sizeof(c->held[0]));
-    resize_held(gw, c, c->held_count - 1);
-}
-
 static void release(struct gateway *gw, struct gateway_connection *c)
 {
     uint32_t index = (uint32_t)(c - gw->connections);
@@ -383,7 +74,7 @@ static void release(struct gateway *gw, struct gateway_connection *c)
     wg_peer_wipe(&c->wg);
     ice_agent_release(&c->ice);
     gateway_signal_resize(gw, c, 0);
-    resize_held(gw, c, 0);
+    gateway_connection_drop_held(gw, c);
     c->used = false;
     gw->connections_count--;
 }
@@ -497,7 +188,7 @@ static enum err create(struct gateway *gw, const struct gateway_offer *offer, ui
         gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "replaced");
     }
     c->generation++;
-    c->id24 = make_id(gw, index, c->generation);
+    c->id24 = gateway_connection_make_id(gw, index, c->generation);
     c->policy_client = offer->policy_client;
     c->client = offer->client;
     c->relay = relay;
@@ -514,7 +205,7 @@ static enum err create(struct gateway *gw, const struct gateway_offer *offer, ui
     c->used = true;
     gw->connections_count++;
     gateway_trace_client(gw, EV_CONNECTION_NEW, c, "");
-    offer_all(gw, c);
+    gateway_connection_offer_all(gw, c);
     turn_client_refresh_quiet(&gw->relays[relay].turn, gw->now.boot);
     gateway_relay_touch(gw, relay);
     ice_agent_handle_timeout(&c->ice, gw->now.boot);
@@ -536,7 +227,7 @@ static void refresh(struct gateway *gw, struct gateway_connection *c, const stru
         turn_client_refresh(&gw->relays[c->relay].turn, gw->now.boot);
         gateway_relay_events(gw, c->relay);
     }
-    offer_again(gw, c);
+    gateway_connection_offer_again(gw, c);
     gateway_connection_touch(gw, c);
 }
 
@@ -559,6 +250,31 @@ enum err gateway_connection_upsert(struct gateway *gw, const struct gateway_offe
 
 /* ---- life ---- */
 
+void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
+{
+    uint32_t index = (uint32_t)(c - gw->connections);
+    if (c->dirty) {
+        return;
+    }
+    c->dirty = true;
+    c->dirty_next = GATEWAY_NONE;
+    if (gw->dirty_connections.first == GATEWAY_NONE) {
+        gw->dirty_connections.first = index;
+    } else {
+        gw->connections[gw->dirty_connections.last].dirty_next = index;
+    }
+    gw->dirty_connections.last = index;
+}
+
+void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c)
+{
+    gateway_connection_active(gw, c);
+    struct instant set = heap_at(&gw->timers, (uint32_t)(c - gw->connections));
+    if (instant_before(wg_peer_data_timeout(&c->wg), set)) {
+        gateway_connection_touch(gw, c);
+    }
+}
+
 void gateway_connection_active(struct gateway *gw, struct gateway_connection *c)
 {
     c->active_at = gw->now.boot;
@@ -567,20 +283,6 @@ void gateway_connection_active(struct gateway *gw, struct gateway_connection *c)
         ice_agent_set_idle(&c->ice, false, gw->now.boot);
         gateway_connection_touch(gw, c);
     }
-}
-
-void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message)
-{
-    ASSERT(message.len <= WG_INITIATION_SIZE);
-    if (c->held_count == GATEWAY_HELD_MAX) {
-        drop_oldest_held(gw, c);
-        gateway_drop(gw, DROP_WG_QUEUE, NULL);
-    }
-    resize_held(gw, c, c->held_count + 1);
-    struct gateway_held *held = &c->held[c->held_count - 1];
-    held->len = (uint16_t)message.len;
-    memcpy(held->bytes, message.at, message.len);
-    gateway_connection_touch(gw, c);
 }
 
 static void select_path(struct gateway *gw, struct gateway_connection *c,
@@ -662,7 +364,7 @@ void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c
     }
 }
 
-static void set_timer(struct gateway *gw, struct gateway_connection *c)
+void gateway_connection_set_timer(struct gateway *gw, struct gateway_connection *c)
 {
     struct instant at = ice_agent_poll_timeout(&c->ice).at;
     at = instant_min(at, wg_peer_poll_timeout(&c->wg).at);
@@ -671,111 +373,6 @@ static void set_timer(struct gateway *gw, struct gateway_connection *c)
     at = instant_min(at, disconnect_deadline(c));
     at = instant_min(at, idle_deadline(c));
     heap_set(&gw->timers, (uint32_t)(c - gw->connections), at);
-}
-
-/* ---- output ---- */
-
-/* Wraps a control message for the relay into the scratch memory. False without a channel. */
-static bool through_relay(struct gateway *gw, struct gateway_connection *c,
-                          const struct sock_addr *peer, struct view bytes,
-                          struct gateway_output *out)
-{
-    uint16_t number;
-    if (!gateway_relay_is_used(gw, c->relay) || ice_agent_remote_is_private(&c->ice, peer)) {
-        return false;
-    }
-    struct turn_client *turn = &gw->relays[c->relay].turn;
-    bool bound = turn_client_channel(turn, peer, gw->now.boot, &number);
-    gateway_relay_touch(gw, c->relay);
-    if (!bound) {
-        return false;
-    }
-    ASSERT(bytes.len + CHANNEL_DATA_HEADER_SIZE <= sizeof(gw->scratch));
-    channel_data_put_header(gw->scratch, number, bytes.len);
-    memcpy(gw->scratch + CHANNEL_DATA_HEADER_SIZE, bytes.at, bytes.len);
-    turn_client_note_sent(turn, gw->now.boot);
-    out->u.train.remote = turn_client_active_server(turn);
-    out->u.train.bytes = (struct view){gw->scratch, bytes.len + CHANNEL_DATA_HEADER_SIZE};
-    return out->u.train.remote.ip.family != IP_NONE;
-}
-
-static bool send_control(struct gateway *gw, struct gateway_connection *c,
-                         const struct ice_path *path, struct view bytes, struct gateway_output *out)
-{
-    *out = (struct gateway_output){.kind = GATEWAY_OUT_TRAIN};
-    if (path->relayed) {
-        if (!through_relay(gw, c, &path->remote, bytes, out)) {
-            gateway_drop(gw, DROP_NO_CHANNEL, &path->remote);
-            return false;
-        }
-        return true;
-    }
-    out->u.train.local = path->local;
-    out->u.train.remote = path->remote;
-    out->u.train.bytes = bytes;
-    return true;
-}
-
-static bool poll_ice(struct gateway *gw, struct gateway_connection *c, struct gateway_output *out)
-{
-    struct ice_transmit transmit;
-    while (ice_agent_poll_transmit(&c->ice, &transmit)) {
-        struct ice_path path = {transmit.local, transmit.remote, transmit.relayed};
-        if (send_control(gw, c, &path, transmit.bytes, out)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Sends a message of the tunnel along its path; `message` need not outlive the call. */
-static bool send_tunnel(struct gateway *gw, struct gateway_connection *c, struct view message,
-                        struct gateway_output *out)
-{
-    if (!send_control(gw, c, &c->path, message, out)) {
-        return false;
-    }
-    if (!c->path.relayed) {
-        memcpy(gw->scratch, message.at, message.len);
-        out->u.train.bytes = (struct view){gw->scratch, message.len};
-    }
-    return true;
-}
-
-static bool poll_wg(struct gateway *gw, struct gateway_connection *c, struct gateway_output *out)
-{
-    while (c->has_path && c->held_count > 0) {
-        struct gateway_held held = c->held[0];
-        drop_oldest_held(gw, c);
-        if (send_tunnel(gw, c, (struct view){held.bytes, held.len}, out)) {
-            return true;
-        }
-    }
-    uint8_t message[WG_INITIATION_SIZE];
-    size_t len;
-    while ((len = wg_peer_poll_transmit(&c->wg, gw->now.boot, &gw->rng,
-                                        (struct span){message, sizeof(message)})) > 0) {
-        if (c->has_path && send_tunnel(gw, c, (struct view){message, len}, out)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out)
-{
-    while (gw->dirty_connections.first != GATEWAY_NONE) {
-        struct gateway_connection *c = &gw->connections[gw->dirty_connections.first];
-        if (c->used && (poll_ice(gw, c, out) || poll_wg(gw, c, out))) {
-            return true;
-        }
-        gw->dirty_connections.first = c->dirty_next;
-        c->dirty = false;
-        if (c->used) {
-            set_timer(gw, c);
-        }
-    }
-    return false;
 }
 
 void gateway_connection_check(const struct gateway *gw, const struct gateway_connection *c,
@@ -795,14 +392,4 @@ void gateway_connection_check(const struct gateway *gw, const struct gateway_con
     ice_agent_count_blocks(&c->ice, used);
     blocks_count(blocks, c->signals, c->signals_count * sizeof(c->signals[0]), used);
     blocks_count(blocks, c->held, c->held_count * sizeof(c->held[0]), used);
-}
-
-void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c)
-{
-    uint8_t packet[P2P_HEADER_SIZE];
-    size_t len = p2p_encode_goodbye((struct span){packet, sizeof(packet)});
-    if (len > 0 && c->has_path && wg_peer_has_session(&c->wg, gw->now.boot)) {
-        gateway_seal_packet(gw, c, (struct view){packet, len});
-        gateway_seal_flush(gw);
-    }
 }

@@ -3,7 +3,10 @@
  *
  *   gateway.c            the face: init, timeouts, which output comes next
  *   gateway_relay.c      the table of relays and what their loss means
- *   gateway_connection.c one connection a client: ICE, WireGuard, path, idle, end
+ *   gateway_connection.c one connection a client: beginning, path, timers, idle, end
+ *   gateway_find.c       which connection an id, a key or a client means
+ *   gateway_offer.c      candidates, ours and the peer's
+ *   gateway_speak.c      what a connection sends beside data
  *   gateway_signal.c     candidates on their way to the portal
  *   gateway_control.c    what the portal's messages do
  *   gateway_net.c        UDP -> tunnel -> TUN
@@ -512,22 +515,7 @@ void gateway_connection_close(struct gateway *gw, struct gateway_connection *c, 
 void gateway_connection_unused(struct gateway *gw, uint32_t policy_client);
 /* Makes room for a new client: ends the connection that has been without authorization longest. */
 MUST_USE bool gateway_connection_evict(struct gateway *gw);
-/* NULL when the client has no connection. */
-struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client);
-/* By the 24-bit id of a receiver index or transaction tag. */
-struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
-/* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
-uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
-struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
-                                                     const struct x25519_public *key);
 void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c);
-/* Ask the processor for what a packet of the connection touches; the second once the first is
- * there. */
-void gateway_connection_prefetch(const struct gateway *gw, uint32_t index);
-void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index);
-/* Both, for the clients of these hints. */
-void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                     size_t count);
 /* A data packet passed. Touches the connection only if a timer must be set earlier for it; one that
  * moved later fires once in vain. */
 void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c);
@@ -536,10 +524,39 @@ void gateway_connection_events(struct gateway *gw, struct gateway_connection *c)
 void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c);
 /* A packet passed: leaves idle, restarts the idle clock. */
 void gateway_connection_active(struct gateway *gw, struct gateway_connection *c);
-void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message);
 /* Asserts the invariants of one connection; adds its blocks to `used`. */
 void gateway_connection_check(const struct gateway *gw, const struct gateway_connection *c,
                               struct blocks_counts *used);
+/* Sets the timer to what the connection waits for. */
+void gateway_connection_set_timer(struct gateway *gw, struct gateway_connection *c);
+
+/* ---- gateway_find.c ---- */
+
+/* The 24-bit id of the connection with this index in its present generation. */
+MUST_USE uint32_t gateway_connection_make_id(const struct gateway *gw, uint32_t index,
+                                             uint32_t generation);
+/* NULL when the client has no connection. */
+struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client);
+/* By the 24-bit id of a receiver index or transaction tag. */
+struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
+/* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
+uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
+struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
+                                                     const struct x25519_public *key);
+/* Ask the processor for what a packet of the connection touches; the second once the first is
+ * there. */
+void gateway_connection_prefetch(const struct gateway *gw, uint32_t index);
+void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index);
+/* Both, for the clients of these hints. */
+void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+                                     size_t count);
+
+/* ---- gateway_offer.c ---- */
+
+/* Offers everything that the relays have for this connection. */
+void gateway_connection_offer_all(struct gateway *gw, struct gateway_connection *c);
+/* Tells the peer all our candidates again: it may have lost its half of the connection. */
+void gateway_connection_offer_again(struct gateway *gw, struct gateway_connection *c);
 void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
                                    struct view text);
 void gateway_connection_remove_remote(struct gateway *gw, struct gateway_connection *c,
@@ -551,6 +568,12 @@ void gateway_connection_withdraw(struct gateway *gw, struct gateway_connection *
 /* Gives the connection another relay and offers its candidates; false when there is none. */
 bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c);
 void gateway_connection_offer_relay(struct gateway *gw, struct gateway_connection *c);
+
+/* ---- gateway_speak.c ---- */
+
+/* Keeps a message until there is a path; the oldest gives way to more than GATEWAY_HELD_MAX. */
+void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message);
+void gateway_connection_drop_held(struct gateway *gw, struct gateway_connection *c);
 MUST_USE bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out);
 /* Tells the client inside the tunnel that this is the end. */
 void gateway_connection_goodbye(struct gateway *gw, struct gateway_connection *c);

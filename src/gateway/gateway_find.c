@@ -1,0 +1,132 @@
+/* Which connection an id, a key or a client of the policy means. */
+#include "gateway/gateway_internal.h"
+
+#define ID_HALF_BITS 12U
+#define ID_HALF_MASK 0xfffU
+#define ID_ROUNDS    4U
+
+#define HOT_LINES    5U /* of a connection: up to the timers of its tunnel */
+
+/* ---- ids: a Feistel permutation of 24 bits ---- */
+
+static uint32_t round_value(const struct gateway *gw, uint32_t half, uint32_t round)
+{
+    uint8_t bytes[8];
+    store_le32(bytes, half);
+    store_le32(bytes + 4, round);
+    return (uint32_t)gateway_hash(gw, VIEW_OF(bytes)) & ID_HALF_MASK;
+}
+
+static uint32_t permute(const struct gateway *gw, uint32_t value)
+{
+    uint32_t left = value >> ID_HALF_BITS;
+    uint32_t right = value & ID_HALF_MASK;
+    for (uint32_t round = 0; round < ID_ROUNDS; round++) {
+        uint32_t next = left ^ round_value(gw, right, round);
+        left = right;
+        right = next;
+    }
+    return left << ID_HALF_BITS | right;
+}
+
+static uint32_t unpermute(const struct gateway *gw, uint32_t value)
+{
+    uint32_t left = value >> ID_HALF_BITS;
+    uint32_t right = value & ID_HALF_MASK;
+    for (uint32_t round = ID_ROUNDS; round > 0; round--) {
+        uint32_t previous = right ^ round_value(gw, left, round - 1);
+        right = left;
+        left = previous;
+    }
+    return left << ID_HALF_BITS | right;
+}
+
+static uint32_t index_bits(const struct gateway *gw)
+{
+    uint32_t bits = 1;
+    while ((UINT32_C(1) << bits) < gw->limits.clients) {
+        bits++;
+    }
+    return bits;
+}
+
+uint32_t gateway_connection_make_id(const struct gateway *gw, uint32_t index, uint32_t generation)
+{
+    return permute(gw, (generation << index_bits(gw) | index) & WG_PEER_ID_MAX);
+}
+
+/* ---- finding ---- */
+
+struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client)
+{
+    if (policy_client == POLICY_CLIENT_NONE) {
+        return NULL;
+    }
+    struct gateway_connection *c = &gw->connections[policy_client_index(policy_client)];
+    return c->used && c->policy_client == policy_client ? c : NULL;
+}
+
+uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24)
+{
+    struct gateway_place *place = &gw->recent_places[id24 % GATEWAY_PLACES_MAX];
+    if (place->id_plus_one != id24 + 1) {
+        uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+        place->id_plus_one = id24 + 1;
+        place->index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    }
+    return place->index < gw->limits.clients ? place->index : GATEWAY_NONE;
+}
+
+struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
+{
+    uint32_t index = gateway_connection_index(gw, id24);
+    if (index == GATEWAY_NONE) {
+        return NULL;
+    }
+    struct gateway_connection *c = &gw->connections[index];
+    return c->used && c->id24 == id24 ? c : NULL;
+}
+
+struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
+                                                     const struct x25519_public *key)
+{
+    uint64_t hash = gateway_hash(gw, VIEW_OF(key->bytes));
+    uint32_t cursor = 0;
+    for (uint32_t i = map_next(&gw->connection_by_key, hash, &cursor); i != MAP_NONE;
+         i = map_next(&gw->connection_by_key, hash, &cursor)) {
+        if (x25519_public_equal(&gw->connections[i].wg.remote, key)) {
+            return &gw->connections[i];
+        }
+    }
+    return NULL;
+}
+
+void gateway_connection_prefetch(const struct gateway *gw, uint32_t index)
+{
+    const uint8_t *at = (const uint8_t *)&gw->connections[index];
+    for (size_t line = 0; line < HOT_LINES; line++) {
+        __builtin_prefetch(at + line * 64);
+    }
+    __builtin_prefetch(&gw->timers.position[index]);
+    __builtin_prefetch(&gw->timers.at[index]);
+}
+
+void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index)
+{
+    wg_peer_prefetch(&gw->connections[index].wg);
+}
+
+void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+                                     size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
+            gateway_connection_prefetch(gw, hints[i].client - 1);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
+            gateway_connection_prefetch_session(gw, hints[i].client - 1);
+        }
+    }
+}
