@@ -33,7 +33,7 @@
     X(DROP_ICE_CANDIDATE, "ice_candidate", "the candidate text does not parse or does not apply")  \
     X(DROP_WG_MALFORMED, "wg_malformed", "the WireGuard message does not parse")                   \
     X(DROP_WG_MAC1, "wg_mac1", "mac1 is wrong")                                                    \
-    X(DROP_WG_LOAD, "wg_load", "too many handshakes; no valid cookie")                             \
+    X(DROP_WG_LOAD, "wg_load", "too many handshakes, in all or of one address")                    \
     X(DROP_WG_HANDSHAKE, "wg_handshake", "the handshake message does not decrypt")                 \
     X(DROP_WG_UNKNOWN_KEY, "wg_unknown_key", "no peer has this static key")                        \
     X(DROP_WG_TIMESTAMP, "wg_timestamp", "the initiation is a replay or older than the last one")  \

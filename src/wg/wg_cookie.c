@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/siphash.h"
 #include "crypto/blake2s.h"
 #include "crypto/xaead.h"
 
@@ -123,6 +124,19 @@ static bool address_proven(const struct wg_limiter *limiter, struct view message
     return wg_cookie_mac2_ok(message, previous);
 }
 
+/* Counts a message of a proven address; false when it has had its share. */
+static bool take_share(struct wg_limiter *limiter, const struct ip_addr *ip)
+{
+    struct siphash_key key = {load_be64(limiter->secret), load_be64(limiter->secret + 8)};
+    struct view network = {ip->bytes, ip->family == IP_V4 ? 4 : 8};
+    uint8_t *count = &limiter->proven[siphash13(&key, network) % WG_PROVEN_BUCKETS];
+    if (*count == WG_PROVEN_PER_S) {
+        return false;
+    }
+    (*count)++;
+    return true;
+}
+
 enum wg_limiter_verdict wg_limiter_judge(struct wg_limiter *limiter, struct view message,
                                          const struct sock_addr *from, struct instant now,
                                          struct rng *rng, uint8_t cookie[WG_COOKIE_SIZE])
@@ -130,6 +144,7 @@ enum wg_limiter_verdict wg_limiter_judge(struct wg_limiter *limiter, struct view
     if (instant_reached(now, instant_add(limiter->window_at, DURATION_S(1)))) {
         limiter->window_at = now;
         limiter->count = 0;
+        memset(limiter->proven, 0, sizeof(limiter->proven));
     }
     uint32_t before = limiter->count;
     limiter->count += before < UINT32_MAX ? 1 : 0;
@@ -138,7 +153,10 @@ enum wg_limiter_verdict wg_limiter_judge(struct wg_limiter *limiter, struct view
     }
     refresh_secret(limiter, now, rng);
     wg_cookie_of(limiter->secret, from, cookie);
-    return address_proven(limiter, message, from, cookie) ? WG_LIMITER_PASS : WG_LIMITER_COOKIE;
+    if (!address_proven(limiter, message, from, cookie)) {
+        return WG_LIMITER_COOKIE;
+    }
+    return take_share(limiter, &from->ip) ? WG_LIMITER_PASS : WG_LIMITER_DROP;
 }
 
 void wg_limiter_wipe(struct wg_limiter *limiter)

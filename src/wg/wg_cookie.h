@@ -50,6 +50,9 @@ MUST_USE bool wg_cookie_open_reply(const struct wg_mac_keys *remote,
                                    const struct wg_msg_cookie_reply *reply,
                                    const uint8_t mac1[WG_MAC_SIZE], uint8_t cookie[WG_COOKIE_SIZE]);
 
+#define WG_PROVEN_PER_S   100U /* handshake messages of one proven address under load */
+#define WG_PROVEN_BUCKETS 256U /* addresses share them, by a hash that changes with the secret */
+
 /* Counts handshake messages that passed mac1; one per node. */
 struct wg_limiter {
     uint32_t limit; /* per second */
@@ -60,16 +63,20 @@ struct wg_limiter {
     bool has_previous;
     uint8_t secret[KEY_SIZE];
     uint8_t secret_previous[KEY_SIZE];
+    uint8_t proven[WG_PROVEN_BUCKETS]; /* in the running window */
 };
 
 enum wg_limiter_verdict {
     WG_LIMITER_PASS,   /* below the limit, or mac2 proves the address */
     WG_LIMITER_COOKIE, /* `cookie` is what to send back */
+    WG_LIMITER_DROP,   /* mac2 proves the address, but it has had its share of this second */
 };
 
 void wg_limiter_init(struct wg_limiter *limiter, uint32_t limit, struct instant now);
 /* Counts one message and judges it: the first `limit` of a second pass, later ones need a mac2 made
- * with the cookie of `from`. Counting goes on under load, so that load is seen at once. */
+ * with the cookie of `from`, and of those each address (of IPv6: each /64) has WG_PROVEN_PER_S.
+ * Source: the WireGuard paper, section 5.3, which limits addresses behind the cookie, too. Counting
+ * goes on under load, so that load is seen at once. */
 MUST_USE enum wg_limiter_verdict wg_limiter_judge(struct wg_limiter *limiter, struct view message,
                                                   const struct sock_addr *from, struct instant now,
                                                   struct rng *rng, uint8_t cookie[WG_COOKIE_SIZE]);

@@ -41,6 +41,8 @@ static struct wg_verdict cheap_checks(struct wg_node *node, const struct wg_arri
                              cookie)) {
     case WG_LIMITER_PASS:
         return accepted;
+    case WG_LIMITER_DROP:
+        return dropped(DROP_WG_LOAD);
     case WG_LIMITER_COOKIE:
         break;
     }

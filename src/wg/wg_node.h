@@ -45,7 +45,7 @@ enum wg_verdict_kind {
 
 struct wg_verdict {
     enum wg_verdict_kind kind;
-    enum drop_reason reason; /* DROP_NONE when accepted, DROP_WG_LOAD with a cookie reply */
+    enum drop_reason reason; /* DROP_NONE when accepted; with a cookie reply DROP_WG_LOAD */
 };
 
 /* `own_private` is copied. `start` is the pair of clocks that time stamps are derived from;
@@ -55,7 +55,8 @@ void wg_node_init(struct wg_node *node, const struct x25519_private *own_private
 void wg_node_wipe(struct wg_node *node);
 
 /* Judges a message of type 1. Reasons: DROP_WG_MALFORMED, DROP_WG_MAC1, DROP_WG_LOAD (with a cookie
- * reply), DROP_WG_HANDSHAKE. `out` is filled only when accepted. One X25519 when past the limiter.
+ * reply, or without one for an address that has had its share), DROP_WG_HANDSHAKE. `out` is filled
+ * only when accepted. One X25519 when past the limiter.
  */
 MUST_USE struct wg_verdict wg_node_receive_initiation(struct wg_node *node,
                                                       const struct wg_arrival *arrival,

@@ -201,6 +201,49 @@ static void test_after_a_long_pause_the_secret_before_is_forgotten(void **state)
         WG_LIMITER_COOKIE);
 }
 
+/* A cookie proves an address; it is no licence to keep us busy. */
+static void test_one_address_gets_only_its_share_however_many_cookies_it_has(void **state)
+{
+    (void)state;
+    struct wg_limiter limiter;
+    struct wg_mac_keys keys;
+    struct x25519_public recipient = {{7}};
+    struct rng rng = pair_rng(3);
+    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
+    uint8_t cookie[WG_COOKIE_SIZE];
+    struct ip_addr v6 = {IP_V6, {0x20, 0x01, 0x0d, 0xb8}};
+    struct ip_addr greedy[] = {ip_v4(192, 0, 2, 1), v6};
+    wg_mac_keys_of(&keys, &recipient);
+    for (size_t g = 0; g < ARRAY_COUNT(greedy); g++) {
+        uint32_t passed = 0;
+        wg_limiter_init(&limiter, 0, pair_at(0));
+        for (uint32_t i = 0; i < 4 * WG_PROVEN_PER_S; i++) { /* a port, or a host of its network */
+            struct sock_addr from = sock_addr_of(greedy[g], (uint16_t)(1000 + i));
+            from.ip.bytes[15] = from.ip.family == IP_V6 ? (uint8_t)i : 0;
+            struct view view = VIEW_OF(message);
+            (void)!wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie);
+            wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
+            enum wg_limiter_verdict verdict =
+                wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie);
+            passed += verdict == WG_LIMITER_PASS ? 1 : 0;
+            assert_int_equal(verdict, i < WG_PROVEN_PER_S ? WG_LIMITER_PASS : WG_LIMITER_DROP);
+        }
+        assert_int_equal(passed, WG_PROVEN_PER_S);
+    }
+    /* Others are not concerned, and the next second is a new one. */
+    struct sock_addr other = sock_addr_of(ip_v4(198, 51, 100, 9), 7);
+    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &other, pair_at(0), &rng, cookie);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
+    assert_int_equal(wg_limiter_judge(&limiter, VIEW_OF(message), &other, pair_at(0), &rng, cookie),
+                     WG_LIMITER_PASS);
+    struct sock_addr again = sock_addr_of(v6, 3);
+    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &again, pair_at(1000), &rng, cookie);
+    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
+    assert_int_equal(
+        wg_limiter_judge(&limiter, VIEW_OF(message), &again, pair_at(1000), &rng, cookie),
+        WG_LIMITER_PASS);
+}
+
 static void test_responses_pass_the_same_checks(void **state)
 {
     (void)state;
@@ -295,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_invalid_initiations_bring_no_load),
         cmocka_unit_test(test_a_cookie_outlives_one_change_of_the_secret_but_not_two),
         cmocka_unit_test(test_after_a_long_pause_the_secret_before_is_forgotten),
+        cmocka_unit_test(test_one_address_gets_only_its_share_however_many_cookies_it_has),
         cmocka_unit_test(test_responses_pass_the_same_checks),
         cmocka_unit_test(test_cookie_replies_that_do_not_match_are_refused),
         cmocka_unit_test(test_stamps_of_a_node_strictly_increase),
