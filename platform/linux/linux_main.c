@@ -135,6 +135,18 @@ static void raise_setting(const char *path, const char *value)
     (void)close(fd);
 }
 
+/* Arguments and environment can be read from outside for as long as the process runs. */
+static void forget_token(const char *given)
+{
+    char *places[] = {NULL, getenv("FIREZONE_TOKEN")};
+    memcpy(&places[0], &given, sizeof(given)); /* it points there, too */
+    for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
+        if (places[i] != NULL) {
+            sodium_memzero(places[i], strlen(places[i]));
+        }
+    }
+}
+
 /* ---- the steps of starting; each returns an exit code, 0 to go on ---- */
 
 static int check_rights(const struct linux_config *config)
@@ -156,6 +168,7 @@ static int find_identity(struct app *app)
     const struct linux_config *config = &app->config;
     struct linux_identity_paths paths = linux_identity_paths_default();
     enum err err = linux_identity_token(config->token, config->credentials_directory, app->token);
+    forget_token(config->token);
     if (err != ERR_NONE) {
         return err == ERR_SPACE
                    ? fail("the token is too long", ERR_NONE)

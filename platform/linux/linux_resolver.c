@@ -25,6 +25,8 @@ struct request {
     struct linux_resolver *resolver;
     struct instant deadline;
     bool answered; /* by the deadline: the library's answer is too late */
+    enum gateway_lookup_type type;
+    char name[LINUX_RESOLVER_NAME_MAX + 1];
     struct gateway_lookup_answer answer;
     uint8_t *records;
 };
@@ -35,6 +37,8 @@ struct linux_resolver {
     bool has_channel;
     uint32_t in_flight;    /* requests that the library still has */
     struct request *live;  /* those, newest first */
+    bool is_changing;      /* the channel is being replaced: what comes back begins again */
+    struct request *again; /* those */
     struct request *first; /* finished */
     struct request *last;
     struct request *taken;        /* handed out by the last call */
@@ -140,25 +144,6 @@ void linux_resolver_destroy(struct linux_resolver *resolver)
     free(resolver);
 }
 
-/* A changed resolv.conf means a new channel, which is only possible while nothing is in flight. */
-static void refresh_channel(struct linux_resolver *resolver, struct instant now)
-{
-    bool due = instant_reached(now, instant_add(resolver->conf_checked_at, DURATION_S(RECHECK_S)));
-    if (resolver->has_channel && (!due || resolver->in_flight > 0)) {
-        return;
-    }
-    struct timespec changed = conf_change_time();
-    resolver->conf_checked_at = now;
-    if (resolver->has_channel && changed.tv_sec == resolver->conf_changed.tv_sec &&
-        changed.tv_nsec == resolver->conf_changed.tv_nsec) {
-        return;
-    }
-    close_channel(resolver);
-    if (!open_channel(resolver)) {
-        close_channel(resolver);
-    }
-}
-
 /* ---- answers ---- */
 
 static void finish(struct request *request)
@@ -173,7 +158,7 @@ static void finish(struct request *request)
     resolver->last = request;
 }
 
-/* The library is done with a request. True when its answer is still wanted. */
+/* The library is done with a request. True when this is its answer, and still wanted. */
 static bool come_back(struct request *request)
 {
     struct linux_resolver *resolver = request->resolver;
@@ -189,6 +174,11 @@ static bool come_back(struct request *request)
     }
     if (request->answered) {
         free_request(request); /* a stand-in has answered when it took too long */
+        return false;
+    }
+    if (resolver->is_changing) {
+        request->next = resolver->again;
+        resolver->again = request;
         return false;
     }
     return true;
@@ -296,23 +286,71 @@ bool linux_resolver_has_answers(const struct linux_resolver *resolver)
 
 /* ---- lookups ---- */
 
-static void start(struct linux_resolver *resolver, struct request *request,
-                  enum gateway_lookup_type type, const char *name)
+/* Hands a request to the library, which may answer at once. */
+static void start(struct request *request)
 {
+    struct linux_resolver *resolver = request->resolver;
     struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_socktype = SOCK_STREAM};
-    switch (type) {
+    resolver->in_flight++;
+    request->live_previous = NULL;
+    request->live_next = resolver->live;
+    if (resolver->live != NULL) {
+        resolver->live->live_previous = request;
+    }
+    resolver->live = request;
+    switch (request->type) {
     case GATEWAY_LOOKUP_A:
     case GATEWAY_LOOKUP_AAAA:
-        hints.ai_family = type == GATEWAY_LOOKUP_A ? AF_INET : AF_INET6;
-        ares_getaddrinfo(resolver->channel, name, NULL, &hints, take_addresses, request);
+        hints.ai_family = request->type == GATEWAY_LOOKUP_A ? AF_INET : AF_INET6;
+        ares_getaddrinfo(resolver->channel, request->name, NULL, &hints, take_addresses, request);
         break;
     case GATEWAY_LOOKUP_SRV:
-        ares_query(resolver->channel, name, ns_c_in, ns_t_srv, take_records, request);
+        ares_query(resolver->channel, request->name, ns_c_in, ns_t_srv, take_records, request);
         break;
     case GATEWAY_LOOKUP_TXT:
-        ares_query(resolver->channel, name, ns_c_in, ns_t_txt, take_records, request);
+        ares_query(resolver->channel, request->name, ns_c_in, ns_t_txt, take_records, request);
         break;
     }
+}
+
+/* Begins the requests again that the old channel gave back; each keeps its deadline.
+ */
+static void start_again(struct linux_resolver *resolver)
+{
+    struct request *request = resolver->again;
+    resolver->again = NULL;
+    while (request != NULL) {
+        struct request *next = request->next;
+        if (resolver->has_channel) {
+            start(request);
+        } else {
+            request->answer.result = ERR_IO;
+            finish(request);
+        }
+        request = next;
+    }
+}
+
+/* A changed resolv.conf means a new channel: the library cannot change servers while it waits. */
+static void refresh_channel(struct linux_resolver *resolver, struct instant now)
+{
+    bool due = instant_reached(now, instant_add(resolver->conf_checked_at, DURATION_S(RECHECK_S)));
+    if (resolver->has_channel && !due) {
+        return;
+    }
+    struct timespec changed = conf_change_time();
+    resolver->conf_checked_at = now;
+    if (resolver->has_channel && changed.tv_sec == resolver->conf_changed.tv_sec &&
+        changed.tv_nsec == resolver->conf_changed.tv_nsec) {
+        return;
+    }
+    resolver->is_changing = true;
+    close_channel(resolver);
+    resolver->is_changing = false;
+    if (!open_channel(resolver)) {
+        close_channel(resolver);
+    }
+    start_again(resolver);
 }
 
 /* RFC 6761 section 6.3: "localhost" and names below it are loopback and nobody is asked. The
@@ -346,7 +384,6 @@ static void answer_localhost(struct gateway_lookup_answer *answer, enum gateway_
 void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway_lookup *lookup,
                            struct instant now)
 {
-    char name[LINUX_RESOLVER_NAME_MAX + 1];
     struct request *request = calloc(1, sizeof(*request));
     ASSERT(request != NULL); /* one small allocation; without memory nothing else works either */
     request->resolver = resolver;
@@ -365,15 +402,9 @@ void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway
         finish(request);
         return;
     }
-    memcpy(name, lookup->name.at, lookup->name.len);
-    name[lookup->name.len] = '\0';
-    resolver->in_flight++;
-    request->live_next = resolver->live;
-    if (resolver->live != NULL) {
-        resolver->live->live_previous = request;
-    }
-    resolver->live = request;
-    start(resolver, request, lookup->type, name);
+    memcpy(request->name, lookup->name.at, lookup->name.len);
+    request->type = lookup->type;
+    start(request);
 }
 
 void linux_resolver_handle(struct linux_resolver *resolver, uint32_t data, uint32_t events)

@@ -2,8 +2,8 @@
  *
  * A and AAAA look into the hosts file first, then ask the name servers of resolv.conf, with a TTL
  * per address; SRV and TXT yield the raw answer message. Each lookup ends within
- * LINUX_RESOLVER_LIMIT_S. A changed resolv.conf is read when no lookup is in flight: the library
- * cannot change its servers while queries wait (spec/dependencies.md section 7).
+ * LINUX_RESOLVER_LIMIT_S. A changed resolv.conf is noticed by the next lookup; those in flight
+ * begin again with the new servers (spec/dependencies.md section 7).
  * Source: spec/portal.md section 8.4, spec/dataplane.md section 8.3, spec/dependencies.md section
  * 7. Memory: one allocation per lookup, at most the core's bound of lookups in flight.
  */

@@ -51,6 +51,15 @@ check "none of them is kept" sh -c '! grep -rqs "$(cat)" /var/lib/firezone' <<KE
 $(keys | head -n 1 | sed 's/public_key=//')
 KEYS
 
+# A token, given either way, does not stay where other users of the machine or a crash report see it.
+GATEWAY_FLAGS=$GATEWAY_TOKEN
+start_fresh
+GATEWAY_FLAGS=
+wait_for 10 joined || fail "the gateway does not join with a token as argument"
+check "the token is gone from arguments and environment" \
+    sh -c "! cat /proc/$(pid_of gateway)/cmdline /proc/$(pid_of gateway)/environ | grep -qaF '$GATEWAY_TOKEN'"
+end_with TERM
+
 # The health address is taken: a warning, and the gateway serves.
 spawn squatter gw nc -l 127.0.0.1 8080
 start_fresh
