@@ -2,12 +2,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "gateway/gateway_internal.h"
 
 #define ROUNDS_MAX   20000U
 #define TIMEOUTS_MAX 4096U
 #define EXCHANGE     DURATION_MS(1)
+#define PAGE_SIZE    4096U
 
 /* ---- lists ---- */
 
@@ -73,16 +75,26 @@ static void take_event(void *sink, const struct trace_event *event)
     rig->events_seen[event->event]++;
 }
 
+/* As a platform maps it, lazily, and with pages behind it that nobody may touch. */
+static void map_memory(struct rig *rig, size_t size)
+{
+    size_t used = (size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+    rig->memory_size = used + PAGE_SIZE;
+    rig->memory = mmap(NULL, rig->memory_size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ASSERT(rig->memory != MAP_FAILED);
+    int failed = mprotect((uint8_t *)rig->memory + used, PAGE_SIZE, PROT_NONE);
+    ASSERT(failed == 0);
+    rig->area = (uint8_t *)rig->memory + (used - size) / 64 * 64;
+}
+
 struct rig *rig_new_with(const struct gateway_limits *limits, bool nat64_translate)
 {
     static const uint8_t seed[RNG_SEED_SIZE] = {7};
     struct rig *rig = calloc(1, sizeof(*rig));
     ASSERT(rig != NULL);
     rig->limits = *limits;
-    rig->memory = calloc(1, gateway_size(limits) + 64);
-    ASSERT(rig->memory != NULL);
-    rig->area = rig->memory;
-    rig->area += (64 - (uintptr_t)rig->area % 64) % 64;
+    map_memory(rig, gateway_size(limits));
     rig->now = (struct clock_pair){{1000 * NS_PER_S}, RIG_UNIX_S * NS_PER_S};
     rig->host = sock_addr_of(ip_v4(10, 2, 0, 2), 52625);
     rig->batch = 16;
@@ -142,7 +154,7 @@ void rig_free(struct rig *rig)
     rig_list_clear(&rig->datagrams);
     rig_list_clear(&rig->sent);
     gateway_deinit(rig->gw);
-    free(rig->memory);
+    (void)munmap(rig->memory, rig->memory_size);
     free(rig);
 }
 

@@ -140,7 +140,8 @@ struct rig_event {
 
 struct rig {
     void *memory;
-    uint8_t *area; /* aligned part of it */
+    size_t memory_size;
+    uint8_t *area; /* the gateway's part of it */
     struct gateway *gw;
     struct gateway_limits limits;
     struct clock_pair now;
