@@ -107,7 +107,7 @@ void dev_log_cover(struct writer *w, struct view text)
 
 void dev_log_message(struct dev_log *log, const char *key, struct view text)
 {
-    struct json_doc doc = {NULL};
+    struct json_doc doc = {0};
     if (log->file == NULL) {
         return;
     }

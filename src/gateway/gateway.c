@@ -438,13 +438,14 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
     run_timers(gw);
     gateway_relay_rejoin(gw);
     gateway_relay_run_jobs(gw);
-    gateway_control_run(gw);
+    gateway_sweep_run(gw);
     if (gw->shutting_down) {
         take_leave(gw);
     }
     if (instant_reached(gw->now.boot, policy_poll_timeout(gw->policy).at)) {
         struct policy_ended ended;
-        for (uint32_t budget = GATEWAY_JOB_SLICE;
+        /* What `init` is about to extend does not end meanwhile; its packets are judged by time. */
+        for (uint32_t budget = gw->control.sweep == GATEWAY_SWEEP_KEEP ? 0 : GATEWAY_JOB_SLICE;
              budget > 0 && policy_expire(gw->policy, gw->now, &ended); budget--) {
             gateway_control_ended(gw, &ended, EV_EXPIRED);
         }
@@ -472,7 +473,7 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     if (!gw->exit_due) {
         wake = wake_min(wake, (struct wake){gw->shutdown_at, "shutdown"});
     }
-    if (gw->jobs_count > 0 || gw->sweep != GATEWAY_SWEEP_NONE ||
+    if (gw->jobs_count > 0 || gw->control.sweep != GATEWAY_SWEEP_NONE ||
         (gw->shutting_down && !gw->has_left)) {
         wake = wake_min(wake, (struct wake){gw->now.boot, "changes for all connections"});
     }
@@ -563,7 +564,7 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
 static bool poll_portal(struct gateway *gw, struct gateway_output *out)
 {
     struct portal_output in;
-    while (gw->sweep == GATEWAY_SWEEP_NONE && portal_client_poll(&gw->portal, &in)) {
+    while (portal_client_poll(&gw->portal, &in)) {
         if (handle_portal_output(gw, &in, out)) {
             return true;
         }
@@ -725,5 +726,6 @@ void gateway_check(const struct gateway *gw)
     ASSERT(gw->connection_by_ufrag.count == gw->connections_count);
     ASSERT(gw->connection_by_key.count == gw->connections_count);
     ASSERT(gw->jobs_count <= GATEWAY_JOBS_MAX);
+    ASSERT(gw->portal.held == (gw->control.sweep != GATEWAY_SWEEP_NONE));
     gateway_flow_check(gw);
 }

@@ -2,15 +2,12 @@
 
 #include <string.h>
 
-#define REALM    "firezone" /* spec/connectivity.md section 2.3 */
-#define SOFTWARE "snownet"  /* section 2.4, head */
-
 /* Characters of generated ICE credentials for clients before 1.4: no w and no W, as the reference.
  */
 #define LEGACY_UFRAG_SIZE    4U
 #define LEGACY_PASSWORD_SIZE 22U
 
-static void refuse(struct gateway *gw, enum drop_reason reason, struct view what)
+void gateway_control_refuse(struct gateway *gw, enum drop_reason reason, struct view what)
 {
     struct trace_event event = {
         .event = EV_PORTAL_REFUSED, .reason = reason, .at = gw->now, .text = what};
@@ -23,69 +20,6 @@ static void trace_grant(struct gateway *gw, enum trace_id id, const struct uuid 
 {
     struct trace_event event = {.event = id, .at = gw->now, .id = *client, .id2 = *resource};
     trace_emit(&gw->trace, &event);
-}
-
-/* ---- relays ---- */
-
-/* Adjacent entries with one id are one relay; the credentials of the last entry count
- * (spec/portal.md section 5.1). */
-static void take_relays(struct gateway *gw, struct portal_list list)
-{
-    struct portal_relay entry;
-    struct uuid id;
-    struct turn_client_config config;
-    bool have = false;
-    bool kept[64] = {false};
-    memset(&config, 0, sizeof(config));
-    memset(&id, 0, sizeof(id));
-    ASSERT(gw->limits.relays <= ARRAY_COUNT(kept));
-    for (;;) {
-        bool more = portal_relays_next(&list, &entry);
-        bool same = more && have && uuid_equal(&entry.id, &id);
-        if (have && !same) {
-            gateway_relay_update(gw, &id, &config);
-            uint32_t relay = gateway_relay_find(gw, &id);
-            if (relay != GATEWAY_NONE) {
-                kept[relay] = true;
-            }
-            have = false;
-        }
-        if (!more) {
-            break;
-        }
-        if (entry.type != PORTAL_RELAY_TURN) {
-            continue;
-        }
-        if (!have) {
-            memset(&config, 0, sizeof(config));
-            have = true;
-            id = entry.id;
-        }
-        struct sock_addr *slot =
-            entry.addr.ip.family == IP_V4 ? &config.server_v4 : &config.server_v6;
-        if (slot->ip.family == IP_NONE) {
-            *slot = entry.addr;
-        }
-        config.username = entry.username;
-        config.password = entry.password;
-        config.realm = view_text(REALM);
-        config.software = view_text(SOFTWARE);
-    }
-    gateway_relay_refresh_others(gw, kept);
-}
-
-static void handle_relays_presence(struct gateway *gw, const struct portal_relays_presence *msg)
-{
-    struct portal_list ids = msg->disconnected_ids;
-    struct uuid id;
-    bool lost = false;
-    while (portal_ids_next(&ids, &id)) {
-        lost = gateway_relay_remove(gw, &id) || lost;
-    }
-    take_relays(gw, msg->connected);
-    if (lost) {
-        gateway_relay_none_left(gw);
-    }
 }
 
 /* ---- authorizations ---- */
@@ -104,80 +38,21 @@ void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
     gateway_connection_unused(gw, ended->client);
 }
 
-/* ---- in slices ---- */
-
-static void sweep_retain(struct gateway *gw)
+static void start_relays(struct gateway *gw, enum gateway_sweep sweep,
+                         const struct portal_list *list)
 {
-    struct policy_ended ended;
-    uint32_t looks = GATEWAY_LOOK_SLICE;
-    uint32_t ends = GATEWAY_JOB_SLICE;
-    while (ends > 0 && policy_retain_end(gw->policy, &looks, &ended)) {
-        gateway_control_ended(gw, &ended, EV_REVOKED);
-        ends--;
-    }
-    if (ends > 0 && looks > 0) {
-        gw->sweep = GATEWAY_SWEEP_NONE;
-    }
+    struct gateway_control *control = &gw->control;
+    ASSERT(gw->limits.relays <= ARRAY_COUNT(control->relays_kept));
+    memset(control->relays_kept, 0, sizeof(control->relays_kept));
+    control->has_relay = false;
+    control->relay_lost = false;
+    gateway_sweep_start(gw, sweep, list);
 }
 
-static void sweep_remove(struct gateway *gw)
+static void start_remove(struct gateway *gw, const struct uuid *resource)
 {
-    struct policy_ended ended;
-    for (uint32_t budget = GATEWAY_JOB_SLICE; budget > 0; budget--) {
-        if (!policy_remove_resource(gw->policy, &gw->sweep_resource, &ended)) {
-            gw->sweep = GATEWAY_SWEEP_NONE;
-            return;
-        }
-        gateway_control_ended(gw, &ended, EV_REVOKED);
-    }
-}
-
-static void sweep_update(struct gateway *gw)
-{
-    uint32_t updated = 0;
-    if (policy_update_next(gw->policy, GATEWAY_LOOK_SLICE, &updated) != ERR_NONE) {
-        refuse(gw, DROP_PORTAL_FIELD, view_text("resource_updated"));
-    }
-    if (policy_update_is_done(gw->policy)) {
-        gw->sweep = GATEWAY_SWEEP_NONE;
-    }
-}
-
-void gateway_control_run(struct gateway *gw)
-{
-    switch (gw->sweep) {
-    case GATEWAY_SWEEP_NONE:
-        break;
-    case GATEWAY_SWEEP_RETAIN:
-        sweep_retain(gw);
-        break;
-    case GATEWAY_SWEEP_REMOVE:
-        sweep_remove(gw);
-        break;
-    case GATEWAY_SWEEP_UPDATE:
-        sweep_update(gw);
-        break;
-    }
-}
-
-static void start_sweep(struct gateway *gw, enum gateway_sweep sweep, const struct uuid *resource)
-{
-    ASSERT(gw->sweep == GATEWAY_SWEEP_NONE);
-    gw->sweep = sweep;
-    if (resource != NULL) {
-        gw->sweep_resource = *resource;
-    }
-    gateway_control_run(gw);
-}
-
-static void retain_authorizations(struct gateway *gw, struct portal_list list)
-{
-    struct portal_authorization entry;
-    policy_retain_begin(gw->policy);
-    while (portal_authorizations_next(&list, &entry)) {
-        (void)policy_retain_keep(gw->policy, &entry.client, &entry.resource, entry.expires_at_s);
-    }
-    start_sweep(gw, GATEWAY_SWEEP_RETAIN, NULL);
+    gw->control.resource = *resource;
+    gateway_sweep_start(gw, GATEWAY_SWEEP_REMOVE, NULL);
 }
 
 static void handle_init(struct gateway *gw, const struct portal_init *msg)
@@ -190,10 +65,7 @@ static void handle_init(struct gateway *gw, const struct portal_init *msg)
     gw->listens_due |= 1U << GATEWAY_LISTENER_DNS_UDP4 | 1U << GATEWAY_LISTENER_DNS_UDP6 |
                        1U << GATEWAY_LISTENER_DNS_TCP4 | 1U << GATEWAY_LISTENER_DNS_TCP6;
     policy_set_gateway_addresses(gw->policy, msg->ipv4, msg->ipv6);
-    take_relays(gw, msg->relays);
-    if (msg->has_authorizations) {
-        retain_authorizations(gw, msg->authorizations);
-    }
+    start_relays(gw, GATEWAY_SWEEP_RELAYS, &msg->relays);
 }
 
 /* ---- resources ---- */
@@ -253,7 +125,7 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
     uint32_t handle = policy_client_find(gw->policy, &client->id);
     bool known = handle != POLICY_CLIENT_NONE;
     if (!to_policy(resource, rules, &wanted)) {
-        refuse(gw, DROP_PORTAL_LIMIT, view_text("filters"));
+        gateway_control_refuse(gw, DROP_PORTAL_LIMIT, view_text("filters"));
         return POLICY_CLIENT_NONE;
     }
     enum err err =
@@ -262,12 +134,14 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
         err = policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
     }
     if (err != ERR_NONE) {
-        refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, view_text("client"));
+        gateway_control_refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
+                               view_text("client"));
         return POLICY_CLIENT_NONE;
     }
     err = policy_authorize(gw->policy, handle, &wanted, to_expiry(expires));
     if (err != ERR_NONE) {
-        refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, view_text("resource"));
+        gateway_control_refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
+                               view_text("resource"));
         if (!known) {
             policy_client_remove(gw->policy, handle);
         }
@@ -309,7 +183,7 @@ static bool connect_client(struct gateway *gw, const struct gateway_offer *offer
         gateway_relay_hurry(gw);
         gateway_relay_none_left(gw);
     } else {
-        refuse(gw, DROP_PORTAL_FIELD, view_text("credentials"));
+        gateway_control_refuse(gw, DROP_PORTAL_FIELD, view_text("credentials"));
     }
     if (!had_resource) {
         take_back(gw, offer->policy_client, resource);
@@ -337,7 +211,7 @@ static void handle_authorize_flow(struct gateway *gw, const struct portal_author
     if (connect_client(gw, &offer, had, &msg->resource.id)) {
         enum err err = portal_client_send_flow_authorized(&gw->portal, msg->ref);
         if (gateway_trace_sent(gw, err, "flow_authorized") != ERR_NONE) {
-            refuse(gw, DROP_PORTAL_LIMIT, view_text("flow_authorized"));
+            gateway_control_refuse(gw, DROP_PORTAL_LIMIT, view_text("flow_authorized"));
         }
     }
     wg_psk_wipe(&offer.psk);
@@ -375,7 +249,7 @@ static void handle_request_connection(struct gateway *gw,
         enum err err = portal_client_send_connection_ready(&gw->portal, msg->ref, VIEW_OF(ufrag),
                                                            VIEW_OF(password));
         if (gateway_trace_sent(gw, err, "connection_ready") != ERR_NONE) {
-            refuse(gw, DROP_PORTAL_LIMIT, view_text("connection_ready"));
+            gateway_control_refuse(gw, DROP_PORTAL_LIMIT, view_text("connection_ready"));
         }
     }
     wg_psk_wipe(&offer.psk);
@@ -409,16 +283,16 @@ static void handle_resource_updated(struct gateway *gw, const struct portal_reso
     struct policy_rule rules[RULES_MAX];
     struct policy_resource wanted;
     if (!to_policy(msg, rules, &wanted)) {
-        refuse(gw, DROP_PORTAL_LIMIT, view_text("resource_updated"));
-        start_sweep(gw, GATEWAY_SWEEP_REMOVE, &msg->id); /* what it permits now is not known */
+        gateway_control_refuse(gw, DROP_PORTAL_LIMIT, view_text("resource_updated"));
+        start_remove(gw, &msg->id); /* what it permits now is not known */
         return;
     }
     enum err err = policy_update_begin(gw->policy, &wanted);
     if (err != ERR_NONE) {
-        refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
-               view_text("resource_updated"));
+        gateway_control_refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
+                               view_text("resource_updated"));
     }
-    start_sweep(gw, GATEWAY_SWEEP_UPDATE, NULL);
+    gateway_sweep_start(gw, GATEWAY_SWEEP_UPDATE, NULL);
 }
 
 static void handle_expiry(struct gateway *gw, const struct portal_expiry_updated *msg)
@@ -426,24 +300,8 @@ static void handle_expiry(struct gateway *gw, const struct portal_expiry_updated
     uint32_t handle = policy_client_find(gw->policy, &msg->client);
     if (handle == POLICY_CLIENT_NONE || policy_set_expiry(gw->policy, handle, &msg->resource,
                                                           to_expiry(&msg->expires)) != ERR_NONE) {
-        refuse(gw, DROP_PORTAL_FIELD, view_text("expiry of an unknown authorization"));
-    }
-}
-
-static void handle_candidates(struct gateway *gw, const struct portal_candidates *msg, bool invalid)
-{
-    struct portal_list list = msg->candidates;
-    struct view text;
-    uint32_t handle = policy_client_find(gw->policy, &msg->client);
-    while (portal_candidates_next(&list, &text)) {
-        struct gateway_connection *c = gateway_connection_of(gw, handle);
-        if (c == NULL) {
-            gateway_drop(gw, DROP_ICE_CANDIDATE, NULL);
-        } else if (invalid) {
-            gateway_connection_remove_remote(gw, c, text);
-        } else {
-            gateway_connection_add_remote(gw, c, text);
-        }
+        gateway_control_refuse(gw, DROP_PORTAL_FIELD,
+                               view_text("expiry of an unknown authorization"));
     }
 }
 
@@ -456,12 +314,13 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
     if (gw->shutting_down) {
         return; /* nobody is let in any more */
     }
+    gw->control.msg = msg;
     switch (msg->kind) {
     case PORTAL_MSG_INIT:
         handle_init(gw, &msg->u.init);
         break;
     case PORTAL_MSG_RELAYS_PRESENCE:
-        handle_relays_presence(gw, &msg->u.relays_presence);
+        start_relays(gw, GATEWAY_SWEEP_GONE, &msg->u.relays_presence.disconnected_ids);
         break;
     case PORTAL_MSG_AUTHORIZE_FLOW:
         handle_authorize_flow(gw, &msg->u.authorize_flow);
@@ -470,16 +329,14 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
         handle_reject_access(gw, &msg->u.reject_access);
         break;
     case PORTAL_MSG_ICE_CANDIDATES:
-        handle_candidates(gw, &msg->u.candidates, false);
-        break;
     case PORTAL_MSG_INVALIDATE_ICE_CANDIDATES:
-        handle_candidates(gw, &msg->u.candidates, true);
+        gateway_sweep_start(gw, GATEWAY_SWEEP_CANDIDATES, &msg->u.candidates.candidates);
         break;
     case PORTAL_MSG_RESOURCE_UPDATED:
         handle_resource_updated(gw, &msg->u.resource);
         break;
     case PORTAL_MSG_RESOURCE_REMOVED:
-        start_sweep(gw, GATEWAY_SWEEP_REMOVE, &msg->u.removed);
+        start_remove(gw, &msg->u.removed);
         break;
     case PORTAL_MSG_REQUEST_CONNECTION:
         handle_request_connection(gw, &msg->u.request_connection);

@@ -9,6 +9,7 @@
  *   gateway_speak.c      what a connection sends beside data
  *   gateway_signal.c     candidates on their way to the portal
  *   gateway_control.c    what the portal's messages do
+ *   gateway_sweep.c      the part of it that is done in slices
  *   gateway_net.c        UDP -> tunnel -> TUN
  *   gateway_deliver.c    the last part of it: policy and coalescing
  *   gateway_tun.c        TUN -> tunnel -> UDP
@@ -166,13 +167,31 @@ struct gateway_job {
     struct ice_candidate candidate;
 };
 
-/* A change of authorizations that may concern every client, worked off in slices. Until it is done
- * no further message of the portal is taken. */
+/* ---- the portal's messages ---- */
+
+/* What a message of the portal asks for, worked off in slices, each step in one piece. Until it is
+ * done the message is held and no further one is taken. */
 enum gateway_sweep {
     GATEWAY_SWEEP_NONE,
-    GATEWAY_SWEEP_RETAIN, /* end what `init` does not list */
-    GATEWAY_SWEEP_REMOVE, /* take `sweep_resource` from its holders */
-    GATEWAY_SWEEP_UPDATE, /* give its holders their new filters */
+    GATEWAY_SWEEP_GONE,       /* relays that left: `list` */
+    GATEWAY_SWEEP_RELAYS,     /* relays that are there: `list` */
+    GATEWAY_SWEEP_KEEP,       /* note what `init` lists: `list`. Nothing expires meanwhile */
+    GATEWAY_SWEEP_RETAIN,     /* end what it does not list */
+    GATEWAY_SWEEP_REMOVE,     /* take `resource` from its holders */
+    GATEWAY_SWEEP_UPDATE,     /* give its holders their new filters */
+    GATEWAY_SWEEP_CANDIDATES, /* of a client: `list` */
+};
+
+struct gateway_control {
+    enum gateway_sweep sweep;
+    const struct portal_msg *msg; /* while there is a sweep */
+    struct portal_list list;      /* entries of it that are still to come */
+    struct uuid resource;
+    bool relay_lost;
+    bool has_relay; /* entries of one relay are being collected */
+    struct uuid relay;
+    struct turn_client_config relay_config;
+    bool relays_kept[64]; /* listed by the message */
 };
 
 /* ---- lookups ---- */
@@ -361,8 +380,7 @@ struct gateway {
     struct gateway_job jobs[GATEWAY_JOBS_MAX];
     uint32_t jobs_first;
     uint32_t jobs_count;
-    enum gateway_sweep sweep;
-    struct uuid sweep_resource;
+    struct gateway_control control;
 
     struct gateway_resolve *resolves;
     uint32_t resolves_count;
@@ -594,14 +612,23 @@ void gateway_signal_flush(struct gateway *gw);
 
 /* ---- gateway_control.c ---- */
 
+/* Begins what a message asks for; it must stay valid until control.sweep is NONE. */
 void gateway_control_message(struct gateway *gw, const struct portal_msg *msg);
-/* Works off a slice of what the last message began. */
-void gateway_control_run(struct gateway *gw);
+void gateway_control_refuse(struct gateway *gw, enum drop_reason reason, struct view what);
 /* The client has an authorization again. */
 void gateway_connection_wanted(struct gateway *gw, uint32_t policy_client);
 /* Ends what an authorization that is over leaves behind. */
 void gateway_control_ended(struct gateway *gw, const struct policy_ended *ended,
                            enum trace_id event);
+
+/* ---- gateway_sweep.c ---- */
+
+/* Begins what the message asks for and works off the first slice; `list` may be NULL. The message
+ * is held until the last one. */
+void gateway_sweep_start(struct gateway *gw, enum gateway_sweep sweep,
+                         const struct portal_list *list);
+/* Works off a slice. */
+void gateway_sweep_run(struct gateway *gw);
 
 /* ---- gateway_tun.c ---- */
 

@@ -12,15 +12,6 @@ bool json_has(const struct json_value *object, const char *key)
     return json_get(object, key) != NULL;
 }
 
-uint32_t json_count(const struct json_value *value)
-{
-    uint32_t count = 0;
-    for (const struct json_value *item = json_first(value); item != NULL; item = json_next(item)) {
-        count++;
-    }
-    return count;
-}
-
 bool json_u16(const struct json_value *value, uint16_t *out)
 {
     uint64_t wide = 0;

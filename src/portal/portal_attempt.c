@@ -77,7 +77,11 @@ void portal_step_drop(struct portal_client *c)
             slot->state = PORTAL_SLOT_FREE;
         }
     }
-    ws_free(&c->ws);
+    ws_release(&c->ws, &c->trash);
+    if (c->reading) {
+        portal_step_forget(c);
+    }
+    c->ended = false;
     c->live = PORTAL_STREAMS_MAX;
     c->http.used = 0;
     c->out_used = 0;
@@ -226,8 +230,11 @@ static void handle_closed(struct portal_client *c, struct portal_slot *slot, enu
     if (live && c->state == PORTAL_CLOSING) {
         c->deadline = c->now.boot; /* nothing can be sent any more */
         portal_client_handle_timeout(c, c->now);
+    } else if (live && portal_step_has_unread(c)) {
+        c->live = PORTAL_STREAMS_MAX;
+        c->ended = true;
     } else if (live) {
-        fail(c, "the connection to the portal broke");
+        fail(c, PORTAL_REASON_BROKE);
     } else if (opening) {
         c->distrusted = c->distrusted || reason == ERR_TLS_CERTIFICATE;
         check_exhausted(c, "no address of the portal can be reached");

@@ -132,10 +132,9 @@ static bool handle_message(struct portal_client *c, struct portal_output *out)
     return true;
 }
 
-static bool handle_text(struct portal_client *c, struct view text, struct portal_output *out)
+/* Handles the message that was read to its end. */
+static bool handle_text(struct portal_client *c, enum drop_reason reason, struct portal_output *out)
 {
-    portal_msg_free(&c->msg);
-    enum drop_reason reason = portal_msg_decode(&c->msg, text);
     if (reason == DROP_NONE) {
         return handle_message(c, out);
     }
@@ -148,20 +147,83 @@ static bool handle_text(struct portal_client *c, struct view text, struct portal
     return true;
 }
 
-bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out)
+static bool listens(const struct portal_client *c)
+{
+    return c->state == PORTAL_JOIN || c->state == PORTAL_JOINED;
+}
+
+bool portal_step_has_unread(const struct portal_client *c)
+{
+    return listens(c) && (c->reading || c->ended || ws_has_event(&c->ws));
+}
+
+void portal_step_forget(struct portal_client *c)
+{
+    portal_msg_release(&c->msg, &c->trash);
+    (void)chunk_free_some(&c->trash, PORTAL_FREE_SLICE);
+    c->reading = false;
+    c->part = VIEW_EMPTY;
+}
+
+static void spend(struct portal_client *c, uint32_t work)
+{
+    c->work -= work < c->work ? work : c->work;
+}
+
+/* Takes the next piece of what was received; false: there is none, or it is the end. */
+static bool take_part(struct portal_client *c)
 {
     struct ws_event event;
-    while ((c->state == PORTAL_JOIN || c->state == PORTAL_JOINED) && ws_poll(&c->ws, &event)) {
-        if (event.kind == WS_TEXT) {
-            if (handle_text(c, event.text, out)) {
-                return true;
-            }
-            continue;
+    if (!ws_poll_part(&c->ws, &event)) {
+        if (c->ended) {
+            fail(c, PORTAL_REASON_BROKE);
         }
+        return false;
+    }
+    if (event.kind == WS_CLOSED) {
         const char *reason = event.failed ? "the portal broke the WebSocket protocol"
                                           : "the portal closed the WebSocket";
-        portal_step_fail(
-            c, &(struct portal_failure){.reason = reason, .status = event.code, .polite = true});
+        portal_step_fail(c, &(struct portal_failure){
+                                .reason = reason, .status = event.code, .polite = !c->ended});
+        return false;
+    }
+    if (!c->reading) {
+        portal_step_forget(c);
+        portal_decode_begin(&c->decoder, &c->msg);
+        c->reading = true;
+        spend(c, PORTAL_WORK_MESSAGE);
+    }
+    c->part = event.text;
+    c->part_is_last = event.is_last;
+    spend(c, PORTAL_WORK_PART);
+    return true;
+}
+
+/* Goes on with what was received; true once a message is read to its end. */
+static bool read_on(struct portal_client *c, enum drop_reason *reason)
+{
+    while (c->work > 0 && (c->reading || take_part(c))) {
+        portal_decode_text(&c->decoder, &c->part, &c->work);
+        if (c->part.len > 0) {
+            return false;
+        }
+        if (c->part_is_last) {
+            c->reading = !portal_decode_end(&c->decoder, &c->work, reason);
+            return !c->reading;
+        }
+        bool more = take_part(c);
+        ASSERT(more); /* only whole messages are handed out */
+    }
+    return false;
+}
+
+bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out)
+{
+    enum drop_reason reason = DROP_NONE;
+    while (listens(c) && !c->held && read_on(c, &reason)) {
+        if (handle_text(c, reason, out)) {
+            return true;
+        }
     }
     return false;
 }

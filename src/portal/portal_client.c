@@ -44,6 +44,7 @@ enum err portal_client_init(struct portal_client *c, const struct portal_client_
     c->rng = config->rng;
     c->next_id = config->next_id;
     c->now = now;
+    c->work = PORTAL_WORK;
     c->heartbeat_at = TIME_NEVER;
     portal_backoff_init(&c->backoff, config->partition_max_s);
     portal_step_attempt(c);
@@ -54,6 +55,7 @@ void portal_client_deinit(struct portal_client *c)
 {
     ws_free(&c->ws);
     portal_msg_free(&c->msg);
+    chunk_free_all(&c->trash);
     portal_queue_clear(&c->queue);
     sodium_memzero(c->token, sizeof(c->token));
     sodium_memzero(c->out, sizeof(c->out));
@@ -102,7 +104,8 @@ void portal_step_closing(struct portal_client *c, enum portal_state after)
 {
     c->state = PORTAL_CLOSING;
     c->after_closing = after;
-    c->deadline = instant_add(c->now.boot, DURATION_S(PORTAL_CLOSING_TIMEOUT_S));
+    c->deadline =
+        c->ended ? c->now.boot : instant_add(c->now.boot, DURATION_S(PORTAL_CLOSING_TIMEOUT_S));
 }
 
 static void finish_closing(struct portal_client *c)
@@ -159,6 +162,7 @@ bool portal_client_handle_stream(struct portal_client *c, const struct portal_st
                                  struct clock_pair now)
 {
     c->now = now;
+    c->work = PORTAL_WORK;
     for (uint32_t i = 0; i < PORTAL_STREAMS_MAX; i++) {
         if (c->slots[i].state != PORTAL_SLOT_FREE && c->slots[i].stream == event->stream) {
             portal_step_stream(c, i, event);
@@ -218,6 +222,8 @@ static void handle_deadline(struct portal_client *c)
 void portal_client_handle_timeout(struct portal_client *c, struct clock_pair now)
 {
     c->now = now;
+    c->work = PORTAL_WORK;
+    (void)chunk_free_some(&c->trash, PORTAL_FREE_SLICE);
     if (instant_reached(now.boot, c->deadline)) {
         handle_deadline(c);
     }
@@ -241,6 +247,9 @@ struct wake portal_client_poll_timeout(const struct portal_client *c)
     struct wake wake = {c->deadline, wait_reasons[c->state]};
     if (has_heartbeat(c)) {
         wake = wake_min(wake, (struct wake){c->heartbeat_at, "portal heartbeat"});
+    }
+    if (c->trash.first != NULL || (portal_step_has_unread(c) && !c->held)) {
+        wake = wake_min(wake, (struct wake){c->now.boot, "portal messages"});
     }
     return wake;
 }
@@ -285,7 +294,9 @@ static bool poll_send(struct portal_client *c, struct portal_output *out)
 
 bool portal_client_poll(struct portal_client *c, struct portal_output *out)
 {
-    portal_msg_free(&c->msg);
+    if (!c->held && !c->reading) {
+        portal_step_forget(c);
+    }
     if (portal_step_poll_attempt(c, out) || poll_notices(c, out) ||
         portal_step_poll_messages(c, out)) {
         return true;
@@ -299,6 +310,17 @@ bool portal_client_poll(struct portal_client *c, struct portal_output *out)
         return portal_step_poll_attempt(c, out);
     }
     return false;
+}
+
+void portal_client_hold(struct portal_client *c)
+{
+    ASSERT(!c->reading);
+    c->held = true;
+}
+
+void portal_client_unhold(struct portal_client *c)
+{
+    c->held = false;
 }
 
 /* ---- application messages ---- */
@@ -387,7 +409,9 @@ void portal_client_check(const struct portal_client *c)
     ASSERT(c->out_used <= sizeof(c->out));
     ASSERT(c->heartbeats_sent <= c->heartbeats_open);
     ASSERT(c->heartbeats_open <= PORTAL_HEARTBEATS_OPEN_MAX);
-    ASSERT(!has_heartbeat(c) || (live_count == 1 && ws_is_live(&c->ws)));
+    ASSERT(!has_heartbeat(c) || ((live_count == 1 || c->ended) && ws_is_live(&c->ws)));
+    ASSERT(!c->ended || (live_count == 0 && ws_is_live(&c->ws)));
+    ASSERT(!c->reading || (ws_is_live(&c->ws) && !c->held));
     ASSERT(c->state != PORTAL_DEAD || instant_is_never(c->deadline));
     ASSERT(c->state != PORTAL_WAIT || live_count == 0);
     ASSERT(c->queue.count <= PORTAL_QUEUE_MESSAGES_MAX);

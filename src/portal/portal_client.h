@@ -8,6 +8,11 @@
  *
  * Use: feed portal_client_handle_*(), then call portal_client_poll() until it returns false, before
  * the next handle call. After PORTAL_OUT_SEND call portal_client_stream_sent() once.
+ * Large messages: what is received is read with at most PORTAL_WORK of work between two inputs; the
+ * rest is due at once (portal_client_poll_timeout()). Messages keep their order, so those behind a
+ * large one wait, in a bounded queue; heartbeats and deadlines do not. A message is shown whole or
+ * not at all: one that is wrong at its very end has done nothing. What was received whole is still
+ * shown when the stream ends behind it, and only then the end; what was not is forgotten.
  * Source: spec/portal.md sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8.
  * Differs from the reference: a refused join backs off; the 5 s for TCP are part of the 15 s for
  * the whole attempt, because TLS lives below the seam; Retry-After is cut to one hour.
@@ -41,6 +46,11 @@
 #define PORTAL_CLOSING_TIMEOUT_S   1U  /* to get a Close out */
 #define PORTAL_RECONNECT_GAP_S     30U /* between two portal_client_reconnect() that act */
 #define PORTAL_REJOINS_MAX         3U  /* joins again on one connection before it is given up */
+/* Reading between two inputs, in units of a byte of JSON (2 to 5 ns); ordinary messages fit. */
+#define PORTAL_WORK         24576U
+#define PORTAL_WORK_MESSAGE 512U /* of each message: what it does may cost as much again */
+#define PORTAL_WORK_PART    128U /* of each piece of one */
+#define PORTAL_FREE_SLICE   4U   /* chunks given back between two inputs */
 
 struct portal_client_config {
     struct view api_url;
@@ -212,7 +222,15 @@ struct portal_client {
     bool heartbeat_due;
 
     struct portal_queue queue;
-    struct portal_msg msg; /* shown by the last poll */
+    struct portal_msg msg; /* being read, or shown by the last poll */
+    struct portal_decoder decoder;
+    struct view part;        /* what is left of the piece being read */
+    bool part_is_last;       /* of its message */
+    bool reading;            /* `msg` is being read */
+    bool held;               /* `msg` stays shown: portal_client_hold() */
+    bool ended;              /* the stream is over; what was received is still being read */
+    uint32_t work;           /* left until the next input */
+    struct chunk_list trash; /* to be freed, a few at a time */
     struct portal_notice lost;
     struct portal_notice died;
     uint32_t out_used; /* bytes of `out` that wait */
@@ -243,8 +261,14 @@ bool portal_client_stream_sent(struct portal_client *c, uint32_t stream, size_t 
 void portal_client_handle_timeout(struct portal_client *c, struct clock_pair now);
 /* Returns when portal_client_handle_timeout() wants to be called next. Pure. */
 MUST_USE struct wake portal_client_poll_timeout(const struct portal_client *c);
-/* Takes the next output; false when there is none. */
+/* Takes the next output; false when there is none, or none before portal_client_handle_timeout().
+ */
 MUST_USE bool portal_client_poll(struct portal_client *c, struct portal_output *out);
+
+/* Keeps the message that PORTAL_OUT_MESSAGE showed last valid until portal_client_unhold(): its
+ * owner works it off in slices. No further message is shown meanwhile, everything else goes on. */
+void portal_client_hold(struct portal_client *c);
+void portal_client_unhold(struct portal_client *c); /* harmless when none is held */
 
 /* Application messages. They wait until the join is answered and survive reconnects; what went into
  * a connection that broke is lost. An equal message that waits already is success.

@@ -5,7 +5,8 @@
 
 /* ---- payloads ---- */
 
-static bool decode_init(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_init(const struct json_value *payload, struct portal_msg *msg,
+                        struct portal_checks *checks)
 {
     struct portal_init *init = &msg->u.init;
     const struct json_value *interface = json_get(payload, "interface");
@@ -18,11 +19,11 @@ static bool decode_init(const struct json_value *payload, struct portal_msg *msg
         return false;
     }
     if (json_has(payload, "relays") &&
-        !portal_part_relays(json_get(payload, "relays"), &init->relays)) {
+        !portal_part_relays(json_get(payload, "relays"), &init->relays, checks)) {
         return false;
     }
     if (authorizations != NULL &&
-        !portal_part_authorizations(authorizations, &init->authorizations)) {
+        !portal_part_authorizations(authorizations, &init->authorizations, checks)) {
         return false;
     }
     init->ipv4 = addresses[0];
@@ -32,20 +33,23 @@ static bool decode_init(const struct json_value *payload, struct portal_msg *msg
     return true;
 }
 
-static bool decode_relays_presence(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_relays_presence(const struct json_value *payload, struct portal_msg *msg,
+                                   struct portal_checks *checks)
 {
     struct portal_relays_presence *presence = &msg->u.relays_presence;
-    return portal_part_ids(json_get(payload, "disconnected_ids"), &presence->disconnected_ids) &&
-           portal_part_relays(json_get(payload, "connected"), &presence->connected);
+    return portal_part_ids(json_get(payload, "disconnected_ids"), &presence->disconnected_ids,
+                           checks) &&
+           portal_part_relays(json_get(payload, "connected"), &presence->connected, checks);
 }
 
-static bool decode_authorize_flow(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_authorize_flow(const struct json_value *payload, struct portal_msg *msg,
+                                  struct portal_checks *checks)
 {
     struct portal_authorize_flow *flow = &msg->u.authorize_flow;
     const struct json_value *client = json_get(payload, "client");
     struct ip_addr addresses[2];
     if (!portal_part_ref(payload, &flow->ref) ||
-        !portal_part_resource(json_get(payload, "resource"), &flow->resource) ||
+        !portal_part_resource(json_get(payload, "resource"), &flow->resource, checks) ||
         !portal_part_ice(json_get(payload, "gateway_ice_credentials"), &flow->gateway_ice) ||
         !portal_part_ice(json_get(payload, "client_ice_credentials"), &flow->client_ice) ||
         !json_get_uuid(client, "id", &flow->client.id) ||
@@ -58,23 +62,28 @@ static bool decode_authorize_flow(const struct json_value *payload, struct porta
     return portal_part_expiry(payload, &flow->expires);
 }
 
-static bool decode_reject_access(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_reject_access(const struct json_value *payload, struct portal_msg *msg,
+                                 struct portal_checks *checks)
 {
+    (void)checks;
     return json_get_uuid(payload, "client_id", &msg->u.reject_access.client) &&
            json_get_uuid(payload, "resource_id", &msg->u.reject_access.resource);
 }
 
-static bool decode_candidates(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_candidates(const struct json_value *payload, struct portal_msg *msg,
+                              struct portal_checks *checks)
 {
     return json_get_uuid(payload, "client_id", &msg->u.candidates.client) &&
-           portal_part_candidates(json_get(payload, "candidates"), &msg->u.candidates.candidates);
+           portal_part_candidates(json_get(payload, "candidates"), &msg->u.candidates.candidates,
+                                  checks);
 }
 
 /* Fails closed: what cannot be read takes the resource away, as far as its id is known. */
-static bool decode_resource_updated(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_resource_updated(const struct json_value *payload, struct portal_msg *msg,
+                                    struct portal_checks *checks)
 {
     struct uuid id;
-    if (portal_part_resource(payload, &msg->u.resource)) {
+    if (portal_part_resource(payload, &msg->u.resource, checks)) {
         return true;
     }
     if (!json_get_uuid(payload, "id", &id)) {
@@ -85,7 +94,8 @@ static bool decode_resource_updated(const struct json_value *payload, struct por
     return true;
 }
 
-static bool decode_request_connection(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_request_connection(const struct json_value *payload, struct portal_msg *msg,
+                                      struct portal_checks *checks)
 {
     struct portal_request_connection *request = &msg->u.request_connection;
     const struct json_value *client = json_get(payload, "client");
@@ -94,7 +104,7 @@ static bool decode_request_connection(const struct json_value *payload, struct p
     uint16_t keepalive = 0;
     struct ip_addr addresses[2];
     if (!portal_part_ref(payload, &request->ref) ||
-        !portal_part_resource(json_get(payload, "resource"), &request->resource) ||
+        !portal_part_resource(json_get(payload, "resource"), &request->resource, checks) ||
         !json_get_uuid(client, "id", &request->client.id) ||
         !portal_part_keys(peer, &request->client) ||
         !portal_part_addresses(peer, "ipv4", "ipv6", addresses) ||
@@ -111,14 +121,15 @@ static bool decode_request_connection(const struct json_value *payload, struct p
     return portal_part_expiry(payload, &request->expires);
 }
 
-static bool decode_allow_access(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_allow_access(const struct json_value *payload, struct portal_msg *msg,
+                                struct portal_checks *checks)
 {
     struct portal_allow_access *access = &msg->u.allow_access;
     struct ip_addr addresses[2];
     if (!portal_part_ref(payload, &access->ref) ||
         !json_get_uuid(payload, "client_id", &access->client) ||
         !portal_part_addresses(payload, "client_ipv4", "client_ipv6", addresses) ||
-        !portal_part_resource(json_get(payload, "resource"), &access->resource) ||
+        !portal_part_resource(json_get(payload, "resource"), &access->resource, checks) ||
         !portal_part_domain(json_get_some(payload, "payload"), "name", &access->domain)) {
         return false;
     }
@@ -127,8 +138,10 @@ static bool decode_allow_access(const struct json_value *payload, struct portal_
     return portal_part_expiry(payload, &access->expires);
 }
 
-static bool decode_expiry_updated(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_expiry_updated(const struct json_value *payload, struct portal_msg *msg,
+                                  struct portal_checks *checks)
 {
+    (void)checks;
     struct portal_expiry_updated *updated = &msg->u.expiry_updated;
     return json_get_uuid(payload, "client_id", &updated->client) &&
            json_get_uuid(payload, "resource_id", &updated->resource) &&
@@ -136,17 +149,21 @@ static bool decode_expiry_updated(const struct json_value *payload, struct porta
 }
 
 /* Any reason but this one is ignored (spec/portal.md section 2.5). */
-static bool decode_disconnect(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_disconnect(const struct json_value *payload, struct portal_msg *msg,
+                              struct portal_checks *checks)
 {
+    (void)checks;
     struct view reason;
     (void)msg;
     return json_get_text(payload, "reason", &reason) && view_equal_text(reason, "token_expired");
 }
 
-static bool decode_nothing(const struct json_value *payload, struct portal_msg *msg)
+static bool decode_nothing(const struct json_value *payload, struct portal_msg *msg,
+                           struct portal_checks *checks)
 {
     (void)payload;
     (void)msg;
+    (void)checks;
     return true;
 }
 
@@ -155,7 +172,8 @@ static bool decode_nothing(const struct json_value *payload, struct portal_msg *
 struct event_row {
     const char *name;
     enum portal_msg_kind kind;
-    bool (*decode)(const struct json_value *payload, struct portal_msg *msg);
+    bool (*decode)(const struct json_value *payload, struct portal_msg *msg,
+                   struct portal_checks *checks);
 };
 
 static const struct event_row event_rows[] = {
@@ -225,7 +243,7 @@ static enum drop_reason decode_reply(const struct json_value *root, struct porta
                : DROP_PORTAL_FIELD;
 }
 
-static enum drop_reason decode_envelope(struct portal_msg *msg)
+static enum drop_reason decode_envelope(struct portal_msg *msg, struct portal_checks *checks)
 {
     const struct json_value *root = msg->doc.root;
     struct view topic;
@@ -244,14 +262,76 @@ static enum drop_reason decode_envelope(struct portal_msg *msg)
         msg->u.reply.on_gateway_topic = view_equal_text(topic, "gateway");
     }
     msg->kind = row->kind;
-    return row->decode(json_get(root, "payload"), msg) ? DROP_NONE : DROP_PORTAL_FIELD;
+    return row->decode(json_get(root, "payload"), msg, checks) ? DROP_NONE : DROP_PORTAL_FIELD;
+}
+
+/* ---- the face ---- */
+
+void portal_decode_begin(struct portal_decoder *d, struct portal_msg *msg)
+{
+    *msg = (struct portal_msg){.kind = PORTAL_MSG_INIT};
+    *d = (struct portal_decoder){.msg = msg};
+    json_read_begin(&d->json, &msg->doc);
+}
+
+void portal_decode_text(struct portal_decoder *d, struct view *text, uint32_t *work)
+{
+    json_read(&d->json, text, work);
+}
+
+/* One entry of a list is wrong. */
+static enum drop_reason refuse_entry(struct portal_msg *msg)
+{
+    struct uuid id;
+    if (msg->kind != PORTAL_MSG_RESOURCE_UPDATED) {
+        return DROP_PORTAL_FIELD;
+    }
+    id = msg->u.resource.id;
+    msg->kind = PORTAL_MSG_RESOURCE_REMOVED;
+    msg->u.removed = id;
+    return DROP_NONE;
+}
+
+bool portal_decode_end(struct portal_decoder *d, uint32_t *work, enum drop_reason *reason)
+{
+    *reason = DROP_NONE;
+    if (!d->is_decoded) {
+        d->is_decoded = true;
+        *reason = json_read_end(&d->json);
+        if (*reason == DROP_NONE) {
+            *reason = decode_envelope(d->msg, &d->checks);
+        }
+        if (*reason != DROP_NONE) {
+            return true;
+        }
+    }
+    if (!portal_part_check(&d->checks, work)) {
+        *reason = refuse_entry(d->msg);
+        return true;
+    }
+    return portal_part_is_checked(&d->checks);
 }
 
 enum drop_reason portal_msg_decode(struct portal_msg *msg, struct view text)
 {
+    struct portal_decoder decoder;
+    enum drop_reason reason = DROP_NONE;
+    uint32_t work = UINT32_MAX;
+    portal_decode_begin(&decoder, msg);
+    while (text.len > 0) {
+        portal_decode_text(&decoder, &text, &work);
+        work = UINT32_MAX;
+    }
+    while (!portal_decode_end(&decoder, &work, &reason)) {
+        work = UINT32_MAX;
+    }
+    return reason;
+}
+
+void portal_msg_release(struct portal_msg *msg, struct chunk_list *trash)
+{
+    json_release(&msg->doc, trash);
     *msg = (struct portal_msg){.kind = PORTAL_MSG_INIT};
-    enum drop_reason reason = json_parse(&msg->doc, text);
-    return reason == DROP_NONE ? decode_envelope(msg) : reason;
 }
 
 void portal_msg_free(struct portal_msg *msg)

@@ -217,12 +217,46 @@ struct portal_msg {
 };
 
 /* Decodes one text message. After DROP_NONE, DROP_PORTAL_UNKNOWN and DROP_PORTAL_FIELD `event` is
- * set; in every case portal_msg_free() ends the message's life.
+ * set; in every case portal_msg_free() or portal_msg_release() ends the message's life.
  * DROP_JSON_*: see json_parse(); DROP_PHX_ENVELOPE: no object, or topic or event are no texts;
  * DROP_PORTAL_UNKNOWN: the event is not known; DROP_PORTAL_REF: a reply without an integer ref;
  * DROP_PORTAL_FIELD: a field is missing or wrong, or a list or text is beyond its bound. */
 MUST_USE enum drop_reason portal_msg_decode(struct portal_msg *msg, struct view text);
 void portal_msg_free(struct portal_msg *msg);
+/* As portal_msg_free(), but what the message held goes to `trash`, to be freed there. O(1). */
+void portal_msg_release(struct portal_msg *msg, struct chunk_list *trash);
+
+/* ---- piece by piece: the same, with a bounded amount of work a call ---- */
+
+#define PORTAL_CHECKS_MAX 2U /* lists of one message */
+
+/* Entries that are still to be looked at, and what makes one good. Internal. */
+struct portal_check {
+    struct portal_list list;
+    bool (*is_good)(const struct json_value *entry);
+};
+
+struct portal_checks {
+    uint32_t count;
+    uint32_t next;
+    struct portal_check of[PORTAL_CHECKS_MAX];
+};
+
+/* A message being decoded; internal. */
+struct portal_decoder {
+    struct portal_msg *msg;
+    struct json_reader json;
+    bool is_decoded; /* all but the entries of lists */
+    struct portal_checks checks;
+};
+
+/* Starts a message; `msg` must be empty and stay where it is until it is decoded. */
+void portal_decode_begin(struct portal_decoder *d, struct portal_msg *msg);
+/* Takes bytes from the front of `text` until none are left or *work is spent: see json_read(). */
+void portal_decode_text(struct portal_decoder *d, struct view *text, uint32_t *work);
+/* Goes on behind the last byte. True: the message is decoded or refused, *reason as
+ * portal_msg_decode(); false: *work is spent. */
+MUST_USE bool portal_decode_end(struct portal_decoder *d, uint32_t *work, enum drop_reason *reason);
 /* The event's name of a kind, e.g. "authorize_flow"; static text. */
 const char *portal_msg_kind_name(enum portal_msg_kind kind);
 

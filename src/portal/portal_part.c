@@ -1,5 +1,11 @@
 #include "portal/portal_part.h"
 
+#include "base/assert.h"
+
+/* What an entry costs, in bytes that could be read instead; looking for its members is the rest. */
+#define WORK_ENTRY  64U
+#define WORK_MEMBER 4U
+
 /* How one entry of a list was read. */
 enum entry {
     ENTRY_GOOD,
@@ -76,13 +82,34 @@ static bool read_authorization(const struct json_value *value, struct portal_aut
 
 /* ---- lists ---- */
 
-static bool start_list(const struct json_value *value, uint32_t max, struct portal_list *out)
+static bool relay_is_good(const struct json_value *entry)
 {
-    if (!json_is_array(value)) {
-        return false;
-    }
-    *out = (struct portal_list){json_first(value), json_count(value)};
-    return out->count <= max;
+    struct portal_relay relay;
+    return read_relay(entry, &relay) != ENTRY_BAD;
+}
+
+static bool filter_is_good(const struct json_value *entry)
+{
+    struct portal_filter filter;
+    return read_filter(entry, &filter) != ENTRY_BAD;
+}
+
+static bool id_is_good(const struct json_value *entry)
+{
+    struct uuid id;
+    return json_uuid(entry, &id);
+}
+
+static bool candidate_is_good(const struct json_value *entry)
+{
+    struct view text;
+    return json_text(entry, &text);
+}
+
+static bool authorization_is_good(const struct json_value *entry)
+{
+    struct portal_authorization authorization;
+    return read_authorization(entry, &authorization);
 }
 
 /* Takes the next entry; NULL at the end. */
@@ -95,74 +122,63 @@ static const struct json_value *take_entry(struct portal_list *list)
     return entry;
 }
 
-bool portal_part_relays(const struct json_value *value, struct portal_list *out)
+static bool start_list(const struct json_value *value, uint32_t max, struct portal_list *out,
+                       struct portal_checks *checks, bool (*is_good)(const struct json_value *))
 {
-    struct portal_relay relay;
-    if (!start_list(value, PORTAL_RELAYS_MAX, out)) {
+    if (!json_is_array(value)) {
         return false;
     }
-    for (struct portal_list list = *out; list.next != NULL;) {
-        if (read_relay(take_entry(&list), &relay) == ENTRY_BAD) {
+    *out = (struct portal_list){json_first(value), json_count(value)};
+    ASSERT(checks->count < PORTAL_CHECKS_MAX);
+    checks->of[checks->count++] = (struct portal_check){*out, is_good};
+    return out->count <= max;
+}
+
+bool portal_part_relays(const struct json_value *value, struct portal_list *out,
+                        struct portal_checks *checks)
+{
+    return start_list(value, PORTAL_RELAYS_MAX, out, checks, relay_is_good);
+}
+
+bool portal_part_ids(const struct json_value *value, struct portal_list *out,
+                     struct portal_checks *checks)
+{
+    return start_list(value, PORTAL_RELAYS_MAX, out, checks, id_is_good);
+}
+
+bool portal_part_candidates(const struct json_value *value, struct portal_list *out,
+                            struct portal_checks *checks)
+{
+    return start_list(value, PORTAL_CANDIDATES_MAX, out, checks, candidate_is_good);
+}
+
+bool portal_part_authorizations(const struct json_value *value, struct portal_list *out,
+                                struct portal_checks *checks)
+{
+    return start_list(value, PORTAL_AUTHORIZATIONS_MAX, out, checks, authorization_is_good);
+}
+
+bool portal_part_check(struct portal_checks *checks, uint32_t *work)
+{
+    while (!portal_part_is_checked(checks) && *work > 0) {
+        struct portal_check *check = &checks->of[checks->next];
+        const struct json_value *entry = take_entry(&check->list);
+        if (entry == NULL) {
+            checks->next++;
+            continue;
+        }
+        uint32_t cost = WORK_ENTRY + WORK_MEMBER * json_count(entry);
+        *work -= cost < *work ? cost : *work;
+        if (!check->is_good(entry)) {
             return false;
         }
     }
     return true;
 }
 
-static bool part_filters(const struct json_value *value, struct portal_list *out)
+bool portal_part_is_checked(const struct portal_checks *checks)
 {
-    struct portal_filter filter;
-    if (!start_list(value, PORTAL_FILTERS_MAX, out)) {
-        return false;
-    }
-    for (struct portal_list list = *out; list.next != NULL;) {
-        if (read_filter(take_entry(&list), &filter) == ENTRY_BAD) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool portal_part_ids(const struct json_value *value, struct portal_list *out)
-{
-    struct uuid id;
-    if (!start_list(value, PORTAL_RELAYS_MAX, out)) {
-        return false;
-    }
-    for (struct portal_list list = *out; list.next != NULL;) {
-        if (!json_uuid(take_entry(&list), &id)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool portal_part_candidates(const struct json_value *value, struct portal_list *out)
-{
-    struct view text;
-    if (!start_list(value, PORTAL_CANDIDATES_MAX, out)) {
-        return false;
-    }
-    for (struct portal_list list = *out; list.next != NULL;) {
-        if (!json_text(take_entry(&list), &text)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool portal_part_authorizations(const struct json_value *value, struct portal_list *out)
-{
-    struct portal_authorization authorization;
-    if (!start_list(value, PORTAL_AUTHORIZATIONS_MAX, out)) {
-        return false;
-    }
-    for (struct portal_list list = *out; list.next != NULL;) {
-        if (!read_authorization(take_entry(&list), &authorization)) {
-            return false;
-        }
-    }
-    return true;
+    return checks->next == checks->count;
 }
 
 bool portal_relays_next(struct portal_list *list, struct portal_relay *out)
@@ -202,7 +218,8 @@ bool portal_authorizations_next(struct portal_list *list, struct portal_authoriz
 
 /* ---- objects ---- */
 
-bool portal_part_resource(const struct json_value *value, struct portal_resource *out)
+bool portal_part_resource(const struct json_value *value, struct portal_resource *out,
+                          struct portal_checks *checks)
 {
     struct view type;
     *out = (struct portal_resource){.type = PORTAL_RESOURCE_INTERNET};
@@ -226,7 +243,8 @@ bool portal_part_resource(const struct json_value *value, struct portal_resource
         return false;
     }
     return get_text(value, "name", &out->name) &&
-           part_filters(json_get(value, "filters"), &out->filters);
+           start_list(json_get(value, "filters"), PORTAL_FILTERS_MAX, &out->filters, checks,
+                      filter_is_good);
 }
 
 bool portal_part_ice(const struct json_value *value, struct portal_ice_credentials *out)

@@ -8,7 +8,8 @@
 
 #include "portal/portal_client.h"
 
-#define PORTAL_CODE_NORMAL 1000U /* RFC 6455 section 7.4.1 */
+#define PORTAL_CODE_NORMAL  1000U /* RFC 6455 section 7.4.1 */
+#define PORTAL_REASON_BROKE "the connection to the portal broke"
 
 /* Why and how a connection or an attempt ended. */
 struct portal_failure {
@@ -43,8 +44,12 @@ MUST_USE bool portal_step_poll_attempt(struct portal_client *c, struct portal_ou
 void portal_step_join(struct portal_client *c);
 /* A heartbeat is due. */
 void portal_step_heartbeat(struct portal_client *c);
-/* Handles received messages until one is for the owner. */
+/* Handles received messages until one is for the owner or the work is spent. */
 MUST_USE bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out);
+/* True while something received has not been read to its end, the WebSocket's own end included. */
+MUST_USE bool portal_step_has_unread(const struct portal_client *c);
+/* Gives up the message that was shown or is being read. */
+void portal_step_forget(struct portal_client *c);
 /* Fills the send buffer as far as there is something to say. */
 void portal_step_fill(struct portal_client *c);
 

@@ -1,6 +1,5 @@
 #include "portal/ws.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <wslay/wslay.h>
 
@@ -12,13 +11,9 @@
 #define CODE_RESTART     1012U /* registered by IANA: service restart */
 #define CODE_GATEWAY     1014U /* registered by IANA: bad gateway */
 #define CODE_POLICY      1008U
+#define CODE_TOO_BIG     1009U
+#define PART_SIZE_MIN    256U /* bytes of a chunk, whatever the frame says */
 #define CONTROL_SIZE_MAX 125U /* bytes, RFC 6455 section 5.5 */
-
-struct ws_message {
-    struct ws_message *next;
-    size_t size;
-    uint8_t bytes[];
-};
 
 /* Ends reading; the first reason stays. */
 static void end_reading(struct ws *ws, uint16_t code, bool failed)
@@ -79,56 +74,93 @@ static int draw_mask(wslay_event_context_ptr context, uint8_t *buf, size_t len, 
     return 0;
 }
 
-static void count_fragment(wslay_event_context_ptr context,
-                           const struct wslay_event_on_frame_recv_start_arg *arg, void *user)
+/* A frame begins: counts what its message has grown to. */
+static void start_frame(wslay_event_context_ptr context,
+                        const struct wslay_event_on_frame_recv_start_arg *arg, void *user)
 {
     struct ws *ws = user;
     (void)context;
     ws->in_close = arg->opcode == WSLAY_CONNECTION_CLOSE;
-    if (wslay_is_ctrl_frame(arg->opcode)) {
+    ws->in_control = wslay_is_ctrl_frame(arg->opcode);
+    if (ws->in_control || ws->closed) {
         return;
     }
-    ws->fragments_count = arg->opcode == WSLAY_CONTINUATION_FRAME ? ws->fragments_count + 1 : 1;
+    bool first = arg->opcode != WSLAY_CONTINUATION_FRAME;
+    ws->in_text = first ? arg->opcode == WSLAY_TEXT_FRAME : ws->in_text;
+    ws->fragments_count = first ? 1 : ws->fragments_count + 1;
+    ws->partial_size = (first ? 0 : ws->partial_size) + arg->payload_length;
+    ws->frame_left = arg->payload_length;
     if (ws->fragments_count > WS_FRAGMENTS_MAX) {
         end_reading(ws, CODE_POLICY, true);
+    } else if (ws->partial_size > WS_MESSAGE_SIZE_MAX) {
+        end_reading(ws, CODE_TOO_BIG, true);
     }
 }
 
 /* Reads the code of a Close, because the library takes those of RFC 6455 only. */
-static void read_close_code(wslay_event_context_ptr context,
-                            const struct wslay_event_on_frame_recv_chunk_arg *arg, void *user)
+static void read_close_code(struct ws *ws, struct view bytes)
 {
-    struct ws *ws = user;
-    (void)context;
-    for (size_t i = 0; ws->in_close && i < arg->data_length && ws->peer_bytes < 2; i++) {
-        ws->peer_code = (uint16_t)((unsigned)ws->peer_code << 8 | arg->data[i]);
+    for (size_t i = 0; i < bytes.len && ws->peer_bytes < 2; i++) {
+        ws->peer_code = (uint16_t)((unsigned)ws->peer_code << 8 | bytes.at[i]);
         ws->peer_bytes++;
     }
 }
 
-static void keep_text(struct ws *ws, const uint8_t *bytes, size_t size)
+/* Where more of the message being received goes; NULL: no memory. */
+static struct chunk *part_for(struct ws *ws)
 {
-    struct ws_message *message = NULL;
-    if (ws->events_count < WS_EVENTS_MAX && ws->events_size + size <= WS_EVENT_BYTES_MAX) {
-        message = malloc(sizeof(*message) + size);
+    struct chunk *last = ws->partial.last;
+    if (last != NULL && last->front < last->size) {
+        return last;
     }
-    if (message == NULL) {
+    uint64_t size = ws->frame_left < PART_SIZE_MIN ? PART_SIZE_MIN : ws->frame_left;
+    return chunk_add(&ws->partial, size < CHUNK_SIZE_MAX ? (uint32_t)size : CHUNK_SIZE_MAX);
+}
+
+static void keep_bytes(struct ws *ws, struct view bytes)
+{
+    while (bytes.len > 0) {
+        struct chunk *part = part_for(ws);
+        if (part == NULL) {
+            end_reading(ws, CODE_POLICY, true);
+            return;
+        }
+        uint32_t room = part->size - part->front;
+        uint32_t size = bytes.len < room ? (uint32_t)bytes.len : room;
+        memcpy(part->bytes + part->front, bytes.at, size);
+        part->front += size;
+        ws->frame_left -= size;
+        bytes = view_sub(bytes, size, bytes.len - size);
+    }
+}
+
+static void take_bytes(wslay_event_context_ptr context,
+                       const struct wslay_event_on_frame_recv_chunk_arg *arg, void *user)
+{
+    struct ws *ws = user;
+    (void)context;
+    if (ws->in_close) {
+        read_close_code(ws, (struct view){arg->data, arg->data_length});
+    } else if (!ws->in_control && ws->in_text && !ws->closed) {
+        keep_bytes(ws, (struct view){arg->data, arg->data_length});
+    }
+}
+
+static void text_done(struct ws *ws)
+{
+    if (ws->partial.last == NULL && chunk_add(&ws->partial, 0) == NULL) {
         end_reading(ws, CODE_POLICY, true);
         return;
     }
-    message->next = NULL;
-    message->size = size;
-    if (size > 0) {
-        memcpy(message->bytes, bytes, size);
+    if (ws->events_count == WS_EVENTS_MAX ||
+        ws->events_size + ws->partial_size > WS_EVENT_BYTES_MAX) {
+        end_reading(ws, CODE_POLICY, true);
+        return;
     }
-    if (ws->last == NULL) {
-        ws->first = message;
-    } else {
-        ws->last->next = message;
-    }
-    ws->last = message;
+    ws->partial.last->is_end = true;
+    chunk_move(&ws->received, &ws->partial);
     ws->events_count++;
-    ws->events_size += size;
+    ws->events_size += ws->partial_size;
 }
 
 static void take_message(wslay_event_context_ptr context,
@@ -140,7 +172,7 @@ static void take_message(wslay_event_context_ptr context,
         return;
     }
     if (arg->opcode == WSLAY_TEXT_FRAME) {
-        keep_text(ws, arg->msg, arg->msg_length);
+        text_done(ws);
     } else if (arg->opcode == WSLAY_CONNECTION_CLOSE) {
         /* the library answers with the same code */
         end_reading(ws, arg->status_code == 0 ? CODE_NONE : arg->status_code, false);
@@ -156,8 +188,8 @@ enum err ws_init(struct ws *ws, enum ws_role role, struct rng *rng)
         .recv_callback = take_input,
         .send_callback = give_output,
         .genmask_callback = draw_mask,
-        .on_frame_recv_start_callback = count_fragment,
-        .on_frame_recv_chunk_callback = read_close_code,
+        .on_frame_recv_start_callback = start_frame,
+        .on_frame_recv_chunk_callback = take_bytes,
         .on_msg_recv_callback = take_message,
     };
     wslay_event_context_ptr context = NULL;
@@ -168,22 +200,27 @@ enum err ws_init(struct ws *ws, enum ws_role role, struct rng *rng)
         return ERR_MEMORY;
     }
     wslay_event_config_set_max_recv_msg_length(context, WS_MESSAGE_SIZE_MAX);
+    wslay_event_config_set_no_buffering(context, 1);
     ws->context = context;
     return ERR_NONE;
 }
 
-void ws_free(struct ws *ws)
+void ws_release(struct ws *ws, struct chunk_list *trash)
 {
     if (ws->context != NULL) {
         wslay_event_context_free(ws->context);
     }
-    while (ws->first != NULL) {
-        struct ws_message *message = ws->first;
-        ws->first = message->next;
-        free(message);
-    }
-    free(ws->shown);
+    chunk_move(trash, &ws->shown);
+    chunk_move(trash, &ws->received);
+    chunk_move(trash, &ws->partial);
     *ws = (struct ws){0};
+}
+
+void ws_free(struct ws *ws)
+{
+    struct chunk_list trash = {NULL, NULL};
+    ws_release(ws, &trash);
+    chunk_free_all(&trash);
 }
 
 bool ws_is_live(const struct ws *ws)
@@ -233,25 +270,61 @@ void ws_feed(struct ws *ws, struct view bytes)
     ws->feed = VIEW_EMPTY;
 }
 
+static bool poll_closed(struct ws *ws, struct ws_event *out)
+{
+    if (!ws->closed || ws->closed_shown) {
+        return false;
+    }
+    ws->closed_shown = true;
+    *out = (struct ws_event){.kind = WS_CLOSED, .code = ws->close_code, .failed = ws->failed};
+    return true;
+}
+
+bool ws_has_event(const struct ws *ws)
+{
+    return ws->received.first != NULL || (ws->closed && !ws->closed_shown);
+}
+
+/* Takes the next part behind what is shown; true when it ends its message. */
+static bool show_next(struct ws *ws)
+{
+    chunk_move_first(&ws->shown, &ws->received);
+    const struct chunk *part = ws->shown.last;
+    ws->events_size -= part->front;
+    ws->events_count -= part->is_end ? 1U : 0U;
+    return part->is_end;
+}
+
+bool ws_poll_part(struct ws *ws, struct ws_event *out)
+{
+    chunk_free_all(&ws->shown);
+    if (ws->received.first == NULL) {
+        return poll_closed(ws, out);
+    }
+    bool is_last = show_next(ws);
+    const struct chunk *part = ws->shown.first;
+    *out =
+        (struct ws_event){.kind = WS_TEXT, .text = {part->bytes, part->front}, .is_last = is_last};
+    return true;
+}
+
 bool ws_poll(struct ws *ws, struct ws_event *out)
 {
-    free(ws->shown);
-    ws->shown = NULL;
-    if (ws->first != NULL) {
-        ws->shown = ws->first;
-        ws->first = ws->shown->next;
-        ws->last = ws->first == NULL ? NULL : ws->last;
-        ws->events_count--;
-        ws->events_size -= ws->shown->size;
-        *out = (struct ws_event){.kind = WS_TEXT, .text = {ws->shown->bytes, ws->shown->size}};
-        return true;
+    chunk_free_all(&ws->shown);
+    if (ws->received.first == NULL) {
+        return poll_closed(ws, out);
     }
-    if (ws->closed && !ws->closed_shown) {
-        ws->closed_shown = true;
-        *out = (struct ws_event){.kind = WS_CLOSED, .code = ws->close_code, .failed = ws->failed};
-        return true;
+    while (!show_next(ws)) {
     }
-    return false;
+    if (ws->shown.first->next != NULL && !chunk_join(&ws->shown)) {
+        end_reading(ws, CODE_POLICY, true);
+        chunk_free_all(&ws->received);
+        return poll_closed(ws, out);
+    }
+    const struct chunk *whole = ws->shown.first;
+    *out =
+        (struct ws_event){.kind = WS_TEXT, .text = {whole->bytes, whole->front}, .is_last = true};
+    return true;
 }
 
 /* ---- out ---- */

@@ -1,9 +1,8 @@
 #include "json/json.h"
 
-#include <cJSON.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/failing_malloc.h"
 #include "tests/support/support.h"
 
 static enum drop_reason parse(struct json_doc *doc, const char *text)
@@ -121,32 +120,32 @@ static void test_typed_members_follow_their_spellings(void **state)
     json_free(&doc);
 }
 
-/* Allocation number `allocations_left` fails, and all behind it. */
-static long allocations_left; /* cmocka tests run one after the other */
-
-static void *failing_malloc(size_t size)
-{
-    return allocations_left-- > 0 ? malloc(size) : NULL;
-}
-
 static void test_every_failing_allocation_is_survived(void **state)
 {
-    cJSON_Hooks hooks = {failing_malloc, free};
-    static const char text[] = "{\"a\":[1,2,{\"b\":\"text \\u00e9\"}],\"c\":null,\"d\":[[],{}]}";
+    char text[40000];
     struct json_doc doc;
+    unsigned number = 1;
     bool done = false;
     (void)state;
-    cJSON_InitHooks(&hooks);
-    for (long n = 0; !done && n < 1000; n++) {
-        allocations_left = n;
+    /* a long string, so that it moves to a larger chunk; many values, so that there are several */
+    memset(text, 'a', sizeof(text));
+    text[0] = '[';
+    text[1] = '"';
+    text[20000] = '"';
+    for (size_t i = 20001; i + 2 < sizeof(text); i += 2) {
+        text[i] = ',';
+        text[i + 1] = '1';
+    }
+    memcpy(text + sizeof(text) - 3, "1]", 3);
+    for (; !done; number++) {
+        arm(number, true);
         enum drop_reason reason = parse(&doc, text);
-        done = reason == DROP_NONE;
-        assert_true(done || (reason == DROP_JSON_LIMIT && doc.root == NULL));
-        assert_true(n > 10 || !done);
+        done = !disarm();
+        assert_int_equal(reason, done ? DROP_NONE : DROP_JSON_LIMIT);
+        assert_true(done == (doc.root != NULL));
         json_free(&doc);
     }
-    cJSON_InitHooks(NULL);
-    assert_true(done);
+    assert_true(number > 5);
 }
 
 static void test_deep_trees_are_walked_to_their_end(void **state)

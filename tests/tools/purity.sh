@@ -14,7 +14,7 @@ undefined=$(nm -u "$out/src.o" | awk '{print $2}' | grep -vxE \
 'mem(cpy|move|set|cmp|chr)|bcmp|strlen|strcmp|strchr|panic_at|'\
 'crypto_[a-z0-9_]+|sodium_(memzero|memcmp|init)|'\
 'mbedtls_(md5|sha1|sha256)_[a-z_]+|blake2s(_[a-z_]+)?|'\
-'cJSON_[A-Za-z]+|wslay_[a-z_]+|malloc|free|'\
+'wslay_[a-z_]+|malloc|free|'\
 '(imb|IMB|init_mb_mgr|alloc_mb_mgr|free_mb_mgr)[a-zA-Z0-9_]*|'\
 '__popcountdi2|__udivti3|__umodti3|_GLOBAL_OFFSET_TABLE_' || true)
 if [ -n "$undefined" ]; then
@@ -31,10 +31,9 @@ only() { # pattern of symbols, pattern of the files that may use them
         fi
     done
 }
-only '^cJSON_' 'json/json'
 only '^wslay_' 'portal/ws'
 only '^(imb_|init_mb_mgr)' 'crypto/aead_ipsec'
-only '^(malloc|free)$' 'json/json|portal/ws' # around libraries that allocate, on the control path
+only '^(malloc|free)$' 'base/chunk' # text of the portal, on the control path
 
 for object in $(find "$out/obj/src" -name '*.o' | sort); do
     variables=$(nm "$object" | awk '$2 ~ /^[bBdDC]$/ {print $3}')
