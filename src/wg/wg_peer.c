@@ -6,8 +6,6 @@
 #include "wg/wg_session.h"
 #include "wg/wg_timers.h"
 
-#define SESSION_HOT_LINES 3U /* keys and counters */
-
 enum err wg_peer_init(struct wg_peer *peer, struct wg_node *node,
                       const struct wg_peer_config *config, struct instant now)
 {
@@ -128,12 +126,12 @@ static void confirm(struct wg_peer *peer, struct wg_session *session)
     if (wg_session_promote(peer, session)) {
         peer->confirmed = true;
         peer->remote_id = session->remote_index >> WG_SLOT_BITS;
-        peer->psk = session->psk;
+        peer->psk = *wg_session_psk(peer, session);
         commit_pending(peer);
         peer->trials = 0;
         wg_timers_session_confirmed(peer);
     }
-    wg_psk_wipe(&session->psk);
+    wg_psk_wipe(wg_session_psk(peer, session));
 }
 
 enum drop_reason wg_peer_open_finish(struct wg_peer *peer, struct wg_open *open, bool tag_ok,
@@ -198,8 +196,9 @@ bool wg_peer_has_session(const struct wg_peer *peer, struct instant now)
 void wg_peer_prefetch(const struct wg_peer *peer)
 {
     const struct wg_session *session = wg_session_current_const(peer);
-    for (size_t line = 0; session != NULL && line < SESSION_HOT_LINES; line++) {
-        __builtin_prefetch((const uint8_t *)session + line * 64);
+    if (session != NULL) {
+        __builtin_prefetch(session);
+        __builtin_prefetch(&session->keys);
     }
 }
 

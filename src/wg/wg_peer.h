@@ -14,6 +14,8 @@
 #ifndef WG_WG_PEER_H
 #define WG_WG_PEER_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 #include "wg/wg_node.h"
 #include "wg/wg_replay.h"
@@ -74,21 +76,24 @@ MUST_USE static inline struct wg_windows wg_windows_of(struct wg_window array[WG
 
 static_assert(WG_SESSIONS_MAX == 3, "wg_windows_of() names each");
 
+/* What a packet touches of its session is 64 bytes and the keys. */
 struct wg_session {
+    uint32_t local_index;
+    uint32_t remote_index;
+    uint64_t send_counter;
+    struct instant established_at;
+    struct wg_replay replay;
+    uint64_t generation; /* order of establishment within the peer */
     bool used;
     bool is_initiator;  /* we sent the initiation */
     bool received_any;  /* at least one packet was opened: the other side has the keys */
     bool data_sent;     /* since it was established; drives the renewal at 120 s */
     bool data_received; /* drives the renewal at 165 s */
-    uint32_t local_index;
-    uint32_t remote_index;
-    uint64_t generation; /* order of establishment within the peer */
-    uint64_t send_counter;
-    struct instant established_at;
-    struct wg_noise_keys keys;
-    struct wg_replay replay;
-    struct wg_psk psk; /* what it was made with; wiped when confirmed */
+    _Alignas(uint64_t) struct wg_noise_keys keys;
 };
+
+static_assert(offsetof(struct wg_session, keys) == 64 && sizeof(struct wg_session) == 128,
+              "two lines of the cache");
 
 /* An initiation of ours that may still be answered. */
 struct wg_handshake {
@@ -118,7 +123,8 @@ enum wg_psk_favourite {
     WG_PSK_LATEST,
 };
 
-/* What every data packet touches comes first. */
+/* What every data packet touches comes first: 56 bytes, so that an owner may put 8 more before them
+ * into one line of the cache. */
 struct wg_peer {
     uint8_t current; /* session that sends; WG_SESSIONS_MAX: none */
     bool expired;
@@ -131,18 +137,20 @@ struct wg_peer {
     bool initiation_due;   /* poll_transmit() sends one */
     uint8_t trials;        /* turns that `trial_id` has had */
     uint8_t slot_last;     /* low byte of the last local index */
-    enum wg_role role;
     enum wg_era era;
     uint32_t remote_id; /* upper 24 bits of the other side's index, of the last confirmed session */
-    struct instant initiation_at;  /* when to send the next one; NEVER: none planned */
-    struct instant established_at; /* of the newest session, or creation */
-    struct instant keepalive_at;   /* passive keepalive; NEVER: not needed */
-    struct instant no_reply_at;    /* NEVER: nothing unanswered */
-    struct instant received_at;    /* last authenticated packet; NEVER: none */
+    uint32_t id;
+    struct instant initiation_at; /* when to send the next one; NEVER: none planned */
+    struct instant keepalive_at;  /* passive keepalive; NEVER: not needed */
+    struct instant no_reply_at;   /* NEVER: nothing unanswered */
+    struct instant received_at;   /* last authenticated packet; NEVER: none */
     struct wg_session sessions[WG_SESSIONS_MAX];
     uint64_t generation_last;
-    struct wg_base_stamps base; /* WG_ERA_BASE only */
+    struct instant established_at;               /* of the newest session, or creation */
+    struct wg_psk session_psks[WG_SESSIONS_MAX]; /* what each was made with; wiped when confirmed */
+    struct wg_base_stamps base;                  /* WG_ERA_BASE only */
 
+    enum wg_role role;
     struct wg_node *node;
     struct wg_windows windows;
     struct x25519_public remote;
@@ -156,7 +164,6 @@ struct wg_peer {
     struct instant created_at;
     uint8_t favourite; /* enum wg_psk_favourite, for `trial_id` */
     uint32_t trial_id; /* upper 24 bits of the last unconfirmed sender */
-    uint32_t id;
     uint16_t persistent_keepalive_s;
     uint16_t rekey_attempt_s;
     uint8_t timestamp_last[WG_TIMESTAMP_SIZE]; /* of the last accepted initiation */
@@ -173,6 +180,7 @@ struct wg_peer {
     struct instant cookie_until;
 };
 
+static_assert(offsetof(struct wg_peer, sessions) == 56, "what every packet touches");
 static_assert(sizeof(struct wg_peer) <= 1280, "a tunnel stays within its memory budget");
 
 /* Prepares a tunnel; sends nothing. Returns ERR_CRYPTO when the remote key is of low order (the

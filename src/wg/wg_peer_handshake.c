@@ -77,8 +77,9 @@ static struct wg_psk choose_psk(struct wg_peer *peer, uint32_t sender_index)
     return *order[turn];
 }
 
-static bool write_response(struct wg_initiation *initiation, struct wg_session *session,
-                           struct rng *rng, uint8_t response[WG_RESPONSE_SIZE])
+static bool write_response(struct wg_peer *peer, struct wg_initiation *initiation,
+                           struct wg_session *session, struct rng *rng,
+                           uint8_t response[WG_RESPONSE_SIZE])
 {
     struct x25519_pair ephemeral;
     x25519_generate(&ephemeral, rng);
@@ -88,7 +89,7 @@ static bool write_response(struct wg_initiation *initiation, struct wg_session *
     struct wg_noise_responder responder = {.initiator = &initiation->remote,
                                            .initiator_ephemeral = &initiation->ephemeral,
                                            .ephemeral = &ephemeral,
-                                           .psk = &session->psk};
+                                           .psk = wg_session_psk(peer, session)};
     bool ok =
         wg_noise_write_second(&initiation->noise, &responder, VIEW_EMPTY, msg.encrypted_nothing);
     if (ok) {
@@ -130,8 +131,8 @@ enum drop_reason wg_peer_handle_initiation(struct wg_peer *peer, struct wg_initi
         struct wg_session *session = wg_session_new(peer, wg_timers_stamp(peer, now));
         session->local_index = local_index;
         session->remote_index = initiation->sender_index;
-        session->psk = choose_psk(peer, initiation->sender_index);
-        if (write_response(initiation, session, rng, response)) {
+        *wg_session_psk(peer, session) = choose_psk(peer, initiation->sender_index);
+        if (write_response(peer, initiation, session, rng, response)) {
             stamp(peer, (struct span){response, WG_RESPONSE_SIZE}, local_index, now);
             wg_timers_received(peer, now);
             wg_timers_session_made(peer, now, false);

@@ -7,15 +7,16 @@ static uint64_t bit_of(uint64_t counter)
     return UINT64_C(1) << (counter % 64);
 }
 
-static uint64_t *word_of(struct wg_replay *replay, uint64_t counter)
+/* The block of `counter` is that of the highest accepted one. */
+static bool is_newest(const struct wg_replay *replay, uint64_t counter)
 {
-    return &replay->window->words[counter / 64 % WG_REPLAY_WORDS];
+    return replay->next != 0 && counter / 64 == (replay->next - 1) / 64;
 }
 
 void wg_replay_init(struct wg_replay *replay, struct wg_window *window)
 {
     memset(window, 0, sizeof(*window));
-    *replay = (struct wg_replay){.next = 0, .window = window};
+    *replay = (struct wg_replay){.next = 0, .newest = 0, .window = window};
 }
 
 enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counter)
@@ -29,22 +30,29 @@ enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counte
     if (replay->next - counter > WG_REPLAY_BITS) {
         return DROP_WG_COUNTER;
     }
-    bool seen = (replay->window->words[counter / 64 % WG_REPLAY_WORDS] & bit_of(counter)) != 0;
-    return seen ? DROP_WG_REPLAYED : DROP_NONE;
+    uint64_t word = is_newest(replay, counter)
+                        ? replay->newest
+                        : replay->window->words[counter / 64 % WG_REPLAY_WORDS];
+    return (word & bit_of(counter)) != 0 ? DROP_WG_REPLAYED : DROP_NONE;
 }
 
-/* Clears the bits of the counters first .. end - 1, fewer than a window. */
-static void clear_range(struct wg_replay *replay, uint64_t first, uint64_t end)
+/* Puts the newest block into the window and begins `block`, a later one; those between are empty.
+ * The place of `block` keeps what it has until then: a part of that is still inside. */
+static void advance(struct wg_replay *replay, uint64_t block)
 {
-    while (first < end) {
-        if (first % 64 == 0 && end - first >= 64) {
-            *word_of(replay, first) = 0;
-            first += 64;
+    if (replay->next != 0) {
+        uint64_t last = (replay->next - 1) / 64;
+        uint64_t between = block - last - 1;
+        replay->window->words[last % WG_REPLAY_WORDS] = replay->newest;
+        if (between >= WG_REPLAY_WORDS) {
+            memset(replay->window, 0, sizeof(*replay->window));
         } else {
-            *word_of(replay, first) &= ~bit_of(first);
-            first++;
+            for (uint64_t i = last + 1; i < block; i++) {
+                replay->window->words[i % WG_REPLAY_WORDS] = 0;
+            }
         }
     }
+    replay->newest = 0;
 }
 
 enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter)
@@ -54,13 +62,15 @@ enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter)
         return reason;
     }
     if (counter >= replay->next) {
-        if (counter - replay->next >= WG_REPLAY_BITS) {
-            memset(replay->window, 0, sizeof(*replay->window));
-        } else {
-            clear_range(replay, replay->next, counter);
+        if (!is_newest(replay, counter)) {
+            advance(replay, counter / 64);
         }
         replay->next = counter + 1;
     }
-    *word_of(replay, counter) |= bit_of(counter);
+    if (is_newest(replay, counter)) {
+        replay->newest |= bit_of(counter);
+    } else {
+        replay->window->words[counter / 64 % WG_REPLAY_WORDS] |= bit_of(counter);
+    }
     return DROP_NONE;
 }

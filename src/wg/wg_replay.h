@@ -1,7 +1,8 @@
 /* wg_replay: the window that accepts each counter of a session once.
  *
  * Source: RFC 6479 (bitmap indexed by the counter), spec/wireguard.md section 6, with the limit of
- * section 11. Window 8192 as in the Linux kernel: values next - 8192 .. next - 1 are inside.
+ * section 11. Window 8192 as in the Linux kernel: values next - 8192 .. next - 1 are inside. The
+ * word of the highest counter stands apart, so that packets in order touch the window once in 64.
  */
 #ifndef WG_WG_REPLAY_H
 #define WG_WG_REPLAY_H
@@ -25,7 +26,8 @@ struct wg_window {
 };
 
 struct wg_replay {
-    uint64_t next; /* highest accepted counter + 1 */
+    uint64_t next;   /* highest accepted counter + 1 */
+    uint64_t newest; /* the bits of the 64 counters around next - 1, in place of those in *window */
     struct wg_window *window;
 };
 
@@ -37,7 +39,9 @@ MUST_USE enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64
 /* Asks the processor for what wg_replay_mark() will change. */
 static inline void wg_replay_prefetch(const struct wg_replay *replay, uint64_t counter)
 {
-    __builtin_prefetch(&replay->window->words[counter / 64 % WG_REPLAY_WORDS], 1);
+    if (counter / 64 != (replay->next - 1) / 64) {
+        __builtin_prefetch(&replay->window->words[counter / 64 % WG_REPLAY_WORDS], 1);
+    }
 }
 /* Checks again and marks; call only for packets whose tag was right. Same reasons. */
 MUST_USE enum drop_reason wg_replay_mark(struct wg_replay *replay, uint64_t counter);

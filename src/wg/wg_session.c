@@ -18,11 +18,22 @@ static struct wg_session *pick_slot(struct wg_peer *peer)
     return oldest;
 }
 
+struct wg_psk *wg_session_psk(struct wg_peer *peer, const struct wg_session *session)
+{
+    return &peer->session_psks[session - peer->sessions];
+}
+
+static void wipe(struct wg_peer *peer, struct wg_session *session)
+{
+    wg_psk_wipe(wg_session_psk(peer, session));
+    secret_wipe(session, sizeof(*session));
+}
+
 struct wg_session *wg_session_new(struct wg_peer *peer, struct instant established_at)
 {
     struct wg_session *session = pick_slot(peer);
     ASSERT(session != NULL);
-    secret_wipe(session, sizeof(*session));
+    wipe(peer, session);
     wg_replay_init(&session->replay, peer->windows.of[session - peer->sessions]);
     session->used = true;
     session->generation = ++peer->generation_last;
@@ -65,11 +76,14 @@ bool wg_session_promote(struct wg_peer *peer, const struct wg_session *session)
 {
     ASSERT(session->used);
     const struct wg_session *current = wg_session_current_const(peer);
+    if (current == session) {
+        return true;
+    }
     if (current == NULL || current->generation < session->generation) {
         peer->current = (uint8_t)(session - peer->sessions);
         return true;
     }
-    return current == session;
+    return false;
 }
 
 void wg_session_remove(struct wg_peer *peer, struct wg_session *session)
@@ -77,7 +91,7 @@ void wg_session_remove(struct wg_peer *peer, struct wg_session *session)
     if (wg_session_current(peer) == session) {
         peer->current = WG_SESSIONS_MAX;
     }
-    secret_wipe(session, sizeof(*session));
+    wipe(peer, session);
 }
 
 static bool index_used(const struct wg_peer *peer, uint32_t local_index)

@@ -17,6 +17,8 @@ const struct wg_session *wg_session_find_const(const struct wg_peer *peer, uint3
 /* Returns the session that sends, or NULL. Its age is not looked at. */
 struct wg_session *wg_session_current(struct wg_peer *peer);
 const struct wg_session *wg_session_current_const(const struct wg_peer *peer);
+/* The PSK that a session of the peer was made with. */
+struct wg_psk *wg_session_psk(struct wg_peer *peer, const struct wg_session *session);
 /* Lets `session` send unless a newer one does already. Returns whether it sends now. */
 bool wg_session_promote(struct wg_peer *peer, const struct wg_session *session);
 /* Wipes one session; when it was the current one, none is current any more. */

@@ -43,9 +43,20 @@ static bool initiation_planned(const struct wg_peer *peer)
 
 static void base_sent(struct wg_peer *peer)
 {
-    peer->base.sent_at = peer->base.tick_at;
-    peer->base.want_handshake = true;
-    peer->base.want_keepalive = false;
+    if (peer->era == WG_ERA_BASE) {
+        peer->base.sent_at = peer->base.tick_at;
+        peer->base.want_handshake = true;
+        peer->base.want_keepalive = false;
+    }
+}
+
+static void base_received(struct wg_peer *peer)
+{
+    if (peer->era == WG_ERA_BASE) {
+        peer->base.received_at = peer->base.tick_at;
+        peer->base.want_handshake = false;
+        peer->base.want_keepalive = true;
+    }
 }
 
 void wg_timers_data_sent(struct wg_peer *peer, struct instant now, size_t data_bytes)
@@ -56,7 +67,9 @@ void wg_timers_data_sent(struct wg_peer *peer, struct instant now, size_t data_b
     if (data_bytes == 0) {
         return;
     }
-    peer->base.data_sent_at = peer->base.tick_at;
+    if (peer->era == WG_ERA_BASE) {
+        peer->base.data_sent_at = peer->base.tick_at;
+    }
     if (instant_is_never(peer->no_reply_at) && !initiation_planned(peer)) {
         peer->no_reply_at = instant_add(now, seconds(WG_NO_REPLY_S));
     }
@@ -90,14 +103,14 @@ void wg_timers_received(struct wg_peer *peer, struct instant now)
 {
     peer->received_at = now;
     peer->no_reply_at = TIME_NEVER;
-    peer->base.received_at = peer->base.tick_at;
-    peer->base.want_handshake = false;
-    peer->base.want_keepalive = true;
+    base_received(peer);
 }
 
 void wg_timers_data_received(struct wg_peer *peer, struct instant now)
 {
-    peer->base.data_received_at = peer->base.tick_at;
+    if (peer->era == WG_ERA_BASE) {
+        peer->base.data_received_at = peer->base.tick_at;
+    }
     if (peer->era == WG_ERA_HEAD || instant_is_never(peer->keepalive_at)) {
         peer->keepalive_at = instant_add(now, seconds(WG_PASSIVE_KEEPALIVE_S));
     }
