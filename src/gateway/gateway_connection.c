@@ -69,6 +69,7 @@ static void release(struct gateway *gw, struct gateway_connection *c)
     (void)map_remove(&gw->connection_by_ufrag, c->ufrag_hash, index);
     (void)map_remove(&gw->connection_by_key, c->key_hash, index);
     heap_set(&gw->timers, index, TIME_NEVER);
+    c->timer_at = TIME_NEVER;
     gateway_seal_flush(gw); /* what waits to be sealed borrows the keys */
     gateway_count_path(gw, c, false);
     wg_peer_wipe(&c->wg);
@@ -173,6 +174,7 @@ static void clear_fields(struct gateway *gw, struct gateway_connection *c)
     c->confirmed = false;
     c->signalled = false;
     c->has_path = false;
+    c->timer_at = TIME_NEVER;
     c->created_at = gw->now.boot;
     c->offer_at = instant_add(gw->now.boot, DURATION_MS(GATEWAY_OFFER_HOLD_MS));
     c->active_at = gw->now.boot;
@@ -269,8 +271,7 @@ void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c)
 void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c)
 {
     gateway_connection_active(gw, c);
-    struct instant set = heap_at(&gw->timers, (uint32_t)(c - gw->connections));
-    if (instant_before(wg_peer_data_timeout(&c->wg), set)) {
+    if (instant_before(wg_peer_data_timeout(&c->wg), c->timer_at)) {
         gateway_connection_touch(gw, c);
     }
 }
@@ -343,6 +344,7 @@ static struct instant idle_deadline(const struct gateway_connection *c)
 void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c)
 {
     struct instant now = gw->now.boot;
+    c->timer_at = TIME_NEVER;
     if (!c->used) {
         return;
     }
@@ -373,6 +375,7 @@ void gateway_connection_set_timer(struct gateway *gw, struct gateway_connection 
     at = instant_min(at, disconnect_deadline(c));
     at = instant_min(at, idle_deadline(c));
     heap_set(&gw->timers, (uint32_t)(c - gw->connections), at);
+    c->timer_at = at;
 }
 
 void gateway_connection_check(const struct gateway *gw, const struct gateway_connection *c,
@@ -381,6 +384,7 @@ void gateway_connection_check(const struct gateway *gw, const struct gateway_con
     ice_agent_check(&c->ice);
     wg_peer_check(&c->wg);
     ASSERT(policy_client_id(gw->policy, c->policy_client) != NULL);
+    ASSERT(c->timer_at.ns == heap_at(&gw->timers, (uint32_t)(c - gw->connections)).ns);
     ASSERT(c->signals_count <= GATEWAY_SIGNALS_MAX);
     ASSERT(c->held_count <= GATEWAY_HELD_MAX);
     struct wg_windows windows = windows_of(gw, c);

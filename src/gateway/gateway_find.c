@@ -1,44 +1,42 @@
 /* Which connection an id, a key or a client of the policy means. */
 #include "gateway/gateway_internal.h"
 
-#define ID_HALF_BITS 12U
-#define ID_HALF_MASK 0xfffU
-#define ID_ROUNDS    4U
-
-#define HOT_LINES    5U /* of a connection: up to the timers of its tunnel */
-
 /* ---- ids: a Feistel permutation of 24 bits ---- */
 
-static uint32_t round_value(const struct gateway *gw, uint32_t half, uint32_t round)
+static uint32_t round_value(struct gateway *gw, uint32_t half, uint32_t round)
 {
-    uint8_t bytes[8];
-    store_le32(bytes, half);
-    store_le32(bytes + 4, round);
-    return (uint32_t)gateway_hash(gw, VIEW_OF(bytes)) & ID_HALF_MASK;
+    uint16_t *value = &gw->rounds.values[round][half];
+    if (*value == 0) {
+        uint8_t bytes[8];
+        store_le32(bytes, half);
+        store_le32(bytes + 4, round);
+        *value = (uint16_t)((gateway_hash(gw, VIEW_OF(bytes)) & GATEWAY_ID_HALF_MASK) + 1);
+    }
+    return *value - 1U;
 }
 
-static uint32_t permute(const struct gateway *gw, uint32_t value)
+static uint32_t permute(struct gateway *gw, uint32_t value)
 {
-    uint32_t left = value >> ID_HALF_BITS;
-    uint32_t right = value & ID_HALF_MASK;
-    for (uint32_t round = 0; round < ID_ROUNDS; round++) {
+    uint32_t left = value >> GATEWAY_ID_HALF_BITS;
+    uint32_t right = value & GATEWAY_ID_HALF_MASK;
+    for (uint32_t round = 0; round < GATEWAY_ID_ROUNDS; round++) {
         uint32_t next = left ^ round_value(gw, right, round);
         left = right;
         right = next;
     }
-    return left << ID_HALF_BITS | right;
+    return left << GATEWAY_ID_HALF_BITS | right;
 }
 
-static uint32_t unpermute(const struct gateway *gw, uint32_t value)
+static uint32_t unpermute(struct gateway *gw, uint32_t value)
 {
-    uint32_t left = value >> ID_HALF_BITS;
-    uint32_t right = value & ID_HALF_MASK;
-    for (uint32_t round = ID_ROUNDS; round > 0; round--) {
+    uint32_t left = value >> GATEWAY_ID_HALF_BITS;
+    uint32_t right = value & GATEWAY_ID_HALF_MASK;
+    for (uint32_t round = GATEWAY_ID_ROUNDS; round > 0; round--) {
         uint32_t previous = right ^ round_value(gw, left, round - 1);
         right = left;
         left = previous;
     }
-    return left << ID_HALF_BITS | right;
+    return left << GATEWAY_ID_HALF_BITS | right;
 }
 
 static uint32_t index_bits(const struct gateway *gw)
@@ -50,7 +48,7 @@ static uint32_t index_bits(const struct gateway *gw)
     return bits;
 }
 
-uint32_t gateway_connection_make_id(const struct gateway *gw, uint32_t index, uint32_t generation)
+uint32_t gateway_connection_make_id(struct gateway *gw, uint32_t index, uint32_t generation)
 {
     return permute(gw, (generation << index_bits(gw) | index) & WG_PEER_ID_MAX);
 }
@@ -68,13 +66,9 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24)
 {
-    struct gateway_place *place = &gw->recent_places[id24 % GATEWAY_PLACES_MAX];
-    if (place->id_plus_one != id24 + 1) {
-        uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
-        place->id_plus_one = id24 + 1;
-        place->index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
-    }
-    return place->index < gw->limits.clients ? place->index : GATEWAY_NONE;
+    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    return index < gw->limits.clients ? index : GATEWAY_NONE;
 }
 
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)
@@ -103,12 +97,9 @@ struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
 
 void gateway_connection_prefetch(const struct gateway *gw, uint32_t index)
 {
-    const uint8_t *at = (const uint8_t *)&gw->connections[index];
-    for (size_t line = 0; line < HOT_LINES; line++) {
-        __builtin_prefetch(at + line * 64);
-    }
-    __builtin_prefetch(&gw->timers.position[index]);
-    __builtin_prefetch(&gw->timers.at[index]);
+    const struct gateway_connection *c = &gw->connections[index];
+    __builtin_prefetch(c);
+    __builtin_prefetch((const uint8_t *)c + GATEWAY_LINE);
 }
 
 void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index)

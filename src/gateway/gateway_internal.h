@@ -27,6 +27,8 @@
 #ifndef GATEWAY_INTERNAL_H
 #define GATEWAY_INTERNAL_H
 
+#include <stddef.h>
+
 #include "base/arena.h"
 #include "base/heap.h"
 #include "base/map.h"
@@ -46,6 +48,8 @@
 
 #define GATEWAY_NONE UINT32_MAX
 
+#define GATEWAY_LINE 64U /* of the cache; a wrong guess only costs time */
+
 /* ---- bounds ---- */
 
 #define GATEWAY_SIGNALS_MAX 24U /* held per connection: 16 local candidates, then removals */
@@ -59,7 +63,6 @@
 #define GATEWAY_AEAD_BATCH     256U /* messages sealed or opened together */
 #define GATEWAY_TUN_BATCH_MAX  64U  /* packets of one gateway_handle_tun() */
 #define GATEWAY_TRAINS_MAX     (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
-#define GATEWAY_PLACES_MAX     256U
 #define GATEWAY_LOOK_AHEAD_MIN 4U /* packets for which it pays */
 #define GATEWAY_LOOK_AHEAD_MAX POLICY_AHEAD_MAX
 #define GATEWAY_TUN_OUT_MAX    4096U  /* packets of one gateway_handle_udp() */
@@ -71,6 +74,10 @@
 #define GATEWAY_TX_SIZE                                                                            \
     (GATEWAY_TUN_BATCH_MAX *                                                                       \
      (GATEWAY_SUPERPACKET_MAX + PACKET_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD))
+
+#define GATEWAY_ID_ROUNDS           4U
+#define GATEWAY_ID_HALF_BITS        12U
+#define GATEWAY_ID_HALF_MASK        0xfffU
 
 #define GATEWAY_CANDIDATE_TIMEOUT_S 10U  /* spec/connectivity.md section 6.7 */
 #define GATEWAY_DISCONNECT_GRACE_S  2U   /* section 6.7, head */
@@ -108,28 +115,31 @@ struct gateway_held {
     uint8_t bytes[WG_INITIATION_SIZE];
 };
 
-/* What every packet touches comes first, the tunnel behind it, what only set-up needs last. What
- * most have little of is in blocks, so that the records of neighbours share pages. */
+/* What every packet touches comes first: with the head of the tunnel two lines of the cache, and
+ * two more of each session. What only set-up needs comes last. What most have little of is in
+ * blocks, so that the records of neighbours share pages. */
 struct gateway_connection {
+    _Alignas(GATEWAY_LINE) struct ice_path path;
     bool used;
-    bool dirty;      /* in the list of connections that may have something to send */
-    bool signal_due; /* in the list of connections with held candidates */
+    bool dirty; /* in the list of connections that may have something to send */
     bool idle;
-    bool confirmed; /* the tunnel has carried a packet */
-    bool signalled; /* the peer has told at least one candidate */
     bool has_path;
-    uint32_t generation;
+    uint8_t inbound_last; /* its last packet of the batch, if that is its own */
     uint32_t id24;
-    uint32_t relay; /* whose candidates we offer; GATEWAY_NONE while there is none */
     uint32_t policy_client;
     struct instant active_at; /* last packet in either direction */
-    struct ice_path path;
+    struct instant timer_at;  /* as the heap of timers has it */
     struct wg_peer wg;
-    struct ice_agent ice;
+    bool signal_due; /* in the list of connections with held candidates */
+    bool confirmed;  /* the tunnel has carried a packet */
+    bool signalled;  /* the peer has told at least one candidate */
+    uint32_t generation;
+    uint32_t relay; /* whose candidates we offer; GATEWAY_NONE while there is none */
     uint32_t dirty_next;
     uint32_t signal_next;
     uint32_t unused_next; /* in the list of connections without authorization */
     uint32_t unused_prev;
+    struct ice_agent ice;
     uint64_t ufrag_hash;
     uint64_t key_hash;
     struct uuid client;
@@ -143,14 +153,16 @@ struct gateway_connection {
     struct gateway_held *held; /* oldest first */
 };
 
+static_assert(offsetof(struct gateway_connection, wg) + offsetof(struct wg_peer, sessions) ==
+                  2 * GATEWAY_LINE,
+              "two lines, then the sessions");
 static_assert(GATEWAY_SIGNALS_MAX * sizeof(struct gateway_signal) <= BLOCKS_SIZE_3, "signals");
 static_assert(GATEWAY_HELD_MAX * sizeof(struct gateway_held) <= BLOCKS_SIZE_2, "held messages");
 
-/* Where the connection with an id stands, if there is one: four keyed hashes that need not be
- * computed for each message of a train or batch. */
-struct gateway_place {
-    uint32_t id_plus_one; /* 0: empty */
-    uint32_t index;       /* may be beyond the table */
+/* The values of the keyed hash in the permutation of ids, each + 1 once it was asked for: computing
+ * them costs more than all else about an id. */
+struct gateway_rounds {
+    uint16_t values[GATEWAY_ID_ROUNDS][GATEWAY_ID_HALF_MASK + 1U];
 };
 
 /* A change that every connection must see, worked off in slices. */
@@ -273,7 +285,6 @@ struct gateway_group {
 struct gateway_open_slot {
     struct wg_open open;
     uint32_t connection;
-    uint32_t generation;
     uint8_t ecn;
     struct sock_addr remote;
 };
@@ -368,7 +379,7 @@ struct gateway {
     struct wg_window *windows; /* session * clients + connection */
     uint32_t connections_count;
     struct ice_memory ice_memory; /* also holds signals and held messages */
-    struct gateway_place recent_places[GATEWAY_PLACES_MAX]; /* by the lower bits of the id */
+    struct gateway_rounds rounds;
     struct map connection_by_ufrag;
     struct map connection_by_key;
     struct gateway_list dirty_connections;
@@ -539,6 +550,7 @@ void gateway_connection_touch(struct gateway *gw, struct gateway_connection *c);
 void gateway_connection_carried(struct gateway *gw, struct gateway_connection *c);
 /* Works off ICE events after a call into the agent. */
 void gateway_connection_events(struct gateway *gw, struct gateway_connection *c);
+/* Its timer was due, and is set no more. */
 void gateway_connection_timeout(struct gateway *gw, struct gateway_connection *c);
 /* A packet passed: leaves idle, restarts the idle clock. */
 void gateway_connection_active(struct gateway *gw, struct gateway_connection *c);
@@ -551,7 +563,7 @@ void gateway_connection_set_timer(struct gateway *gw, struct gateway_connection 
 /* ---- gateway_find.c ---- */
 
 /* The 24-bit id of the connection with this index in its present generation. */
-MUST_USE uint32_t gateway_connection_make_id(const struct gateway *gw, uint32_t index,
+MUST_USE uint32_t gateway_connection_make_id(struct gateway *gw, uint32_t index,
                                              uint32_t generation);
 /* NULL when the client has no connection. */
 struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t policy_client);

@@ -63,7 +63,7 @@ static void confirm(struct gateway *gw, struct gateway_connection *c, uint32_t i
 static void finish_open(struct gateway *gw, struct gateway_open_slot *slot)
 {
     struct gateway_connection *c = &gw->connections[slot->connection];
-    if (!c->used || c->generation != slot->generation) {
+    if (!c->used || c->id24 != slot->open.receiver_index >> WG_SLOT_BITS) {
         gateway_drop(gw, DROP_WG_UNKNOWN_INDEX, &slot->remote);
         return;
     }
@@ -123,7 +123,6 @@ static void handle_data(struct gateway *gw, const struct inbound *in)
         return;
     }
     slot->connection = (uint32_t)(c - gw->connections);
-    slot->generation = c->generation;
     slot->ecn = in->ecn;
     slot->remote = in->remote;
     gw->open_count++;

@@ -5,6 +5,8 @@
 #include "packet/packet_rewrite.h"
 #include "stun/channel_data.h"
 
+static_assert(GATEWAY_TUN_BATCH_MAX <= UINT8_MAX, "the last packet of a batch has 8 bits");
+
 /* ---- the transmit memory ---- */
 
 enum drop_reason gateway_seal_begin(struct gateway *gw, struct gateway_connection *c,
@@ -210,14 +212,12 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     gw->inbound_connections[index] = connection;
     in->next = GATEWAY_NONE;
     in->flow = GATEWAY_NONE;
-    in->is_first = true;
-    for (uint32_t i = index; i > 0; i--) {
-        if (gw->inbound_connections[i - 1] == connection) {
-            gw->inbound[i - 1].next = index;
-            in->is_first = false;
-            break;
-        }
+    uint32_t last = c->inbound_last; /* of this batch only if it says so itself */
+    in->is_first = last >= index || gw->inbound_connections[last] != connection;
+    if (!in->is_first) {
+        gw->inbound[last].next = index;
     }
+    c->inbound_last = (uint8_t)index;
     return DROP_NONE;
 }
 
