@@ -1,7 +1,7 @@
 # Benchmarks. First those that need neither the kernel nor rights.
 BENCH := $(BUILD)/bench
 BENCH_NULL := $(BUILD)/bench-null/firezone-gateway $(BUILD)/bench-null/fzdev
-BENCH_LIBS := $(TEST_SUPPORT) $(CORE_LIBS)
+BENCH_LIBS := $(TEST_SUPPORT) $(LINUX_LIBS)
 BENCH_OBJECTS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/null_aead.c,$(wildcard tests/bench/*.c)))
 BENCH_MS ?= 2000
 BENCH_JSON := $(BUILD)/bench.jsonl

@@ -60,6 +60,8 @@ static const struct option options[] = {
      "best offload of the TUN device to try [uso]"},
     {0, "aead", NULL, KIND_AEAD, FIELD(aead), "auto|libsodium|sse|avx2|avx512",
      "implementation of ChaCha20-Poly1305 [auto: the fastest here]"},
+    {0, "no-huge-pages", NULL, KIND_FLAG, FIELD(no_huge_pages), NULL,
+     "keep tables on small pages however full they are"},
     {0, "no-gso", NULL, KIND_FLAG, FIELD(no_gso), NULL, "never send with UDP_SEGMENT"},
     {0, "no-gro", NULL, KIND_FLAG, FIELD(no_gro), NULL, "never receive with UDP_GRO"},
     {0, "udp-recv-buffer", "FIREZONE_UDP_RECV_BUFFER_SIZE", KIND_U32, FIELD(udp_receive_buffer),

@@ -46,6 +46,7 @@ struct linux_config {
     bool no_sandbox;
     bool nat64_translate;
     bool refuse_own_addresses;
+    bool no_huge_pages;
     bool no_gso;
     bool no_gro;
     enum linux_config_offload offload;

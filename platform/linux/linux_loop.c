@@ -61,6 +61,7 @@ int linux_loop_run(struct driver *driver, struct linux_platform *platform,
     for (;;) {
         struct clock_pair now = linux_clock_now();
         struct driver_result result = driver_step(driver, now, linux_platform_ready(platform));
+        linux_pages_tick(&platform->pages, now);
         note_step(platform, now.boot);
         if (record != NULL) {
             linux_record_tick(record, now.boot);

@@ -259,6 +259,7 @@ static int build_gateway(struct app *app)
         app->memory = NULL;
         return fail("the memory for the limits cannot be mapped", ERR_MEMORY);
     }
+    linux_pages_stay_small(app->memory, app->memory_size);
     enum err err = gateway_init(app->memory, &run->limits, &run->config, run->started, run->seed,
                                 linux_log_trace(&app->log), &app->gateway);
     if (err == ERR_ARGUMENT) {
@@ -330,17 +331,31 @@ static int start(struct app *app)
     return code;
 }
 
+/* Returns how they are used, for the log. */
+static const char *use_huge_pages(struct app *app)
+{
+    if (app->config.no_huge_pages) {
+        return "off";
+    }
+    return linux_pages_open(&app->platform.pages, app->memory, app->memory_size, &app->log) ==
+                   ERR_NONE
+               ? "as tables fill"
+               : "none here";
+}
+
 /* What carries the packets on this machine: whoever reads of slowness wants to know it. */
-static void log_start(struct app *app)
+static void log_start(struct app *app, const char *huge_pages)
 {
     static const char *const offloads[] = {[LINUX_TUN_OFFLOAD_USO] = "uso",
                                            [LINUX_TUN_OFFLOAD_TSO] = "tso",
                                            [LINUX_TUN_OFFLOAD_NONE] = "none"};
-    char line[160];
+    char line[192];
     (void)snprintf(line, sizeof(line),
-                   "firezone-gateway %s started; aead: %s; TUN offload: %s; UDP segmentation: %s",
+                   "firezone-gateway %s started; aead: %s; TUN offload: %s; UDP segmentation: %s; "
+                   "huge pages: %s",
                    GATEWAY_VERSION, gateway_aead_name(app->gateway),
-                   offloads[app->platform.tun.offload], app->platform.udp.gso ? "yes" : "no");
+                   offloads[app->platform.tun.offload], app->platform.udp.gso ? "yes" : "no",
+                   huge_pages);
     linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns, line);
 }
 
@@ -353,12 +368,13 @@ static int run(struct app *app)
     take_over_signals();
     int code = start(app);
     if (code == 0) {
-        log_start(app);
+        log_start(app, use_huge_pages(app));
         confine(app);
         start_driver(app);
         code = linux_loop_run(&app->driver, &app->platform, app->record);
         linux_platform_close(&app->platform);
     }
+    linux_pages_close(&app->platform.pages);
     linux_record_finish(app->record);
     if (app->gateway != NULL) {
         gateway_deinit(app->gateway);

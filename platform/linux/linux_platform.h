@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "platform/linux/linux_log.h"
 #include "platform/linux/linux_notify.h"
+#include "platform/linux/linux_pages.h"
 #include "platform/linux/linux_resolver.h"
 #include "platform/linux/linux_stream.h"
 #include "platform/linux/linux_tun.h"
@@ -31,7 +32,8 @@ struct linux_platform {
     struct linux_tls_roots *roots;
     struct linux_log *flows;
     struct linux_notify notify;
-    struct trace trace; /* failures of the environment */
+    struct linux_pages pages; /* of the gateway's memory; its owner opens and closes them */
+    struct trace trace;       /* failures of the environment */
     struct platform_event event;
     struct instant streams_tick_at;
     uint64_t wakeups;

@@ -148,6 +148,7 @@ static void flows(struct control *k)
     for (size_t step = 0; step < ARRAY_COUNT(counts); step++) {
         world_open_flows(w, opened, counts[step]);
         opened = counts[step];
+        world_settle(w);
         (void)snprintf(what, sizeof(what), "per flow, %u flows", counts[step]);
         tell_bytes(k, what, grown(before), counts[step]);
     }
@@ -457,6 +458,7 @@ void bench_control(const struct bench_report *report)
     k.w = world_new(PEERS, RESOURCES, SESSIONS);
     size_t before = world_resident();
     set_up(&k);
+    world_settle(k.w);
     tell_bytes(&k, "per peer, 10 000 connected", grown(before), PEERS);
     hostile(&k);
     dns_nat(&k);

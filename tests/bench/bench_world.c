@@ -144,6 +144,12 @@ struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
     w->rig->skips_check = true;
     w->rig->portal.is_head = true; /* losing the last relay does not end its connection */
     w->gw = w->rig->gw;
+    size_t size = gateway_size(&limits);
+    linux_pages_stay_small(w->rig->area, size);
+    if (getenv("BENCH_SMALL_PAGES") == NULL &&
+        linux_pages_open(&w->pages, w->rig->area, size, NULL) != ERR_NONE) {
+        (void)fprintf(stderr, "no huge pages here: all tables are on small ones\n");
+    }
     w->state = 88172645463325252U;
     w->clients = calloc(clients, sizeof(*w->clients));
     w->clients_count = clients;
@@ -164,6 +170,7 @@ struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
 
 void world_free(struct world *w)
 {
+    linux_pages_close(&w->pages);
     rig_free(w->rig);
     free(w->clients);
     free(w->bulk);
@@ -652,6 +659,20 @@ uint32_t world_draw_zipf(struct world *w, uint32_t below)
     uint32_t k = world_draw(w, bits + 1);
     uint32_t rank = (1U << k) - 1 + world_draw(w, 1U << k);
     return rank < below ? rank : below - 1;
+}
+
+void world_settle(struct world *w)
+{
+    struct clock_pair now = w->rig->now;
+    uint32_t before = 0;
+    w->pages.next_at = now.boot; /* the time of the last call was made up */
+    do {
+        before = w->pages.huge;
+        for (size_t i = 0; i <= w->pages.count / LINUX_PAGES_LOOKS + 4U * WORLD_BATCH; i++) {
+            now.boot = instant_add(now.boot, DURATION_S(LINUX_PAGES_REST_S));
+            linux_pages_tick(&w->pages, now);
+        }
+    } while (w->pages.huge != before);
 }
 
 size_t world_resident(void)

@@ -9,6 +9,7 @@
 #define TESTS_BENCH_WORLD_H
 
 #include "gateway/gateway_internal.h"
+#include "platform/linux/linux_pages.h"
 #include "tests/support/gateway_rig.h"
 
 #define WORLD_SLOT         (GATEWAY_TUN_HEADROOM + 2048U)
@@ -52,6 +53,7 @@ struct world_client {
 struct world {
     struct rig *rig;
     struct gateway *gw;
+    struct linux_pages pages; /* of the gateway's memory */
     struct world_client *clients;
     uint32_t clients_count;
     struct world_cost cost;
@@ -126,6 +128,9 @@ uint16_t world_port(uint32_t n);
 uint32_t world_draw(struct world *w, uint32_t below);
 /* About Zipf with exponent 1: each doubling of the rank is as likely as the one before. */
 uint32_t world_draw_zipf(struct world *w, uint32_t below);
+/* Gives huge pages to what is full enough, as the loop of the gateway does between its steps. With
+ * BENCH_SMALL_PAGES in the environment there are none, for comparison. */
+void world_settle(struct world *w);
 /* Bytes of this process that are in memory. */
 size_t world_resident(void);
 

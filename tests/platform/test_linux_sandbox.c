@@ -102,6 +102,30 @@ static int try_needed(void)
     return OK;
 }
 
+/* A table's memory moves into huge pages long after the start. */
+static int try_huge_pages(void)
+{
+    static struct linux_pages pages;
+    size_t size = (size_t)2 * LINUX_PAGES_HUGE;
+    struct clock_pair now = {{NS_PER_S}, NS_PER_S};
+    uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    linux_pages_stay_small(memory, size);
+    memset(memory, 1, size);
+    if (linux_pages_open(&pages, memory, size, NULL) != ERR_NONE) {
+        return OK; /* no huge pages here */
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        now.boot = instant_add(now.boot, DURATION_S(LINUX_PAGES_REST_S));
+        linux_pages_tick(&pages, now);
+    }
+    CHECK(pages.huge > 0 || pages.lack_told);
+    CHECK(pages.huge == 0 || *pages.ranges == 1);
+    linux_pages_close(&pages);
+    return OK;
+}
+
 static int try_capabilities(void)
 {
     static const char *const sets[] = {"CapPrm:\t", "CapEff:\t", "CapAmb:\t"};
@@ -130,6 +154,7 @@ static void test_what_is_needed_goes_on(void **state)
 {
     (void)state;
     run_confined(try_needed);
+    run_confined(try_huge_pages);
 }
 
 static void test_capabilities_are_gone(void **state)
