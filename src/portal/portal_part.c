@@ -129,9 +129,12 @@ static bool start_list(const struct json_value *value, uint32_t max, struct port
         return false;
     }
     *out = (struct portal_list){json_first(value), json_count(value)};
+    if (out->count > max) {
+        return false;
+    }
     ASSERT(checks->count < PORTAL_CHECKS_MAX);
     checks->of[checks->count++] = (struct portal_check){*out, is_good};
-    return out->count <= max;
+    return true;
 }
 
 bool portal_part_relays(const struct json_value *value, struct portal_list *out,
