@@ -34,11 +34,11 @@ struct dev_client_options {
     const char *address6;
     const char *port;
     const char *tun_offload;
-    enum linux_tun_offload offload;
     uint16_t port_number;
     bool no_direct;
     bool no_gso;
     bool no_gro;
+    struct dev_client_path_options path;
 };
 
 struct dev_client {
@@ -249,6 +249,7 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
         {"--tun-offload", &o->tun_offload, NULL, NULL, "uso|tso|none", "best one to try (uso)"},
         {"--no-gso", NULL, NULL, &o->no_gso, NULL, "never send with UDP_SEGMENT"},
         {"--no-gro", NULL, NULL, &o->no_gro, NULL, "never receive with UDP_GRO"},
+        {"--libsodium", NULL, NULL, &o->path.libsodium, NULL, "not the fastest cipher"},
         {"--no-direct", NULL, NULL, &o->no_direct, NULL, "use relays alone"},
         {NULL, NULL, NULL, NULL, NULL, NULL},
     };
@@ -268,7 +269,8 @@ static bool read_options(struct dev_client *self, const char *const *argv, int *
     if (o->port != NULL && !text_parse_u16(view_text(o->port), &o->port_number)) {
         return dev_args_bad("client", "no port", o->port);
     }
-    return read_offload(o->tun_offload, &o->offload);
+    o->path.tun = o->tun;
+    return read_offload(o->tun_offload, &o->path.best);
 }
 
 /* The host's addresses: given, or the first of each family that is neither loopback, link-local nor
@@ -358,7 +360,7 @@ static bool start(struct dev_client *self)
         !dev_log_open(&self->log, self->options.events, false) || !find_addresses(self) ||
         !make_client(self) ||
         !dev_client_path_open(&self->path, &self->loop, self->runner, self->client,
-                              self->options.tun, self->options.offload) ||
+                              &self->options.path) ||
         !start_dns(self)) {
         return false;
     }

@@ -5,11 +5,11 @@
 #include "crypto/aead_ipsec.h"
 
 /* The widest instructions are the fastest for full packets, and those decide. */
-static void choose_aead(struct dev_client_path *path)
+static void choose_aead(struct dev_client_path *path, bool libsodium)
 {
     static const enum aead_ipsec_arch archs[] = {AEAD_IPSEC_AVX512, AEAD_IPSEC_AVX2,
                                                  AEAD_IPSEC_SSE};
-    size_t size = aead_ipsec_size();
+    size_t size = libsodium ? 0 : aead_ipsec_size();
     path->aead = aead_backend_libsodium();
     path->aead_memory = size == 0 ? NULL : aligned_alloc(AEAD_IPSEC_ALIGN, size);
     for (size_t i = 0; path->aead_memory != NULL && i < sizeof archs / sizeof archs[0]; i++) {
@@ -55,16 +55,16 @@ static void packets_ready(void *self, const struct gateway_tun_packet *packets, 
 }
 
 bool dev_client_path_open(struct dev_client_path *path, struct dev_loop *loop,
-                          struct dev_runner *runner, struct sim_client *client, const char *tun,
-                          enum linux_tun_offload best)
+                          struct dev_runner *runner, struct sim_client *client,
+                          const struct dev_client_path_options *options)
 {
     struct sim_client_sink sink = {send_train, write_group, path};
     path->runner = runner;
-    choose_aead(path);
+    choose_aead(path, options->libsodium);
     path->bulk = sim_client_bulk_new(client, &path->aead, &sink);
     path->tun.packets_ready = packets_ready;
     path->tun.self = path;
-    return path->bulk != NULL && dev_tun_open(loop, &path->tun, tun, best);
+    return path->bulk != NULL && dev_tun_open(loop, &path->tun, options->tun, options->best);
 }
 
 void dev_client_path_close(struct dev_client_path *path)

@@ -19,10 +19,16 @@ struct dev_client_path {
     struct sim_client_bulk *bulk;
 };
 
+struct dev_client_path_options {
+    const char *tun;             /* name of the device */
+    enum linux_tun_offload best; /* rung of its offloads to try first */
+    bool libsodium;              /* instead of the fastest AEAD */
+};
+
 /* Opens the TUN device and starts to read it. `path` must stay in place. False: said on stderr. */
 MUST_USE bool dev_client_path_open(struct dev_client_path *path, struct dev_loop *loop,
                                    struct dev_runner *runner, struct sim_client *client,
-                                   const char *tun, enum linux_tun_offload best);
+                                   const struct dev_client_path_options *options);
 void dev_client_path_close(struct dev_client_path *path);
 /* What the node itself delivers to the host. */
 void dev_client_path_deliver(struct dev_client_path *path, struct view packet);

@@ -11,5 +11,6 @@ int dev_client(const char *const *argv);
 int dev_link(const char *const *argv);
 int dev_noise(const char *const *argv);
 int dev_traffic(const char *const *argv);
+int dev_load(const char *const *argv);
 
 #endif /* DEV_COMMAND_H */

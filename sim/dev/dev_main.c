@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"link", dev_link, "delay, loss and a rate between two interfaces"},
     {"noise", dev_noise, "hostile UDP packets from any source address"},
     {"traffic", dev_traffic, "TCP and UDP whose every byte is verified, and its server"},
+    {"load", dev_load, "UDP at a given rate, and what of it arrives"},
 };
 
 static int usage(FILE *out, int exit_code)

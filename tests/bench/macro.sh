@@ -5,19 +5,24 @@
 #
 # usage: macro.sh BUILD [ROUNDS] [SECONDS]      needs root and the packages of `tests/tools/install.sh bench`
 #   JSON=FILE          appends the JSON lines there
-#   ONLY="base rungs"  of the parts: base rungs null ways wire line queue crowd
+#   ONLY="base rungs"  of the parts: base ways line, ROUNDS times; rungs wire udp queue crowd, once
 set -eu
 cd "$(dirname "$0")/../.."
 if [ "$(id -u)" != 0 ]; then
     echo "SKIPPED: network namespaces need root"
     exit 0
 fi
+# A session of its own, before all others: what else this machine does would decide about every result.
+if [ -z "${OWN_SESSION:-}" ] && [ ! -t 0 ] && command -v setsid >/dev/null; then
+    OWN_SESSION=1 exec setsid -w tests/bench/macro.sh "$@"
+fi
+[ -z "${OWN_SESSION:-}" ] || echo -20 2>/dev/null >/proc/self/autogroup || true
 tests/tools/install.sh bench
 . tests/e2e/net.sh
 . tests/bench/paths.sh
 ROUNDS=${2:-3}
 SECONDS_EACH=${3:-2}
-PARTS=${ONLY:-base rungs null ways wire line queue crowd}
+PARTS=${ONLY:-base ways line rungs wire udp queue crowd}
 RAW=$WORK/raw
 IPERF=$WORK/iperf.json
 : >"$RAW"
@@ -112,32 +117,78 @@ tcp_both() { # PREFIX STREAMS
     tcp "$1" down "$2"
 }
 
-# rtt KEY COUNT: a ping every 5 ms.
-rtt() {
-    in_ns client ping -i 0.005 -c "$2" "$TARGET" | sed -n 's/.*time=\([0-9.]*\).*/\1/p' | sort -n |
-        awk -v key="$1" '{ at[NR] = $1 }
-            function rank(part) { return at[int((NR - 1) * part) + 1] * 1000 }
-            END { if (NR > 0) printf "%s p50 %.0f\n%s p99 %.0f\n%s worst %.0f\n", key, rank(0.5), key, rank(0.99), key, rank(1) }' >>"$RAW"
+# A ping every 5 ms, µs of each.
+pings() { # COUNT
+    in_ns client ping -i 0.005 -c "$1" "$TARGET" | sed -n 's/.*time=\([0-9.]*\).*/\1/p'
+}
+note_rtt() { # KEY, times in ms on the input
+    sort -n | awk -v key="$1" '{ at[NR] = $1 }
+        function rank(part) { return at[int((NR - 1) * part) + 1] * 1000 }
+        END { if (NR > 0) printf "%s p50 %.0f\n%s p90 %.0f\n%s p99 %.0f\n%s worst %.0f\n",
+            key, rank(0.5), key, rank(0.9), key, rank(0.99), key, rank(1) }' >>"$RAW"
+}
+
+# Idle, PATHS in turn every second: 1000 pings each.
+rtt_idle() {
+    rm -f "$WORK"/rtt.*
+    for _turn in 1 2 3 4 5; do
+        for _path in "$@"; do
+            use "$_path"
+            pings 200 >>"$WORK/rtt.$_path"
+        done
+    done
+    for _path in "$@"; do
+        note_rtt "rtt-idle/up/1/$_path" <"$WORK/rtt.$_path"
+    done
 }
 
 rtt_loaded() { # KEY WAY
     [ "$2" = down ] && _reverse=-R || _reverse=
     # shellcheck disable=SC2086
-    in_ns client iperf3 -c $TARGET -p $PORT -C cubic -t 2 $_reverse >/dev/null &
+    in_ns client iperf3 -c $TARGET -p $PORT -C cubic -t 3 $_reverse >/dev/null &
     _load=$!
     sleep 0.3
-    rtt "$1" 300
+    pings 500 | note_rtt "$1"
     wait $_load || true
 }
 
-# 64-byte datagrams, 100 000 a second, towards the server.
-small_udp() {
-    _key=udp-64/up/1/$PATH_NAME
+# ---- UDP ----
+
+load() { # fzdev load flags: result in $WORK/load
+    in_ns client timeout 60 "$FZDEV" load --to "$(numeric "$TARGET")" --port $LOAD_PORT "$@" >"$WORK/load" 2>&1 ||
+        fail "fzdev load on path $PATH_NAME: $(tail -n 3 "$WORK/load")"
+}
+numeric() { case $1 in *[!0-9a-f.:]*) in_ns client getent ahostsv4 "$1" | awk '{ print $1; exit }' ;; *) echo "$1" ;; esac; }
+
+# way_flag WAY: of fzdev load.
+way_flag() { [ "$1" = up ] || echo --down; }
+
+# udp_at PREFIX WAY RATE [flags]: 1.5 s at one rate.
+udp_at() {
+    _key=$1/$2/1/$PATH_NAME
+    _way=$(way_flag "$2")
+    _rate=$3
+    shift 3
     _ticks=$(ticks)
-    iperf 2 -u -l 64 -b 51200k -w 2M
-    echo "$_ticks $(ticks)" | awk -v key="$_key" '{ printf "%s core %.3f\n", key, ($3 + $4 - $1 - $2) / 200 }' >>"$RAW"
-    note "$_key" loss "$(field sum lost_percent)"
-    note "$_key" offered "$(field sum packets | awk '{ printf "%.1f", $1 / 2000 }')" # thousands a second
+    # shellcheck disable=SC2086
+    load --rate "$_rate" --ms 1500 $_way "$@"
+    echo "$_ticks $(ticks)" | awk -v key="$_key" '{ printf "%s core %.3f\n", key, ($3 + $4 - $1 - $2) / 150 }' >>"$RAW"
+    awk -v key="$_key" '$1 == "step" { printf "%s sent %s\n%s arrived %s\n%s loss %s\n%s reordered %s\n",
+        key, $3, key, $4, key, $5, key, $6 }' "$WORK/load" >>"$RAW"
+}
+
+# udp_search PREFIX WAY FIRST [flags]: the highest rate that loses at most 0.1 %, and the curve up to there and beyond.
+udp_search() {
+    _key=$1/$2/1/$PATH_NAME
+    _way=$(way_flag "$2")
+    _rate=$3
+    shift 3
+    # shellcheck disable=SC2086
+    load --search --rate "$_rate" --ms 250 $_way "$@"
+    awk -v key="$_key" '
+        $1 == "best" { printf "%s kpps %s\n%s limit %s\n", key, $2, key, $3 }
+        $1 == "step" { curve = curve sep $3 ":" $5; sep = ","; disorder += $6 }
+        END { printf "%s curve %s\n%s reordered %d\n", key, curve, key, disorder }' "$WORK/load" >>"$RAW"
 }
 
 warm_up() { iperf 1 -C cubic; }
@@ -146,16 +197,86 @@ warm_up() { iperf 1 -C cubic; }
 
 wanted() { case " $PARTS " in *" $1 "*) ;; *) return 1 ;; esac; }
 
-base_path() {
-    path_up "$1"
-    warm_up
-    tcp_both tcp 1
-    tcp_both tcp 10
-    rtt "rtt-idle/up/1/$PATH_NAME" 400
-    rtt_loaded "rtt-load/up/1/$PATH_NAME" up
-    rtt_loaded "rtt-load/down/1/$PATH_NAME" down
-    small_udp
+# Everything that a target compares with wireguard-go or plain forwarding, transfer by transfer in turn.
+base() {
+    path_up deb
+    path_up all
+    for _base in forward deb all; do
+        use $_base
+        warm_up
+    done
+    for _streams in 1 10; do
+        for _direction in up down; do
+            for _base in forward deb all; do
+                [ "$_base $_streams" != "forward 10" ] || continue
+                use $_base
+                tcp tcp $_direction $_streams
+            done
+        done
+    done
+    rtt_idle deb all
+    for _base in deb all; do
+        use $_base
+        udp_at udp-64-100k up 100000 --size 64
+    done
+    udp_at udp-64-300k up 300000 --size 64
+    udp_at udp-64-300k-gso up 300000 --size 64 --gso --burst 32
+    rtt_loaded "rtt-load/up/1/all" up
+    rtt_loaded "rtt-load/down/1/all" down
     path_down
+    for _base in null reference; do tcp_path tcp $_base; done
+}
+
+# P-03 and P-04: senders with and without super-packets; bursts of 10 to 40 over 32 flows, as QUIC paces them.
+udp() {
+    path_up deb
+    path_up all
+    for _direction in up down; do
+        for _size in 64 1200; do
+            for _path in forward deb all; do
+                use $_path
+                udp_search "udp-$_size" $_direction 50000 --size $_size
+                udp_search "udp-$_size-gso" $_direction 100000 --size $_size --gso --burst 32
+            done
+        done
+        for _path in forward deb all; do
+            use $_path
+            udp_search udp-bursts $_direction 50000 --size 1200 --flows 32 --burst 10 --burst-max 40
+        done
+    done
+    path_down
+}
+
+# Families: inner in outer.
+ways() {
+    path_up all
+    warm_up
+    for _way in all named 6-in-4; do
+        use $_way
+        tcp_both ways 1
+    done
+    path_down
+    path_up 4-in-6
+    warm_up
+    for _way in 4-in-6 6-in-6; do
+        use $_way
+        tcp_both ways 1
+    done
+    path_down
+    tcp_path ways relayed
+}
+
+wire() {
+    wire_like on
+    path_up deb
+    path_up all
+    for _path in forward deb all; do
+        use $_path
+        warm_up
+        tcp_both wire 1
+    done
+    path_down
+    wire_like off
 }
 
 tcp_path() { # PREFIX PATH
@@ -167,7 +288,7 @@ tcp_path() { # PREFIX PATH
 
 # What this processor or kernel does not have is left out.
 rungs() {
-    for _rung in libsodium avx2 tso no-tun no-gso no-gro none reference; do
+    for _rung in libsodium avx2 tso no-tun no-gso no-gro none plain-tun; do
         case $_rung in
         avx2) grep -qw avx2 /proc/cpuinfo || { skip "rung avx2: not in this processor" && continue; } ;;
         tso) [ "$OFFLOAD" = uso ] || { skip "rung tso: the kernel has no USO to be without" && continue; } ;;
@@ -184,18 +305,19 @@ line_paths() { # PREFIX STREAMS, flags of the line
     unplug_client
     plug_client_by_line --rate 500000 "$@"
     SEGMENT=1228
+    path_up all
     for _path in forward all; do
-        path_up $_path
+        use $_path
         warm_up
         tcp_both "$_prefix" "$_streams"
-        path_down
     done
+    path_down
     SEGMENT=
     unplug_client
     plug_client
 }
 
-queue_lengths() {
+queue() {
     path_up all
     warm_up
     for _length in 500 1000 10000; do
@@ -255,37 +377,27 @@ find_backend() {
     stop gateway
 }
 
-one_round() {
-    if wanted base; then
-        for _base in forward deb all; do base_path $_base; done
-    fi
-    if wanted null; then tcp_path tcp null; fi
-    if wanted rungs; then rungs; fi
-    if wanted ways; then
-        for _way in all relayed named; do tcp_path ways $_way; done
-    fi
-    if wanted wire; then
-        wire_like on
-        for _wire in forward deb all; do tcp_path wire $_wire; done
-        wire_like off
-    fi
-    if wanted line; then
-        line_paths line-10ms 1 --delay 10
-        line_paths line-20ms 1 --delay 20
-        wire_like on # else a lost frame is up to 45 segments
-        line_paths line-10ms-lossy 10 --delay 10 --loss 1000
-        wire_like off
-    fi
-    if wanted queue; then queue_lengths; fi
+part() { if wanted "$1"; then "$1"; fi; }
+
+line() {
+    line_paths line-10ms 1 --delay 10
+    line_paths line-20ms 1 --delay 20
+    wire_like on # else a lost frame is up to 45 segments
+    line_paths line-10ms-lossy 10 --delay 10 --loss 1000
+    wire_like off
 }
 
 bench_net_up
 find_backend
 for _round in $(seq "$ROUNDS"); do
     echo "round $_round of $ROUNDS" >&2
-    one_round
+    for _part in base ways line; do
+        part $_part
+    done
 done
-if wanted crowd; then crowd; fi
+for _part in rungs wire udp queue crowd; do # no target hangs on these
+    part $_part
+done
 cpu=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)
 echo
 [ ! -s "$WORK/skipped" ] || sort -u "$WORK/skipped"

@@ -1,16 +1,21 @@
-# paths.sh: ways from a client to a server for macro.sh, one at a time. Sourced after tests/e2e/net.sh, whose
-# functions it uses; a smaller network than there, because NATs would only dilute what is compared:
+# paths.sh: ways from a client to a server for macro.sh. Sourced after tests/e2e/net.sh, whose functions it uses; a
+# smaller network than there, because NATs would only dilute what is compared:
 #
-#   client 203.0.113.30 ------- wan (bridge) ------- 203.0.113.40 gw 10.3.0.1 ------- resource 10.3.0.10 (iperf3, port 80)
-#       [line: fzdev link]      |          |                                                   10.3.0.53 (unbound)
-#                    portal 203.0.113.20   relay1 203.0.113.10
+#   client 203.0.113.30 ------- wan (bridge) ------- 203.0.113.40 gw 10.3.0.1 ------- resource (iperf3, port 80; fzdev load)
+#       [line: fzdev link]      |          |                                             10.3.0.10, fd33::10, 10.3.0.53 (unbound)
+#                    portal 203.0.113.20   relay1 203.0.113.10                           10.3.0.11, 10.3.0.12
 #
-# The gateway's host has the packaged rules (connection tracking, masquerade) on every path.
+# Client, gateway, portal and relay also have 2001:db8:113::/64. The server's address decides about the way, so that
+# three can be up at once and be measured in turn: 10.3.0.10 and fd33::10 are reached through our tunnel, 10.3.0.11
+# through wireguard-go, 10.3.0.12 by plain forwarding. The gateway's host has the packaged rules (connection tracking,
+# masquerade) on every path.
 
 CROWD=8
 NAMESPACES="wan client line gw portal relay1 resource $(seq -f crowd%.0f $CROWD | tr '\n' ' ')"
 SERVER=10.3.0.10
+DEB_CLIENT=100.64.0.110 # masqueraded as ours are
 PORT=80
+LOAD_PORT=7100
 CABLES="client:eth0 gw:eth0 gw:eth1 resource:eth0"
 
 plug_client() {
@@ -32,7 +37,7 @@ plug_client_by_line() {
 }
 
 dress_client() {
-    address client eth0 203.0.113.30/24
+    address client eth0 203.0.113.30/24 2001:db8:113::30/64
     ip -n "$P-client" route add default via 203.0.113.40
 }
 
@@ -47,30 +52,37 @@ bench_net_up() {
         ip netns add "$P-$_ns"
         ip -n "$P-$_ns" link set lo up
         mkdir -p "/etc/netns/$P-$_ns"
-        printf '127.0.0.1 localhost\n203.0.113.20 portal.test\n' >"/etc/netns/$P-$_ns/hosts"
+        printf '127.0.0.1 localhost\n203.0.113.20 portal.test\n2001:db8:113::20 portal.test\n' >"/etc/netns/$P-$_ns/hosts"
         echo "nameserver 127.0.0.1" >"/etc/netns/$P-$_ns/resolv.conf"
     done
     echo "nameserver 10.3.0.53" >"/etc/netns/$P-gw/resolv.conf"
     ip -n "$P-wan" link add br0 type bridge forward_delay 0 mcast_snooping 0
     ip -n "$P-wan" link set br0 up
-    plug portal 203.0.113.20/24
-    plug relay1 203.0.113.10/24
-    plug gw 203.0.113.40/24
+    plug portal 203.0.113.20/24 2001:db8:113::20/64
+    plug relay1 203.0.113.10/24 2001:db8:113::10/64
+    plug gw 203.0.113.40/24 2001:db8:113::40/64
     cable gw eth1 resource eth0
-    address gw eth1 10.3.0.1/24
-    address resource eth0 10.3.0.10/24 10.3.0.53/24
+    address gw eth1 10.3.0.1/24 fd33::1/64
+    address resource eth0 10.3.0.10/24 10.3.0.11/24 10.3.0.12/24 10.3.0.53/24 fd33::10/64
     ip -n "$P-resource" route add 203.0.113.30 via 10.3.0.1
     plug_client
+    # A rule without a number, as our tunnel brings it, gets one below the second in the list: only 0 stays before it.
+    for _address in 10.3.0.11 10.3.0.12; do
+        ip -n "$P-client" rule add pref 0 to $_address lookup main
+    done
+    ip -n "$P-gw" rule add pref 0 to $DEB_CLIENT lookup main
     gateway_rules
     CIDR_FILTERS=
     MORE_CLIENTS=$(seq $CROWD | awk '{
         printf ",{\"id\":\"66666666-6666-4666-8666-66666666666%d\",\"token\":\"crowd-%d\",\"ipv4\":\"100.64.1.%d\",\"ipv6\":\"fd00:2021:1111::1:%d\"}", $1, $1, $1, $1 }')
+    PORTAL_LISTEN='--listen [2001:db8:113::20]:443'
     write_policy
     start_dns
     start_portal
     start_relay 1
     wait_for 5 relays_joined 1 || fail "the relay does not join"
     spawn iperf resource iperf3 -s -p $PORT
+    spawn load resource "$FZDEV" load --serve --port $LOAD_PORT
     for _n in $(seq $CROWD); do
         plug "crowd$_n" "203.0.113.10$_n/24"
         spawn "iperf$_n" resource iperf3 -s -p "520$_n"
@@ -103,27 +115,40 @@ rung_flags() {
     no-tun) echo --tun-offload=none ;;
     no-gso) echo --no-gso ;;
     no-gro) echo --no-gro ;;
-    reference) echo --tun-offload=none --aead=libsodium ;;
+    reference | plain-tun) echo --tun-offload=none --aead=libsodium ;;
     none) echo --tun-offload=none --no-gso --no-gro ;;
     *) return 1 ;;
     esac
 }
 
-# path_up PATH [client flags]: traffic to $TARGET takes it from now on. $MEASURED is the gateway process, if any.
-path_up() {
+# use PATH: what is measured next. It must be up.
+use() {
     PATH_NAME=$1
     TARGET=$SERVER
     MEASURED=
-    shift
     case $PATH_NAME in
-    forward) ;;
-    deb) deb_up ;;
-    null) ours_up "$BUILD/bench-null/firezone-gateway" "$BUILD/bench-null/fzdev" --aead=libsodium "$@" ;;
-    relayed) ours_up "$GATEWAY" "$FZDEV" "" --no-direct "$@" ;;
-    named) ours_up "$GATEWAY" "$FZDEV" "" "$@" && TARGET=four.corp.test ;;
-    *) ours_up "$GATEWAY" "$FZDEV" "$(rung_flags "$PATH_NAME")" "$@" ;;
+    forward) TARGET=10.3.0.12 ;;
+    deb) TARGET=10.3.0.11 MEASURED=$(pid_of deb-gateway) ;;
+    named) TARGET=four.corp.test MEASURED=$(pid_of gateway) ;;
+    6-in-*) TARGET=fd33::10 MEASURED=$(pid_of gateway) ;;
+    *) MEASURED=$(pid_of gateway) ;;
     esac
     wait_for 10 in_ns client ping -q -c 1 -W 1 "$TARGET" || fail "no way on path $PATH_NAME"
+}
+
+# path_up PATH: brings it up beside what is up, and uses it. Ours is one path at a time.
+path_up() {
+    case $1 in
+    forward) ;;
+    deb) deb_up ;;
+    null) ours_up "$BUILD/bench-null/firezone-gateway" "$BUILD/bench-null/fzdev" --aead=libsodium ;;
+    relayed) ours_up "$GATEWAY" "$FZDEV" "" --no-direct ;;
+    # The client has what the gateway has: its batches would make the gateway's.
+    reference) ours_up "$GATEWAY" "$FZDEV" "$(rung_flags reference)" --tun-offload none --libsodium ;;
+    *-in-6) ours_up "$GATEWAY" "$FZDEV" "" --address6 2001:db8:113::30 ;;
+    *) ours_up "$GATEWAY" "$FZDEV" "$(rung_flags "$1")" ;;
+    esac
+    use "$1"
 }
 
 path_down() {
@@ -140,12 +165,12 @@ ours_up() { # GATEWAY FZDEV FLAGS [client flags]
     GATEWAY=$1
     FZDEV=$2
     shift 3
+    case " $* " in *" --address6 "*) ;; *) set -- --address4 203.0.113.30 "$@" ;; esac
     start_gateway
     wait_for 10 gateway_ready || fail "the gateway does not get ready"
     start_client "$@"
     GATEWAY=$_gateway
     FZDEV=$_fzdev
-    MEASURED=$(pid_of gateway)
 }
 
 start_crowd_client() { # NUMBER
@@ -155,7 +180,7 @@ start_crowd_client() { # NUMBER
     wait_for 10 in_ns "crowd$1" ping -q -c 1 -W 1 $SERVER || fail "client $1 of the crowd does not get through"
 }
 
-# wireguard-go of the distribution on both ends, with the addresses that the portal gives to ours.
+# wireguard-go of the distribution on both ends.
 deb_up() {
     for _end in client gw; do
         [ -e "$WORK/$_end.key" ] || (umask 077 && wg genkey >"$WORK/$_end.key")
@@ -167,11 +192,10 @@ deb_up() {
     wait_for 5 in_ns client wg set "$P-c" private-key "$WORK/client.key" \
         peer "$(wg pubkey <"$WORK/gw.key")" endpoint 203.0.113.40:51820 allowed-ips 10.3.0.0/24 || fail "wg set"
     wait_for 5 in_ns gw wg set "$P-g" listen-port 51820 private-key "$WORK/gw.key" \
-        peer "$(wg pubkey <"$WORK/client.key")" allowed-ips 100.64.0.10/32 || fail "wg set"
-    ip -n "$P-client" addr add 100.64.0.10/32 dev "$P-c"
+        peer "$(wg pubkey <"$WORK/client.key")" allowed-ips $DEB_CLIENT/32 || fail "wg set"
+    ip -n "$P-client" addr add $DEB_CLIENT/32 dev "$P-c"
     ip -n "$P-client" link set "$P-c" mtu 1280 up
-    ip -n "$P-client" route add 10.3.0.0/24 dev "$P-c"
+    ip -n "$P-client" route add 10.3.0.11/32 dev "$P-c" src $DEB_CLIENT
     ip -n "$P-gw" link set "$P-g" mtu 1280 up
-    ip -n "$P-gw" route add 100.64.0.10/32 dev "$P-g"
-    MEASURED=$(pid_of deb-gateway)
+    ip -n "$P-gw" route add $DEB_CLIENT/32 dev "$P-g"
 }

@@ -35,11 +35,11 @@ function ratio(a, b, metric,    v, i, n) {
 function unit(metric) {
     if (metric == "rate") return "Mbit/s"
     if (metric ~ /^(user|system|cpu)$/) return "core ms/Gbit"
-    if (metric ~ /^(p50|p99|worst)$/) return "us"
+    if (metric ~ /^(p50|p90|p99|worst)$/) return "us"
     if (metric ~ /^per-/) return "segments/call"
     if (metric == "loss") return "%"
     if (metric == "core") return "cores"
-    if (metric == "offered") return "kpps"
+    if (metric ~ /^(sent|arrived|kpps)$/) return "kpps"
     if (metric == "fairness") return "slowest/fastest"
     return "segments"
 }
@@ -47,6 +47,7 @@ function print_json(    i, part, field) {
     for (i = 1; i <= orders; i++) {
         split(order[i], part, " ")
         split(part[1], field, "/")
+        if (part[2] ~ /^(limit|curve)$/) continue
         spread(order[i])
         printf "{\"id\":\"%s.%s\",\"params\":\"way=%s streams=%s path=%s\",\"median\":%s,\"min\":%s,\"max\":%s,\"n\":%d,\"unit\":\"%s\",\"commit\":\"%s\",\"cpu\":\"%s\",\"kernel\":\"%s\"}\n", \
             field[1], part[2], field[2], field[3], field[4], middle, low, high, count[order[i]], unit(part[2]), commit, cpu, kernel >>json
@@ -72,12 +73,28 @@ function print_tcp(    i, part, f, base) {
             cell(part[1] " per-udp-receive", "%.1f"), cell(part[1] " per-udp-send", "%.1f")
     }
 }
+# The text of the first round.
+function text(at) { return at in count ? value[at, 1] : "-" }
+function print_udp(    i, part, f, base) {
+    printf "\n%-14s %-4s %-8s %12s %7s %9s %7s %10s  %s\n", "UDP", "way", "path", "kpps at 0.1%", "x deb", "x plain", "limit",
+        "disorder", "kpps sent:% lost, in the order of measuring"
+    for (i = 1; i <= orders; i++) {
+        split(order[i], part, " ")
+        if (part[2] != "kpps") continue
+        split(part[1], f, "/")
+        base = f[1] "/" f[2] "/" f[3] "/"
+        spread(order[i])
+        printf "%-14s %-4s %-8s %12.1f %7s %9s %7s %10s  %s\n", f[1], f[2], f[4], middle,
+            part_of(ratio(part[1], base "deb", "kpps")), part_of(ratio(part[1], base "forward", "kpps")),
+            text(part[1] " limit"), text(part[1] " reordered"), text(part[1] " curve")
+    }
+}
 function print_rest(    i, part) {
     printf "\n%-34s %-9s %10s %10s %10s  %s\n", "other", "metric", "median", "min", "max", "unit"
     for (i = 1; i <= orders; i++) {
         split(order[i], part, " ")
-        if (part[2] ~ /^(rate|user|system|cpu|per-.*)$/) continue
-        if (part[2] ~ /^(resent|reordered)$/ && part[1] !~ /^(line|tcp).*(all|forward)$/) continue
+        if (part[2] ~ /^(rate|user|system|cpu|per-.*|kpps|limit|curve)$/ || (part[1] " kpps") in count) continue
+        if (part[2] ~ /^(resent|reordered)$/ && part[1] !~ /^(line|tcp|udp).*(all|forward)$/) continue
         spread(order[i])
         printf "%-34s %-9s %10.4g %10.4g %10.4g  %s\n", part[1], part[2], middle, low, high, unit(part[2])
     }
@@ -100,10 +117,14 @@ function print_targets(    full, i, way, part, f, base) {
         target("T-03", "gateway core-s per Gbit " way ", of deb", ratio("tcp/" way "/1/all", "tcp/" way "/1/deb", "cpu"), 0.18 / full, 0.11 / full, -1)
         target("T-04", "1 stream " way ", of the null cipher", ratio("tcp/" way "/1/all", "tcp/" way "/1/null", "rate"), 0.4, 0.55, 1)
         target("T-05", "1 stream " way ", of plain forwarding", ratio("tcp/" way "/1/all", "tcp/" way "/1/forward", "rate"), 0.25, 0.4, 1)
-        target("T-06", "1 stream " way ", x plain TUN and libsodium", ratio("tcp/" way "/1/all", "tcp/" way "/1/reference", "rate"), 2.5, 3, 1)
+        target("T-06", "1 stream " way ", x plain TUN and libsodium on both ends", ratio("tcp/" way "/1/all", "tcp/" way "/1/reference", "rate"), 2.5, 3, 1)
     }
-    target("T-07", "64 B UDP at 100 kpps, % lost", median_of("udp-64/up/1/all loss"), 0.5, 0.1, -1)
-    target("T-07", "the same, cores", median_of("udp-64/up/1/all core"), 0.5, 0.33, -1)
+    target("T-07", "64 B UDP at 100 kpps, % lost", median_of("udp-64-100k/up/1/all loss"), 0.5, 0.1, -1)
+    target("T-07", "the same, cores", median_of("udp-64-100k/up/1/all core"), 0.5, 0.33, -1)
+    printf "%-5s %-58s sent %.0f kpps, lost %.2f %%, %.2f cores\n", "T-07", "300 kpps asked for, single datagrams",
+        median_of("udp-64-300k/up/1/all sent"), median_of("udp-64-300k/up/1/all loss"), median_of("udp-64-300k/up/1/all core")
+    printf "%-5s %-58s sent %.0f kpps, lost %.2f %%, %.2f cores\n", "T-07", "the same, super-packets of 32",
+        median_of("udp-64-300k-gso/up/1/all sent"), median_of("udp-64-300k-gso/up/1/all loss"), median_of("udp-64-300k-gso/up/1/all core")
     target("T-08", "idle RTT p50, of deb", ratio("rtt-idle/up/1/all", "rtt-idle/up/1/deb", "p50"), 0.6, 0.4, -1)
     target("T-08", "idle RTT p99, of deb", ratio("rtt-idle/up/1/all", "rtt-idle/up/1/deb", "p99"), 0.6, 0.4, -1)
     target("T-09", "RTT p99 under one stream up, ms", median_of("rtt-load/up/1/all p99") / 1000, 12, 5, -1)
@@ -113,13 +134,15 @@ function print_targets(    full, i, way, part, f, base) {
         split(part[1], f, "/")
         base = f[1] "/" f[2] "/" f[3] "/"
         if (part[2] != "rate") continue
-        if (f[1] == "ways" && f[4] != "all") target("P-06", f[4] " " f[2] ", of the direct way", ratio(part[1], base "all", "rate"), 0.7, 0.9, 1)
+        if (f[1] == "ways" && f[4] ~ /^[46]-in-/) target("IPv6", f[4] " " f[2] ", of IPv4 in IPv4", ratio(part[1], base "all", "rate"), 0.7, 0.9, 1)
+        if (f[1] == "ways" && f[4] ~ /^(relayed|named)$/) target("P-06", f[4] " " f[2] ", of the direct way", ratio(part[1], base "all", "rate"), 0.7, 0.9, 1)
         if (f[1] ~ /^line/ && f[4] == "all") target("P-08", f[1] " " f[2] ", of plain forwarding", ratio(part[1], base "forward", "rate"), 0.9, 0.97, 1)
         if (f[1] ~ /^line/ && f[4] == "all") target("P-08", f[1] " " f[2] ", segments out of order", median_of(part[1] " reordered"), 0, 0, -1)
     }
 }
 END {
     print_tcp()
+    print_udp()
     print_rest()
     print_targets()
     if (json != "") print_json()

@@ -290,7 +290,8 @@ EOF
 # ---- Firezone's processes ----
 
 start_portal() {
-    spawn portal portal "$FZDEV" portal --listen 203.0.113.20:443 --tls-dir "$WORK/tls" \
+    # shellcheck disable=SC2086
+    spawn portal portal "$FZDEV" portal --listen 203.0.113.20:443 ${PORTAL_LISTEN:-} --tls-dir "$WORK/tls" \
         --policy "$WORK/policy.json" --generation "$GENERATION" --log "$WORK/portal.jsonl"
     wait_for 5 grep -q 'listening' "$WORK/portal.log" || fail "the portal does not start"
 }
