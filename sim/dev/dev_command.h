@@ -12,5 +12,6 @@ int dev_link(const char *const *argv);
 int dev_noise(const char *const *argv);
 int dev_traffic(const char *const *argv);
 int dev_load(const char *const *argv);
+int dev_herd(const char *const *argv);
 
 #endif /* DEV_COMMAND_H */

@@ -28,6 +28,7 @@ static const struct command commands[] = {
     {"noise", dev_noise, "hostile UDP packets from any source address"},
     {"traffic", dev_traffic, "TCP and UDP whose every byte is verified, and its server"},
     {"load", dev_load, "UDP at a given rate, and what of it arrives"},
+    {"herd", dev_herd, "thousands of clients and their portal, for one gateway"},
 };
 
 static int usage(FILE *out, int exit_code)

@@ -16,6 +16,7 @@ SERVER=10.3.0.10
 DEB_CLIENT=100.64.0.110 # masqueraded as ours are
 PORT=80
 LOAD_PORT=7100
+RELAY_SECRET=$(printf '%064d' 7)
 CABLES="client:eth0 gw:eth0 gw:eth1 resource:eth0"
 
 plug_client() {
@@ -198,4 +199,24 @@ deb_up() {
     ip -n "$P-client" route add 10.3.0.11/32 dev "$P-c" src $DEB_CLIENT
     ip -n "$P-gw" link set "$P-g" mtu 1280 up
     ip -n "$P-gw" route add $DEB_CLIENT/32 dev "$P-g"
+}
+
+# herd NAME [fzdev herd flags]: a gateway whose portal and clients are one process; what it says is in $WORK/NAME.log.
+herd() {
+    _name=$1
+    shift
+    rm -f "$WORK/$_name.log"
+    spawn "$_name" client "$FZDEV" herd --listen 203.0.113.30:8008 --gateway 203.0.113.40:52625 --own 203.0.113.30 \
+        --target $SERVER --relay 203.0.113.10:3478 --relay-secret $RELAY_SECRET "$@"
+    wait_for 5 grep -q listening "$WORK/$_name.log" || fail "the herd does not start"
+}
+start_herd_gateway() {
+    FIREZONE_TOKEN=herd FIREZONE_API_URL=ws://203.0.113.30:8008 FIREZONE_ID=herd FIREZONE_NAME=herd \
+        HEALTH_CHECK_ADDR=127.0.0.1:8080 RUST_LOG="${GATEWAY_LOG:-warn}" spawn gateway gw "$GATEWAY"
+    MEASURED=$(pid_of gateway)
+}
+# The herd ends by itself; what it starts with needs the gateway's id.
+await() { # NAME
+    wait "$(pid_of "$1")" || fail "$1: $(tail -n 3 "$WORK/$1.log")"
+    rm -f "$WORK/$1.pid"
 }

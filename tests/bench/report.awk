@@ -41,6 +41,8 @@ function unit(metric) {
     if (metric == "core") return "cores"
     if (metric ~ /^(sent|arrived|kpps)$/) return "kpps"
     if (metric == "fairness") return "slowest/fastest"
+    if (metric == "setups") return "clients/s"
+    if (metric == "unserved") return "clients"
     return "segments"
 }
 function print_json(    i, part, field) {
@@ -129,6 +131,9 @@ function print_targets(    full, i, way, part, f, base) {
     target("T-08", "idle RTT p99, of deb", ratio("rtt-idle/up/1/all", "rtt-idle/up/1/deb", "p99"), 0.6, 0.4, -1)
     target("T-09", "RTT p99 under one stream up, ms", median_of("rtt-load/up/1/all p99") / 1000, 12, 5, -1)
     target("T-09", "RTT p99 under one stream down, ms", median_of("rtt-load/down/1/all p99") / 1000, 12, 5, -1)
+    printf "%-5s %-58s lost %.2f %%, %.2f cores, p99 %.1f ms\n", "P-09", "1000 clients, 50 pings and answers a second each",
+        median_of("many/both/1000/all loss"), median_of("many/both/1000/all core"), median_of("many/both/1000/all p99") / 1000
+    printf "%-5s %-58s %d\n", "P-10", "new clients a second, set-up p99 below 2 s", median_of("new-clients/up/1/all setups")
     for (i = 1; i <= orders; i++) {
         split(order[i], part, " ")
         split(part[1], f, "/")

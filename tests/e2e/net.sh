@@ -297,9 +297,10 @@ start_portal() {
 }
 
 start_relay() { # 1 or 2
+    # shellcheck disable=SC2086
     SSL_CERT_FILE="$WORK/tls/ca.pem" spawn "relay$1" "relay$1" "$FZDEV" relay \
         --listen4 "203.0.113.1$(($1 - 1))" --listen6 "2001:db8:113::1$(($1 - 1))" \
-        --portal wss://portal.test --token "$RELAY_TOKEN" --mode "$GENERATION"
+        --portal wss://portal.test --token "$RELAY_TOKEN" --mode "$GENERATION" ${RELAY_SECRET:+--secret $RELAY_SECRET}
 }
 
 relays_joined() { [ "$(grep -c '"topic":"relay","event":"init"' "$WORK/portal.jsonl")" -ge "$1" ]; }
