@@ -7,7 +7,7 @@ BENCH_MS ?= 2000
 BENCH_JSON := $(BUILD)/bench.jsonl
 COMMIT = $$(git rev-parse --short HEAD 2>/dev/null || echo none)
 
-.PHONY: bench bench-core bench-counts bench-net
+.PHONY: bench bench-core bench-counts bench-net soak
 ## make bench        everything that is measured (under 15 minutes); JSON lines in BUILD/bench.jsonl
 bench:
 	@rm -f $(BENCH_JSON)
@@ -25,9 +25,14 @@ $(BENCH): $(BENCH_OBJECTS) $(BENCH_LIBS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(BENCH_OBJECTS) $(call group,$(BENCH_LIBS)) -lcmocka $(EXTERNAL)
 
-## make bench-net    the real gateway in namespaces beside wireguard-go and plain forwarding (root, 10 minutes)
+## make bench-net    the real gateway in namespaces beside wireguard-go and plain forwarding (root, 12 minutes)
 bench-net: all $(BENCH_NULL)
 	@JSON=$(BENCH_JSON) COMMIT="$(COMMIT)" tests/bench/macro.sh $(BUILD)
+
+## make soak         the real gateway under load with churn for TIME=600 seconds: growth, stalls, service (root; not in bench)
+TIME ?= 600
+soak: all
+	@tests/bench/soak.sh $(BUILD) $(TIME)
 
 # Both ends with a cipher that does nothing: their own cost and the kernel's.
 WRAP_NULL := -Wl,--wrap=aead_seal_batch,--wrap=aead_open_batch

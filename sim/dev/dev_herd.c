@@ -36,7 +36,7 @@ struct herd_options {
     const char *secret;
     const char *clients;
     const char *rate;
-    const char *pings;
+    struct dev_list pings;
     const char *payload;
     const char *seconds;
     const char *pid;
@@ -252,6 +252,9 @@ static bool traffic(struct herd_work *w, uint32_t each, uint32_t seconds, const 
     w->pings_sent = 0;
     herd->trips_count = 0;
     herd->measures = true;
+    for (uint32_t i = 0; i < herd->used; i++) {
+        herd->clients[i].answered = 0;
+    }
     if (!run(w, DURATION_S(seconds))) {
         return false;
     }
@@ -298,7 +301,7 @@ static void raise_limits(void)
 struct herd_numbers {
     uint64_t clients;
     uint64_t rate;
-    uint64_t pings;
+    uint64_t pings[DEV_LIST_MAX];
     uint64_t payload;
     uint64_t seconds;
 };
@@ -311,10 +314,15 @@ static bool number(const char *text, uint64_t max, uint64_t *out)
 
 static bool read_numbers(const struct herd_options *o, struct herd_numbers *out)
 {
+    for (uint32_t i = 0; i < o->pings.count; i++) {
+        if (!number(o->pings.at[i], 10000, &out->pings[i])) {
+            return false;
+        }
+    }
     return number(o->clients, HERD_CLIENTS_MAX, &out->clients) &&
            number(o->rate, HERD_CLIENTS_MAX / STEP_S, &out->rate) &&
-           number(o->pings, 10000, &out->pings) && number(o->payload, 1000, &out->payload) &&
-           out->payload >= 8 && number(o->seconds, 3600, &out->seconds);
+           number(o->payload, 1000, &out->payload) && out->payload >= 8 &&
+           number(o->seconds, 3600, &out->seconds);
 }
 
 static bool open_herd(struct herd_work *w, const struct herd_options *o,
@@ -359,9 +367,14 @@ static bool measure(struct herd_work *w, const struct herd_options *o, const str
     if (!wait_for_gateway(w)) {
         return false;
     }
-    return o->search ? search(w, (uint32_t)n->rate)
-                     : set_up(w, (uint32_t)n->clients, (uint32_t)n->rate, &p99_ms) &&
-                           traffic(w, (uint32_t)n->pings, (uint32_t)n->seconds, o->pid);
+    if (o->search) {
+        return search(w, (uint32_t)n->rate);
+    }
+    bool good = set_up(w, (uint32_t)n->clients, (uint32_t)n->rate, &p99_ms);
+    for (uint32_t i = 0; good && i < o->pings.count; i++) {
+        good = traffic(w, (uint32_t)n->pings[i], (uint32_t)n->seconds, o->pid);
+    }
+    return good;
 }
 
 int dev_herd(const char *const *argv)
@@ -369,8 +382,7 @@ int dev_herd(const char *const *argv)
     static struct herd_work work;
     struct herd_numbers numbers;
     int exit_code = 2;
-    struct herd_options o = {
-        .clients = "1000", .rate = "250", .pings = "50", .payload = "64", .seconds = "5"};
+    struct herd_options o = {.clients = "1000", .rate = "250", .payload = "64", .seconds = "5"};
     const struct dev_option options[] = {
         {"--listen", &o.listen, NULL, NULL, "ADDR:PORT",
          "where the gateway finds its portal (ws://)"},
@@ -381,7 +393,8 @@ int dev_herd(const char *const *argv)
         {"--relay-secret", &o.secret, NULL, NULL, "TEXT", "what that relay was started with"},
         {"--clients", &o.clients, NULL, NULL, "N", "that connect (1000)"},
         {"--rate", &o.rate, NULL, NULL, "N", "of them a second (250)"},
-        {"--pings", &o.pings, NULL, NULL, "N", "a second of each, once they are connected (50)"},
+        {"--pings", NULL, &o.pings, NULL, "N",
+         "a second of each, once they are connected; several"},
         {"--payload", &o.payload, NULL, NULL, "N", "bytes of a ping (64)"},
         {"--seconds", &o.seconds, NULL, NULL, "N", "of pings (5)"},
         {"--pid", &o.pid, NULL, NULL, "PID", "of the gateway: tell its processor time"},

@@ -377,17 +377,18 @@ crowd_uploads() { # PREFIX [iperf3 flags]
         END { printf "%s rate %.1f\n%s fairness %.2f\n", key, sum / 1e6, key, v[1] / v[NR] }' >>"$RAW"
 }
 
-# P-09 and P-10: a thousand clients with 50 pings and 50 answers a second each; then ever more new clients a second.
+# P-09 and P-10: a thousand clients with 25, then 50 pings and as many answers a second each; then ever more new clients
+# a second.
 many() {
     PATH_NAME=all
     start_herd_gateway
-    herd herd --clients 1000 --rate 250 --pings 50 --seconds 5 --pid "$MEASURED"
+    herd herd --clients 1000 --rate 250 --pings 25 --pings 50 --seconds 4 --pid "$MEASURED"
     await herd
     metrics | tr -d '\r' >"$WORK/after"
     : >"$WORK/before"
     per_call many/both/1000/all "$WORK/before" "$WORK/after"
     awk '$1 == "setup" { k = "many-setup/up/" $3 "/all"; printf "%s p50 %s\n%s p99 %s\n%s worst %s\n", k, $5 * 1000, k, $6 * 1000, k, $7 * 1000 }
-        $1 == "traffic" { k = "many/both/" $2 "/all"
+        $1 == "traffic" { k = "many-" int($3 / $2 / 4 + 0.5) "/both/" $2 "/all"
             printf "%s loss %.3f\n%s p50 %s\n%s p99 %s\n%s fairness %.2f\n%s core %s\n", k, ($3 - $4) * 100 / $3,
                 k, $5, k, $6, k, $7 / $8, k, $9 }' "$WORK/herd.log" >>"$RAW"
     stop gateway

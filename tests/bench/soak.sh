@@ -1,0 +1,103 @@
+#!/bin/sh
+# The real gateway under steady load with churn for a while: does it grow, does it stall, does it always serve?
+# Load: TCP both ways, small datagrams, bursts over many flows. Churn: four clients that start anew, roam, end and come
+# back in turn, each of which must get through again; a name whose flows end and open; grants that go and come.
+# Samples every 5 s; fails when a client does not get through, or when memory grows in the second half by more than
+# a twentieth.
+#
+# usage: soak.sh BUILD [SECONDS]      needs root and the packages of `tests/tools/install.sh bench`
+#   MBIT=1000   of TCP, both ways together
+set -eu
+cd "$(dirname "$0")/../.."
+if [ "$(id -u)" != 0 ]; then
+    echo "SKIPPED: network namespaces need root"
+    exit 0
+fi
+tests/tools/install.sh bench
+. tests/e2e/net.sh
+. tests/bench/paths.sh
+TIME=${2:-600}
+MBIT=${MBIT:-1000}
+SAMPLES=$WORK/samples
+TURNS=0
+LATE=0
+
+value() { awk -v name="firezone_gateway_$1" '$1 == name { printf "%.0f", $2; found = 1 } END { if (!found) print 0 }' "$WORK/now"; }
+
+# Seconds, KiB resident, ticks, clients, NAT sessions, longest step in µs.
+sample() {
+    metrics | tr -d '\r' >"$WORK/now" || fail "the gateway does not answer"
+    _status=$(awk '/^VmRSS/ { print $2 }' "/proc/$MEASURED/status")
+    _ticks=$(awk '{ print $14 + $15 }' "/proc/$MEASURED/stat")
+    echo "$(($(now_ms) / 1000 - START)) $_status $_ticks $(value clients) $(value nat_sessions) $(($(value longest_step_ns) / 1000))" >>"$SAMPLES"
+}
+
+gets_through() { # CLIENT
+    wait_for 10 in_ns "$1" ping -q -c 1 -W 1 "$SERVER" || fail "$1 does not get through after turn $TURNS"
+}
+
+# One client anew, in one of three ways; then everybody's name and a grant.
+churn() {
+    _client=crowd$((5 + TURNS % 4))
+    case $((TURNS / 4 % 3)) in
+    0) kill -USR1 "$(pid_of $_client)" ;;
+    1) kill -USR2 "$(pid_of $_client)" ;;
+    2) stop $_client && start_crowd_client "${_client#crowd}" ;;
+    esac
+    _since=$(now_ms)
+    gets_through $_client
+    [ $(($(now_ms) - _since)) -lt 2000 ] || LATE=$((LATE + 1))
+    in_ns client getent ahostsv4 four.corp.test >/dev/null && in_ns client ping -q -c 3 -i 0.05 -W 1 four.corp.test >/dev/null ||
+        fail "the name does not answer after turn $TURNS"
+    case $((TURNS % 10)) in
+    4) write_policy "{\"client\":\"*\",\"resource\":\"$CIDR4\"},{\"client\":\"*\",\"resource\":\"$WEB\"}" ;;
+    9) write_policy ;;
+    esac
+    TURNS=$((TURNS + 1))
+}
+
+bench_net_up
+PATH_NAME=all
+GATEWAY_FLAGS=
+start_gateway
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+MEASURED=$(pid_of gateway)
+start_client --address4 203.0.113.30
+for _n in $(seq $CROWD); do
+    start_crowd_client "$_n"
+done
+spawn tcp-up crowd1 iperf3 -c $SERVER -p 5201 -C cubic -t "$TIME" -b $((MBIT / 2))M
+spawn tcp-down crowd2 iperf3 -c $SERVER -p 5202 -C cubic -t "$TIME" -b $((MBIT / 2))M -R
+spawn small crowd3 "$FZDEV" load --to $SERVER --port $LOAD_PORT --size 64 --rate 10000 --ms $((TIME * 1000))
+spawn bursts crowd4 "$FZDEV" load --to $SERVER --port $LOAD_PORT --size 1200 --rate 5000 --flows 32 --burst 10 \
+    --burst-max 40 --down --ms $((TIME * 1000))
+START=$(($(now_ms) / 1000))
+NEXT=0
+while [ $(($(now_ms) / 1000 - START)) -lt "$TIME" ]; do
+    if [ $(($(now_ms) / 1000 - START)) -ge $NEXT ]; then
+        sample
+        NEXT=$((NEXT + 5))
+    fi
+    churn
+    sleep 0.5
+done
+sample
+sleep 1
+echo "turns of churn: $TURNS, of which $LATE took longer than 2 s"
+for _load in tcp-up tcp-down; do
+    echo "$_load: $(awk '/receiver/ { print $7, $8 }' "$WORK/$_load.log")"
+done
+for _load in small bursts; do
+    echo "$_load: $(awk '{ print $3, "kpps sent,", $5, "% lost,", $6, "out of order" }' "$WORK/$_load.log")"
+done
+grep '_dropped_total.* [1-9]' "$WORK/now" | sed 's/firezone_gateway_//' || true
+cp "$SAMPLES" "$BUILD/soak.samples"
+awk '{ at[NR] = $1; rss[NR] = $2; ticks = $3; if (NR == 1) first = $3; longest = $6; nat = $5; clients = $4 }
+    END {
+        half = int(NR / 2) + 1
+        for (i = half; i <= NR; i++) { n++; x += at[i]; y += rss[i]; xx += at[i] * at[i]; xy += at[i] * rss[i] }
+        slope = n * xx > x * x ? (n * xy - x * y) / (n * xx - x * x) * 60 : 0
+        printf "resident: %d KiB at first, %d at half time, %d at the end; slope of the second half %.1f KiB a minute\n", rss[1], rss[half], rss[NR], slope
+        printf "longest step of the loop: %d us; processor: %.2f cores; clients %d, NAT sessions %d\n", longest, (ticks - first) / 100 / (at[NR] - at[1]), clients, nat
+        exit rss[NR] > rss[half] * 1.05
+    }' "$SAMPLES" || fail "memory grows"
