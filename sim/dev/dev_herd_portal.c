@@ -58,7 +58,7 @@ static void say(struct herd *herd, const char *text)
 
 static void push(struct herd *herd, const char *event, const char *payload)
 {
-    char text[TEXT_MAX];
+    static char text[TEXT_MAX];
     int len = snprintf(text, sizeof text,
                        "{\"topic\":\"gateway\",\"event\":\"%s\",\"ref\":null,\"payload\":%s}",
                        event, payload);
