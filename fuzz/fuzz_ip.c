@@ -132,7 +132,10 @@ static void coalesce(struct packet packet, struct packet_info info, const struct
     }
     struct packet_group group;
     packet_group_start(&group, &packet, &info, 64);
+    struct packet_group other = group;
+    bool is_followed = packet_group_follow(&other, second);
     bool is_joined = packet_group_append(&group, second, &next_info);
+    ASSERT(is_followed == (is_joined && second->len == packet.len));
     struct packet_offload offload = packet_group_finish(&group);
     ASSERT(is_joined == (offload.gso != PACKET_GSO_NONE));
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "platform/linux/linux_aead.h"
+#include "platform/linux/linux_checksum.h"
 #include "platform/linux/linux_config_value.h"
 
 /* What an option's value is; each kind has one setter. */
@@ -19,6 +20,7 @@ enum kind {
     KIND_VERSION_TEXT,
     KIND_URL,
     KIND_AEAD,
+    KIND_CHECKSUM,
 };
 
 struct option {
@@ -60,6 +62,8 @@ static const struct option options[] = {
      "best offload of the TUN device to try [uso]"},
     {0, "aead", NULL, KIND_AEAD, FIELD(aead), "auto|libsodium|sse|avx2|avx512",
      "implementation of ChaCha20-Poly1305 [auto: the fastest here]"},
+    {0, "checksum", NULL, KIND_CHECKSUM, FIELD(checksum), "auto|portable|avx2|avx512",
+     "implementation of the Internet checksum [auto: the widest here]"},
     {0, "no-huge-pages", NULL, KIND_FLAG, FIELD(no_huge_pages), NULL,
      "keep tables on small pages however full they are"},
     {0, "no-gso", NULL, KIND_FLAG, FIELD(no_gso), NULL, "never send with UDP_SEGMENT"},
@@ -174,6 +178,9 @@ static bool set_value(struct linux_config *config, const struct option *option, 
     case KIND_AEAD:
         memcpy(field, &value, sizeof(value));
         return linux_aead_parse(value, &(enum linux_aead){LINUX_AEAD_AUTO});
+    case KIND_CHECKSUM:
+        memcpy(field, &value, sizeof(value));
+        return linux_checksum_parse(value, &(enum linux_checksum){LINUX_CHECKSUM_AUTO});
     case KIND_FLAG:
         fine = pick(value, "true", "false", &flag);
         memcpy(field, &flag, sizeof(flag));
@@ -382,6 +389,7 @@ static void set_defaults(struct linux_config *config)
     config->client_version = "1.5.2";
     config->tun_name = "tun-firezone";
     config->aead = "auto";
+    config->checksum = "auto";
     config->limits = gateway_limits_default();
     config->max_flows = 65536;
 }

@@ -50,7 +50,8 @@ struct linux_config {
     bool no_gso;
     bool no_gro;
     enum linux_config_offload offload;
-    const char *aead; /* as linux_aead_parse() reads it */
+    const char *aead;     /* as linux_aead_parse() reads it */
+    const char *checksum; /* as linux_checksum_parse() reads it */
     uint16_t listen_port;
     uint32_t udp_receive_buffer;
     uint32_t udp_send_buffer;

@@ -15,6 +15,7 @@
 #include "platform/driver.h"
 #include "platform/driver_run.h"
 #include "platform/linux/linux_aead.h"
+#include "platform/linux/linux_checksum.h"
 #include "platform/linux/linux_config.h"
 #include "platform/linux/linux_identity.h"
 #include "platform/linux/linux_log.h"
@@ -268,12 +269,18 @@ static int build_gateway(struct app *app)
     return err == ERR_NONE ? 0 : fail("the configuration is not acceptable", err);
 }
 
-static int choose_aead(struct app *app)
+static int choose_backends(struct app *app)
 {
-    enum linux_aead wanted = LINUX_AEAD_AUTO;
-    ASSERT(linux_aead_parse(app->config.aead, &wanted)); /* the configuration was checked */
-    enum err err = linux_aead_choose(app->gateway, wanted);
-    return err == ERR_NONE ? 0 : fail("--aead cannot be used on this machine", err);
+    enum linux_aead aead = LINUX_AEAD_AUTO;
+    enum linux_checksum checksum = LINUX_CHECKSUM_AUTO;
+    ASSERT(linux_aead_parse(app->config.aead, &aead)); /* the configuration was checked */
+    ASSERT(linux_checksum_parse(app->config.checksum, &checksum));
+    enum err err = linux_aead_choose(app->gateway, aead);
+    if (err != ERR_NONE) {
+        return fail("--aead cannot be used on this machine", err);
+    }
+    err = linux_checksum_choose(app->gateway, checksum);
+    return err == ERR_NONE ? 0 : fail("--checksum cannot be used on this machine", err);
 }
 
 static void start_driver(struct app *app)
@@ -326,7 +333,7 @@ static int start(struct app *app)
         raise_setting("/proc/sys/net/core/wmem_max", BUFFER_MAX_OUT);
     }
     code = code != 0 ? code : build_gateway(app);
-    code = code != 0 ? code : choose_aead(app);
+    code = code != 0 ? code : choose_backends(app);
     code = code != 0 ? code : open_platform(app);
     return code;
 }
@@ -351,11 +358,11 @@ static void log_start(struct app *app, const char *huge_pages)
                                            [LINUX_TUN_OFFLOAD_NONE] = "none"};
     char line[192];
     (void)snprintf(line, sizeof(line),
-                   "firezone-gateway %s started; aead: %s; TUN offload: %s; UDP segmentation: %s; "
-                   "huge pages: %s",
+                   "firezone-gateway %s started; aead: %s; checksums: %s; TUN offload: %s; "
+                   "UDP segmentation: %s; huge pages: %s",
                    GATEWAY_VERSION, gateway_aead_name(app->gateway),
-                   offloads[app->platform.tun.offload], app->platform.udp.gso ? "yes" : "no",
-                   huge_pages);
+                   gateway_checksum_name(app->gateway), offloads[app->platform.tun.offload],
+                   app->platform.udp.gso ? "yes" : "no", huge_pages);
     linux_log_line(&app->log, TRACE_INFO, linux_clock_now().unix_ns, line);
 }
 

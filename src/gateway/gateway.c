@@ -199,6 +199,7 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->rejoin_at = TIME_NEVER;
     gw->resolve_deadline = TIME_NEVER;
     gw->aead = aead_backend_libsodium();
+    gw->sums = &checksum_portable;
     rng_init(&gw->rng, seed);
     start_keys(gw);
     struct layout layout = lay_out(&arena, limits);

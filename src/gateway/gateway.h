@@ -84,6 +84,22 @@ const char *gateway_aead_name(const struct gateway *gw);
  * Asserts: bytes <= GATEWAY_DATAGRAM_MAX. */
 MUST_USE bool gateway_aead_trial(struct gateway *gw, uint32_t batches, size_t bytes);
 
+/* Implementations of the Internet checksum over payloads; all give the same bits. */
+enum gateway_checksum {
+    GATEWAY_CHECKSUM_PORTABLE, /* everywhere; in use after gateway_init() */
+    GATEWAY_CHECKSUM_AVX2,     /* by the instructions that the processor must have */
+    GATEWAY_CHECKSUM_AVX512,   /* F and BW */
+    GATEWAY_CHECKSUM_COUNT,
+};
+
+/* Uses another implementation from now on, after comparing its bits with the portable one's (under
+ * 1 ms). The caller knows that the processor has the instructions; without them the process ends.
+ * ERR_UNSUPPORTED: this architecture has none of that kind, or it gives wrong bits; the portable
+ * one is in use then. Only between inputs. */
+MUST_USE enum err gateway_use_checksum(struct gateway *gw, enum gateway_checksum checksum);
+/* What is in use, for the log: static text. */
+const char *gateway_checksum_name(const struct gateway *gw);
+
 /* Says which super-packets the TUN device takes: packets of one flow leave as one then. Neither
  * after gateway_init(). Packets, order within a flow and counters are the same either way; a
  * recorded input all the same, because outputs are grouped differently. */

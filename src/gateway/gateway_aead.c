@@ -1,4 +1,4 @@
-/* The choice of the AEAD implementation. Runs at start, not on the data path. */
+/* The choice of the AEAD and checksum implementations. Runs at start, not on the data path. */
 #include <string.h>
 
 #include "crypto/aead_ipsec.h"
@@ -9,6 +9,9 @@
 
 static_assert(TRIAL_BATCH <= GATEWAY_AEAD_BATCH, "the trial uses the items of the data path");
 static_assert(TRIAL_BATCH * TRIAL_STRIDE <= GATEWAY_TX_SIZE, "and its transmit memory");
+
+static_assert((unsigned)GATEWAY_CHECKSUM_AVX2 == (unsigned)CHECKSUM_AVX2, "one order");
+static_assert((unsigned)GATEWAY_CHECKSUM_COUNT == (unsigned)CHECKSUM_KIND_COUNT, "of both");
 
 static enum err use_ipsec(struct gateway *gw, enum aead_ipsec_arch arch)
 {
@@ -45,6 +48,23 @@ enum err gateway_use_aead(struct gateway *gw, enum gateway_aead aead)
 const char *gateway_aead_name(const struct gateway *gw)
 {
     return gw->aead.name;
+}
+
+enum err gateway_use_checksum(struct gateway *gw, enum gateway_checksum checksum)
+{
+    ASSERT(checksum < GATEWAY_CHECKSUM_COUNT);
+    const struct checksum_backend *backend = checksum_backend_of((enum checksum_kind)checksum);
+    gw->sums = &checksum_portable;
+    if (backend == NULL || !checksum_selftest(backend)) {
+        return ERR_UNSUPPORTED;
+    }
+    gw->sums = backend;
+    return ERR_NONE;
+}
+
+const char *gateway_checksum_name(const struct gateway *gw)
+{
+    return gw->sums->name;
 }
 
 bool gateway_aead_trial(struct gateway *gw, uint32_t batches, size_t bytes)

@@ -99,6 +99,12 @@ static uint32_t flow_key(const struct packet_info *info, uint32_t connection)
     return ports ^ far * UINT32_C(0x9e3779b1) ^ connection << 8U ^ info->protocol;
 }
 
+/* A translation to IPv6 must not push the whole beyond what a length field holds. */
+static bool fits(const struct gateway_group *g, const struct packet *packet)
+{
+    return g->group.total_size + packet->len <= PACKET_SIZE_MAX - PACKET_GROWTH_MAX;
+}
+
 /* Joins the newest group of the packet's flow, if there is one and its rules permit. */
 static bool join(struct gateway *gw, uint32_t key, const struct gateway_waiting *waiting,
                  const struct packet_info *info)
@@ -109,18 +115,37 @@ static bool join(struct gateway *gw, uint32_t key, const struct gateway_waiting 
             !packet_group_is_flow(&g->group, info)) {
             continue;
         }
-        /* A translation to IPv6 must not push the whole beyond what a length field holds. */
-        bool fits =
-            g->group.total_size + waiting->packet.len <= PACKET_SIZE_MAX - PACKET_GROWTH_MAX;
-        if (!fits || gw->waiting[g->first].ecn != waiting->ecn ||
+        if (!fits(g, &waiting->packet) || gw->waiting[g->first].ecn != waiting->ecn ||
             !packet_group_append(&g->group, &waiting->packet, info)) {
             return false;
         }
         gw->waiting[g->last].next = gw->waiting_count;
         g->last = gw->waiting_count;
+        gw->group_latest = i - 1;
         return true;
     }
     return false;
+}
+
+/* The usual case of a train: the packet continues what the one before it joined, the newest group
+ * of its flow. Nothing of it needs to be parsed then. */
+static bool follow(struct gateway *gw, const struct packet *packet, uint32_t connection,
+                   uint8_t ecn)
+{
+    struct gateway_group *g = &gw->groups[gw->group_latest];
+    if (gw->groups_count == 0 || g->connection != connection || gw->waiting[g->first].ecn != ecn ||
+        !fits(g, packet) || !packet_group_follow(&g->group, packet)) {
+        return false;
+    }
+    gw->waiting[g->last].next = gw->waiting_count;
+    g->last = gw->waiting_count;
+    gw->waiting[gw->waiting_count++] =
+        (struct gateway_waiting){.packet = *packet,
+                                 .payload_offset = g->group.info.payload_offset,
+                                 .connection = connection,
+                                 .next = GATEWAY_NONE,
+                                 .ecn = ecn};
+    return true;
 }
 
 void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct packet *packet,
@@ -132,9 +157,13 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
         deliver_single(gw, &out);
         return;
     }
+    uint32_t connection = (uint32_t)(c - gw->connections);
+    ASSERT(gw->waiting_count < GATEWAY_AEAD_BATCH);
+    if (follow(gw, packet, connection, ecn)) {
+        return;
+    }
     /* What does not parse waits too: the policy refuses it in its turn. */
     bool parses = packet_parse(packet, &info) == DROP_NONE;
-    uint32_t connection = (uint32_t)(c - gw->connections);
     if (!parses) {
         info = (struct packet_info){.kind = PACKET_OTHER, .payload_offset = packet->len};
     }
@@ -144,7 +173,6 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
                                       .connection = connection,
                                       .next = GATEWAY_NONE,
                                       .ecn = ecn};
-    ASSERT(gw->waiting_count < GATEWAY_AEAD_BATCH);
     if (!parses || !join(gw, key, &waiting, &info)) {
         if (gw->groups_count == GATEWAY_GROUPS_MAX) {
             gateway_deliver_flush(gw);
@@ -156,6 +184,8 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
         g->first = gw->waiting_count;
         g->last = gw->waiting_count;
         packet_group_start(&g->group, packet, &info, segments_max(gw, &info));
+        g->group.sums = gw->sums;
+        gw->group_latest = index;
     }
     gw->waiting[gw->waiting_count++] = waiting;
 }

@@ -13,7 +13,7 @@
  *   gateway_net.c        UDP -> tunnel -> TUN
  *   gateway_deliver.c    the last part of it: policy and coalescing
  *   gateway_tun.c        TUN -> tunnel -> UDP
- *   gateway_aead.c       the choice of the AEAD implementation
+ *   gateway_aead.c       the choice of the AEAD and checksum implementations
  *   gateway_resolve.c    in-tunnel control messages and the lookups that they cause
  *   gateway_dns.c        the DNS server on the tunnel addresses
  *   gateway_flow.c       flow records
@@ -360,6 +360,7 @@ struct gateway {
     struct wg_node wg;
     struct aead_backend aead;
     struct span aead_memory; /* of the bulk backend's manager */
+    const struct checksum_backend *sums;
     struct policy *policy;
     struct portal_client portal;
     struct gateway_http http;
@@ -417,6 +418,7 @@ struct gateway {
     uint32_t waiting_count;
     struct gateway_group *groups; /* in the order of their first packets */
     uint32_t groups_count;
+    uint32_t group_latest; /* what a packet joined last: the newest of its flow */
     uint32_t group_keys[GATEWAY_GROUPS_MAX];
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;

@@ -204,6 +204,7 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     if (reason != DROP_NONE) {
         return reason;
     }
+    in->segments.sums = gw->sums;
     if (packet_segment_size(&in->segments, 0) > GATEWAY_INNER_MTU) {
         return DROP_IP_TOO_BIG; /* no other segment is longer */
     }

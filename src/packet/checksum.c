@@ -120,7 +120,8 @@ uint64_t checksum_copy(uint8_t *to, struct view from)
 
 uint64_t checksum_sum_address(const struct ip_addr *ip)
 {
-    return checksum_sum(ip_view(ip));
+    struct view bytes = ip_view(ip);
+    return checksum_sum_header(bytes.at, bytes.len);
 }
 
 uint64_t checksum_sum_pseudo(const struct ip_addr *source, const struct ip_addr *destination,

@@ -295,12 +295,16 @@ bool packet_has_pseudo_header(const struct packet_info *info)
 
 bool packet_checksums_ok(const struct packet *packet, const struct packet_info *info)
 {
+    return packet_checksums_ok_by(packet, info, &checksum_portable);
+}
+
+bool packet_checksums_ok_by(const struct packet *packet, const struct packet_info *info,
+                            const struct checksum_backend *sums)
+{
     struct view bytes = packet_view(packet);
-    if (info->version == 4) {
-        struct view header = view_sub(bytes, 0, info->l4_offset);
-        if (checksum_finish(checksum_sum(header)) != 0) {
-            return false;
-        }
+    if (info->version == 4 &&
+        checksum_finish(checksum_sum_header(bytes.at, info->l4_offset)) != 0) {
+        return false;
     }
     size_t field = packet_checksum_offset(info);
     if (field == 0) {
@@ -320,5 +324,5 @@ bool packet_checksums_ok(const struct packet *packet, const struct packet_info *
     if (info->kind == PACKET_UDP && stored == 0) {
         return info->version == 4;
     }
-    return checksum_finish(pseudo + checksum_sum(l4)) == 0;
+    return checksum_finish(pseudo + sums->sum(l4)) == 0;
 }

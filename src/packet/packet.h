@@ -15,6 +15,7 @@
 #include "base/addr.h"
 #include "base/bytes.h"
 #include "base/drop.h"
+#include "packet/checksum_backend.h"
 
 #define PACKET_IPV4_HEADER_SIZE 20U /* bytes, without options */
 #define PACKET_IPV6_HEADER_SIZE 40U
@@ -120,6 +121,9 @@ MUST_USE size_t packet_claimed_size(struct view bytes);
 /* Verifies the IPv4 header checksum and the TCP, UDP or ICMP checksum (over IPv4 a UDP checksum of
  * 0 passes; a partial checksum must equal the pseudo-header sum). Other protocols pass. */
 MUST_USE bool packet_checksums_ok(const struct packet *packet, const struct packet_info *info);
+/* The same, summed by `sums`. */
+MUST_USE bool packet_checksums_ok_by(const struct packet *packet, const struct packet_info *info,
+                                     const struct checksum_backend *sums);
 
 /* Returns the byte offset of the L4 checksum field from the packet's first byte, 0 for kinds that
  * have none. */

@@ -45,6 +45,10 @@ struct packet_segments {
         segment_size;   /* payload bytes of every segment but the last; count 1: of the only one */
     size_t header_size; /* bytes: IP and L4 headers */
     bool is_cut;        /* false: a plain packet, copied with its checksum completed */
+    /* How payloads are summed: portable C, unless the owner puts another backend here. */
+    const struct checksum_backend *sums;
+    uint64_t ip_sum; /* of the IPv4 header without length, identification and checksum */
+    uint64_t l4_sum; /* of L4 and pseudo header without lengths, sequence, flags and checksum */
 };
 
 /* Validates the offload metadata against the parsed packet. Refuses with DROP_TUN_OFFLOAD: the kind
@@ -82,6 +86,9 @@ struct packet_group {
     uint32_t seq_next;     /* TCP */
     bool is_closed;        /* nothing more may join */
     bool has_push;         /* TCP: the last segment carries PSH */
+    /* How payloads are summed: portable C, unless the owner puts another backend here. */
+    const struct checksum_backend *sums;
+    uint64_t pseudo; /* sum of the pseudo header of packets as long as the first; once it is > 1 */
 };
 
 /* Opens a group with one packet. A packet that nothing can join (not TCP or UDP, options or
@@ -100,6 +107,12 @@ MUST_USE bool packet_group_is_flow(const struct packet_group *group,
  * group as it was, except that it closes a group of the same flow: order is kept. */
 MUST_USE bool packet_group_append(struct packet_group *group, const struct packet *packet,
                                   const struct packet_info *info);
+
+/* The short way for the packets of a train, unparsed: true when the packet is exactly as long as
+ * the group's first, its headers are those of the next packet in row and its checksums are right;
+ * it is appended then, as packet_group_append() would have done. After false nothing has changed:
+ * parse it and ask there. */
+MUST_USE bool packet_group_follow(struct packet_group *group, const struct packet *packet);
 
 /* Replaces the group's headers by those of `packet`: its first packet, which was translated since.
  * Nothing may join any more. Asserts: the payload's length is the same. */

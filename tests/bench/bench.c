@@ -1,4 +1,5 @@
 #include "tests/bench/bench.h"
+#include "platform/linux/linux_checksum.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +100,21 @@ static void read_cpu(char *out, size_t size)
 static struct bench_result results[RESULTS_MAX];
 static size_t results_count;
 
+const struct checksum_backend *bench_sums_of(const char *name)
+{
+    enum linux_checksum wanted;
+    if (!linux_checksum_parse(name, &wanted)) {
+        return NULL;
+    }
+    for (int kind = GATEWAY_CHECKSUM_COUNT - 1; kind >= 0; kind--) {
+        bool is_wanted = wanted == LINUX_CHECKSUM_AUTO || (int)wanted == kind + 1;
+        if (is_wanted && linux_checksum_has((enum gateway_checksum)kind)) {
+            return checksum_backend_of((enum checksum_kind)kind);
+        }
+    }
+    return NULL;
+}
+
 static void print_json(const struct bench_report *report, const struct bench_result *r)
 {
     struct utsname kernel;
@@ -111,12 +127,12 @@ static void print_json(const struct bench_report *report, const struct bench_res
     (void)fprintf(file,
                   "{\"id\":\"%s\",\"params\":\"%s\",\"median\":%llu.%llu,\"min\":%llu.%llu,"
                   "\"max\":%llu.%llu,\"n\":%u,\"unit\":\"%s\",\"commit\":\"%s\",\"cpu\":\"%s\","
-                  "\"kernel\":\"%s\"}\n",
+                  "\"checksums\":\"%s\",\"kernel\":\"%s\"}\n",
                   r->id, r->params, (unsigned long long)r->median / 10,
                   (unsigned long long)r->median % 10, (unsigned long long)r->min / 10,
                   (unsigned long long)r->min % 10, (unsigned long long)r->max / 10,
                   (unsigned long long)r->max % 10, r->count, r->unit, report->commit, cpu,
-                  kernel.release);
+                  report->sums->name, kernel.release);
     (void)fclose(file);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "crypto/aead.h"
+#include "packet/checksum_backend.h"
 
 #define BENCH_ROUNDS_MAX 400U
 #define BENCH_CASES_MAX  64U
@@ -28,9 +29,14 @@ struct bench_case {
 struct bench_report {
     const char *json_path;
     const char *commit;
-    const char *only;   /* beginning of "id parameters"; NULL: all */
-    uint32_t budget_ms; /* of one group */
+    const char *only;                    /* beginning of "id parameters"; NULL: all */
+    uint32_t budget_ms;                  /* of one group */
+    const struct checksum_backend *sums; /* of the whole core */
 };
+
+/* Returns what linux_checksum_parse() reads (NULL: the processor lacks it): the gateway's choice.
+ */
+MUST_USE const struct checksum_backend *bench_sums_of(const char *name);
 
 /* What was measured, in tenths of the unit. */
 struct bench_result {

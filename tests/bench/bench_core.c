@@ -72,7 +72,7 @@ static void add_idle(struct rig *rig, uint32_t count)
     rig_settle(rig);
 }
 
-static struct world *world_new(uint32_t idle)
+static struct world *world_new(uint32_t idle, const struct checksum_backend *sums)
 {
     struct gateway_limits limits = rig_limits();
     limits.flows = 0; /* as by default: no records */
@@ -87,6 +87,7 @@ static struct world *world_new(uint32_t idle)
     rig_connect(w->rig, 0, RIG_CIDR4);
     add_idle(w->rig, idle);
     gateway_set_tun_offload(w->rig->gw, true, true);
+    w->rig->gw->sums = sums;
     for (int aead = GATEWAY_AEAD_COUNT - 1; aead >= 0; aead--) {
         if (gateway_use_aead(w->rig->gw, (enum gateway_aead)aead) == ERR_NONE) {
             break;
@@ -288,7 +289,7 @@ void bench_core(const struct bench_report *report)
     } shapes[] = {{SHAPE_SINGLE, 1240, SINGLES, "64 x 1280 B"},
                   {SHAPE_SMALL, 24, SINGLES, "64 x 64 B"},
                   {SHAPE_SUPER, 1240, SUPERS, "8 x 48 x 1280 B"}};
-    struct world *worlds[2] = {world_new(0), world_new(IDLE)};
+    struct world *worlds[2] = {world_new(0, report->sums), world_new(IDLE, report->sums)};
     static struct load loads[BENCH_CASES_MAX];
     struct bench_case cases[BENCH_CASES_MAX];
     size_t count = 0;

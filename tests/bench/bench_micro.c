@@ -20,6 +20,7 @@
 
 struct buffers {
     struct aead_backend backend;
+    const struct checksum_backend *sums;
     struct aead_item items[BATCH];
     size_t size;
     uint32_t burst; /* of one call, divides BATCH */
@@ -73,7 +74,7 @@ static void sum(void *self)
     struct buffers *b = self;
     uint64_t total = 0;
     for (uint32_t i = 0; i < BATCH; i++) {
-        total += checksum_sum((struct view){b->bytes + i * STRIDE, b->size});
+        total += b->sums->sum((struct view){b->bytes + i * STRIDE, b->size});
     }
     bench_keep(total);
 }
@@ -83,7 +84,7 @@ static void copy_and_sum(void *self)
     struct buffers *b = self;
     uint64_t total = 0;
     for (uint32_t i = 0; i < BATCH; i++) {
-        total += checksum_copy(b->copy + i * STRIDE, (struct view){b->bytes + i * STRIDE, b->size});
+        total += b->sums->copy(b->copy + i * STRIDE, (struct view){b->bytes + i * STRIDE, b->size});
     }
     bench_keep(total);
 }
@@ -183,24 +184,43 @@ static void bench_aead(const struct bench_report *report)
     run_aead(&group, report);
 }
 
-static void bench_checksums(const struct bench_report *report)
+/* `sums` NULL: memcpy(). */
+static void add_sums(struct bench_case *cases, size_t *count, const struct checksum_backend *sums,
+                     size_t size)
 {
-    static const size_t sizes[] = {40, 1240};
     static const struct {
         const char *id;
         void (*run)(void *self);
-    } rows[] = {{"M-03 memcpy", copy}, {"M-03 sum", sum}, {"M-03 copy+sum", copy_and_sum}};
-    struct bench_case cases[6];
+    } rows[] = {{"M-03 sum", sum}, {"M-03 copy+sum", copy_and_sum}, {"M-03 memcpy", copy}};
+    for (size_t r = sums == NULL ? 2 : 0; r < (sums == NULL ? 3U : 2U); r++) {
+        struct bench_case *c = &cases[(*count)++];
+        struct buffers *own = buffers_new(aead_backend_libsodium(), size);
+        own->sums = sums;
+        *c = (struct bench_case){.id = rows[r].id,
+                                 .unit = "packet",
+                                 .run = rows[r].run,
+                                 .self = own,
+                                 .operations = BATCH};
+        (void)snprintf(c->params, sizeof(c->params), "%zu B%s%s", size, sums == NULL ? "" : ", ",
+                       sums == NULL ? "" : sums->name);
+    }
+}
+
+static void bench_checksums(const struct bench_report *report)
+{
+    static const size_t sizes[] = {40, 1240};
+    static const char *const kinds[] = {"portable", "avx2", "avx512"};
+    struct bench_case cases[2 * (1 + 2 * CHECKSUM_KIND_COUNT)];
     size_t count = 0;
-    for (size_t s = 0; s < 2; s++) {
-        for (size_t r = 0; r < 3; r++) {
-            struct bench_case *c = &cases[count++];
-            *c = (struct bench_case){.id = rows[r].id,
-                                     .unit = "packet",
-                                     .run = rows[r].run,
-                                     .self = buffers_new(aead_backend_libsodium(), sizes[s]),
-                                     .operations = BATCH};
-            (void)snprintf(c->params, sizeof(c->params), "%zu B", sizes[s]);
+    for (size_t s = 0; s < ARRAY_COUNT(sizes); s++) {
+        add_sums(cases, &count, NULL, sizes[s]);
+        for (size_t k = 0; k < ARRAY_COUNT(kinds); k++) {
+            const struct checksum_backend *sums = bench_sums_of(kinds[k]);
+            if (sums != NULL) {
+                add_sums(cases, &count, sums, sizes[s]);
+            } else if (s == 0) {
+                printf("M-03 %s: SKIPPED: this processor lacks the instructions\n", kinds[k]);
+            }
         }
     }
     bench_group(report, cases, count);
@@ -219,7 +239,7 @@ struct cutting {
     uint8_t out[SEGMENTS][STRIDE];
     struct packet packet;
     struct packet_info info;
-    uint8_t first[STRIDE];
+    const struct checksum_backend *sums;
 };
 
 static void cutting_init(struct cutting *cut)
@@ -241,6 +261,7 @@ static void run_cut(void *self)
     struct packet_offload offload = {PACKET_GSO_TCPV4, PAYLOAD, true};
     enum drop_reason reason = packet_segments_init(&segments, &cut->packet, &cut->info, &offload);
     ASSERT(reason == DROP_NONE && segments.count == SEGMENTS);
+    segments.sums = cut->sums;
     for (uint32_t i = 0; i < SEGMENTS; i++) {
         (void)packet_segment_write(&segments, i, (struct span){cut->out[i], STRIDE});
     }
@@ -259,11 +280,12 @@ static void run_coalesce(void *self)
     struct packet_info info;
     for (uint32_t i = 0; i < SEGMENTS; i++) {
         struct packet packet = packet_of((struct span){cut->out[i], STRIDE}, 0, PAYLOAD + 40);
-        ASSERT(packet_parse(&packet, &info) == DROP_NONE);
         if (i == 0) {
+            ASSERT(packet_parse(&packet, &info) == DROP_NONE);
             packet_group_start(&group, &packet, &info, 64);
+            group.sums = cut->sums;
         } else {
-            ASSERT(packet_group_append(&group, &packet, &info));
+            ASSERT(packet_group_follow(&group, &packet));
         }
     }
     bench_keep(packet_group_finish(&group).gso_size);
@@ -274,6 +296,7 @@ static void bench_segments(const struct bench_report *report)
     struct cutting *cut = calloc(1, sizeof(*cut));
     ASSERT(cut != NULL);
     cutting_init(cut);
+    cut->sums = report->sums;
     struct bench_case cases[] = {
         {"M-04 cut", "TCP, 48 x 1240 B", "packet", NULL, run_cut, cut, SEGMENTS},
         {"M-04 coalesce", "TCP, 48 x 1240 B", "packet", prepare_coalesce, run_coalesce, cut,

@@ -69,7 +69,7 @@ say_counters() {
 # missing: says what the rung needs and this machine lacks; fails when nothing is missing.
 missing() {
     case " $GATEWAY_FLAGS " in
-    *" --aead="*) grep -q 'aead' "$WORK/gateway.log" && ! kill -0 "$(pid_of gateway)" 2>/dev/null &&
+    *" --aead="* | *" --checksum="*) grep -qE -e '--(aead|checksum) cannot' "$WORK/gateway.log" && ! kill -0 "$(pid_of gateway)" 2>/dev/null &&
         echo "this processor lacks the instructions" && return ;;
     *" --tun-offload=none "*) return 1 ;;
     *" --tun-offload=tso "*) grep -q 'TUN offload: none' "$WORK/gateway.log" && echo "no TSO of the TUN device" && return ;;
@@ -130,6 +130,9 @@ rung "" "--no-direct"
 rung "--no-gso --no-gro" "--no-direct"
 for aead in libsodium sse avx2 avx512; do
     rung "--aead=$aead"
+done
+for checksum in portable avx2 avx512; do
+    rung "--checksum=$checksum"
 done
 stop traffic
 check "the server saw nothing wrong" [ "$(grep -c wrong "$WORK/traffic.log")" = 0 ]

@@ -66,6 +66,26 @@ static struct packet train_packet(const struct train *train, uint32_t i, uint8_t
     return packet_of((struct span){room, PACKET_ROOM}, 0, train->len[i]);
 }
 
+/* Appends the packet; the short way must decide the same for packets as long as the first. */
+static bool append(struct packet_group *group, const struct packet *packet,
+                   const struct packet_info *info)
+{
+    struct packet_group other = *group;
+    bool is_as_long = packet->len == group->first.len;
+    bool is_followed = packet_group_follow(&other, packet);
+    bool was_closed = group->is_closed;
+    bool is_appended = packet_group_append(group, packet, info);
+    assert_int_equal(is_followed, is_appended && is_as_long);
+    assert_int_equal(other.is_closed, is_followed ? group->is_closed : was_closed);
+    if (is_followed) {
+        assert_int_equal(other.segments_count, group->segments_count);
+        assert_int_equal(other.total_size, group->total_size);
+        assert_int_equal(other.seq_next, group->seq_next);
+        assert_int_equal(other.has_push, group->has_push);
+    }
+    return is_appended;
+}
+
 /* Coalesces the train, expecting one group, and cuts it again: the same bytes must result. */
 static void check_round_trip(struct stream *s, const struct train_shape *shape)
 {
@@ -83,7 +103,7 @@ static void check_round_trip(struct stream *s, const struct train_shape *shape)
     for (uint32_t i = 1; i < train.count; i++) {
         struct packet next = train_packet(&train, i, next_room);
         struct packet_info next_info = parse_good(&next);
-        assert_true(packet_group_append(&group, &next, &next_info));
+        assert_true(append(&group, &next, &next_info));
         struct view payload = packet_payload(&next, &next_info);
         memcpy(super.at + used, payload.at, payload.len);
         used += payload.len;
@@ -168,7 +188,7 @@ static bool joins(void (*change)(struct packet *, struct packet_info *), bool fi
         packet_recompute_checksums(&next, &next_info);
     }
     assert_int_equal(packet_parse(&next, &next_info), DROP_NONE);
-    bool is_joined = packet_group_append(&group, &next, &next_info);
+    bool is_joined = append(&group, &next, &next_info);
     assert_int_equal(group.is_closed, !is_joined);
     free(train.bytes);
     return is_joined;
@@ -224,6 +244,48 @@ static void test_only_packets_that_cutting_can_restore_may_join(void **state)
     assert_false(joins(change_payload, false)); /* a wrong checksum must not be repaired */
 }
 
+/* Whatever bit of the second packet is changed, the short way decides as the long one. */
+static void test_the_short_way_decides_as_the_long_one(void **state)
+{
+    (void)state;
+    struct stream s = {46};
+    struct train train = {.bytes = malloc(TRAIN_MAX * PACKET_ROOM)};
+    assert_non_null(train.bytes);
+    for (unsigned kind = 0; kind < 16; kind++) {
+        struct train_shape shape = {.family = (kind & 1U) != 0 ? IP_V4 : IP_V6,
+                                    .is_tcp = (kind & 2U) != 0,
+                                    .may_fragment = (kind & 4U) != 0,
+                                    .count = 2,
+                                    .payload_len = 100,
+                                    .last_len = 100};
+        bool is_fixed = (kind & 8U) != 0;
+        train_build(&s, &shape, &train);
+        size_t bits = 8U * (size_t)train.len[1];
+        for (size_t bit = 0; bit <= bits; bit++) { /* the last: none is changed */
+            uint8_t first_room[PACKET_ROOM];
+            uint8_t next_room[PACKET_ROOM];
+            struct packet first = train_packet(&train, 0, first_room);
+            struct packet_info info = parse_good(&first);
+            struct packet_group group;
+            packet_group_start(&group, &first, &info, 64);
+            struct packet next = train_packet(&train, 1, next_room);
+            next_room[bit / 8] ^= bit < bits ? (uint8_t)(1U << bit % 8) : 0;
+            struct packet_info next_info;
+            struct packet_group other = group;
+            if (packet_parse(&next, &next_info) != DROP_NONE) {
+                assert_false(packet_group_follow(&other, &next));
+                continue;
+            }
+            if (is_fixed) {
+                packet_recompute_checksums(&next, &next_info);
+            }
+            bool is_joined = append(&group, &next, &next_info);
+            assert_true(is_joined || bit < bits);
+        }
+    }
+    free(train.bytes);
+}
+
 static void test_a_group_that_begins_with_push_is_complete(void **state)
 {
     (void)state;
@@ -244,7 +306,7 @@ static void test_a_group_that_begins_with_push_is_complete(void **state)
     packet_group_start(&group, &first, &info, 64);
     struct packet next = train_packet(&train, 1, next_room);
     struct packet_info next_info = parse_good(&next);
-    assert_false(packet_group_append(&group, &next, &next_info));
+    assert_false(append(&group, &next, &next_info));
     free(train.bytes);
 }
 
@@ -268,7 +330,7 @@ static void test_group_closes_at_its_bounds(void **state)
             uint8_t room[PACKET_ROOM];
             struct packet next = train_packet(&train, i, room);
             struct packet_info next_info = parse_good(&next);
-            joined += packet_group_append(&group, &next, &next_info) ? 1 : 0;
+            joined += append(&group, &next, &next_info) ? 1 : 0;
         }
         assert_int_equal(joined, bounds[b][1]);
     }
@@ -378,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_cutting_a_coalesced_group_gives_the_packets_back),
         cmocka_unit_test(test_group_of_one_is_untouched),
         cmocka_unit_test(test_only_packets_that_cutting_can_restore_may_join),
+        cmocka_unit_test(test_the_short_way_decides_as_the_long_one),
         cmocka_unit_test(test_a_group_that_begins_with_push_is_complete),
         cmocka_unit_test(test_group_closes_at_its_bounds),
         cmocka_unit_test(test_offload_metadata_is_checked),

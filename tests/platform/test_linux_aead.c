@@ -1,29 +1,7 @@
 #include <stdlib.h>
-#include <string.h>
 
 #include "platform/linux/linux_aead.h"
-#include "tests/support/support.h"
-
-static struct gateway *new_gateway(void **memory)
-{
-    struct gateway_limits limits = {8, 4, 8, 256, 64, 16, 4, 4, 4};
-    struct gateway_config config = {.api_url = view_text("ws://portal.example"),
-                                    .token = view_text("t"),
-                                    .firezone_id = view_text("i"),
-                                    .name = view_text("n"),
-                                    .user_agent = view_text("a")};
-    struct clock_pair now = {{NS_PER_S}, NS_PER_S};
-    static const uint8_t seed[32] = {1};
-    struct gateway *gw = NULL;
-    size_t size = (gateway_size(&limits) + 63) / 64 * 64;
-    *memory = aligned_alloc(64, size);
-    assert_non_null(*memory);
-    memset(*memory, 0, size);
-    assert_int_equal(
-        gateway_init(*memory, &limits, &config, now, seed, (struct trace){NULL, NULL}, &gw),
-        ERR_NONE);
-    return gw;
-}
+#include "tests/platform/new_gateway.h"
 
 static void test_the_automatic_choice_always_finds_one_that_works(void **state)
 {

@@ -164,6 +164,7 @@ static void test_usage_errors(void **state)
         {"--nat64", "maybe"},
         {"--tun-offload", "gso"},
         {"--aead", "fast"},
+        {"--checksum", "sse"},
         {"--client-version", "1.5"},
         {"--client-version", "1.5.2-dev"},
         {"--tun-name", ""},
