@@ -10,18 +10,6 @@ struct ip_addr ip_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
     return (struct ip_addr){IP_V4, {a, b, c, d}};
 }
 
-struct ip_addr ip_from_bytes(enum ip_family family, const uint8_t *bytes)
-{
-    struct ip_addr ip = {(uint8_t)family, {0}};
-    memcpy(ip.bytes, bytes, ip_size(&ip));
-    return ip;
-}
-
-size_t ip_size(const struct ip_addr *ip)
-{
-    return ip->family == IP_V4 ? 4 : ip->family == IP_V6 ? 16 : 0;
-}
-
 struct view ip_view(const struct ip_addr *ip)
 {
     return (struct view){ip->bytes, ip_size(ip)};

@@ -6,6 +6,8 @@
 #ifndef BASE_ADDR_H
 #define BASE_ADDR_H
 
+#include <string.h>
+
 #include "base/bytes.h"
 
 enum ip_family {
@@ -34,8 +36,23 @@ struct ip_prefix {
 #define SOCK_ADDR_TEXT_SIZE_MAX 53U /* "[" ip "]:" port */
 
 struct ip_addr ip_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d);
-struct ip_addr ip_from_bytes(enum ip_family family, const uint8_t *bytes);
-size_t ip_size(const struct ip_addr *ip); /* 4, 16 or 0 */
+static inline struct ip_addr ip_from_bytes(enum ip_family family, const uint8_t *bytes)
+{
+    struct ip_addr ip = {(uint8_t)family, {0}};
+    if (family == IP_V4) {
+        memcpy(ip.bytes, bytes, 4);
+    } else if (family == IP_V6) {
+        memcpy(ip.bytes, bytes, 16);
+    }
+    return ip;
+}
+
+/* 4, 16 or 0 */
+static inline size_t ip_size(const struct ip_addr *ip)
+{
+    return ip->family == IP_V4 ? 4 : ip->family == IP_V6 ? 16 : 0;
+}
+
 struct view ip_view(const struct ip_addr *ip);
 MUST_USE bool ip_equal(const struct ip_addr *a, const struct ip_addr *b);
 /* Orders by family (v4 first), then numerically. */

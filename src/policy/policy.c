@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "policy/policy_hash.h"
 #include "policy/policy_state.h"
 
 struct policy_limits policy_limits_default(void)
@@ -42,7 +43,15 @@ static void lay_out(struct policy *own, struct arena *arena)
     index_init(&own->clients_by_id, arena, limits->clients);
     index_init(&own->clients_by_ip, arena, limits->clients * 2);
 
+    own->address_bits = 1; /* twice as many as clients, for each family */
+    while (UINT32_C(1) << own->address_bits < 2 * limits->clients) {
+        own->address_bits++;
+    }
+    own->address_guesses =
+        arena_take(arena, UINT32_C(2) << own->address_bits, sizeof *own->address_guesses);
+
     own->grants = arena_take(arena, grants, sizeof *own->grants);
+    own->rules = arena_take(arena, grants, sizeof *own->rules);
     uint32_t *order = arena_take(arena, grants, sizeof *order);
     uint32_t *position = arena_take(arena, grants, sizeof *position);
     struct instant *at = arena_take(arena, grants, sizeof *at);
@@ -99,11 +108,7 @@ uint64_t policy_hash_id(const struct policy *policy, const struct uuid *id)
 
 uint64_t policy_hash_ip(const struct policy *policy, uint32_t client, const struct ip_addr *ip)
 {
-    uint8_t key[21];
-    store_le32(key, client);
-    key[4] = ip->family;
-    memcpy(key + 5, ip->bytes, 16);
-    return siphash13(&policy->key, VIEW_OF(key));
+    return policy_hash_of(&policy->key, client, ip);
 }
 
 /* ---- handles ---- */
@@ -156,6 +161,10 @@ static uint32_t index_by_id(const struct policy *policy, const struct uuid *id)
 
 uint32_t policy_client_by_ip(const struct policy *policy, const struct ip_addr *ip)
 {
+    uint32_t guess = policy->address_guesses[policy_address_place(policy, ip)];
+    if (guess != 0 && policy_client_has(policy, guess - 1, ip)) {
+        return guess - 1;
+    }
     uint64_t hash = policy_hash_ip(policy, POLICY_NONE, ip);
     uint32_t cursor = 0;
     uint32_t at = map_next(&policy->clients_by_ip, hash, &cursor);
@@ -210,6 +219,7 @@ static void address_set(struct policy *policy, uint32_t index, struct ip_addr *s
             map_insert(&policy->clients_by_ip, policy_hash_ip(policy, POLICY_NONE, ip), index);
         ASSERT(inserted);
         *slot = *ip;
+        policy->address_guesses[policy_address_place(policy, ip)] = (uint16_t)(index + 1);
     }
 }
 

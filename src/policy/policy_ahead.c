@@ -16,6 +16,7 @@ struct peek {
     bool is_nat;   /* `hash` is that of its tuple in the NAT table */
     bool is_again; /* of the flow of the packet before */
     uint64_t hash;
+    uint32_t place; /* of the guess whose the destination is */
 };
 
 static bool peek_at(struct view packet, struct peek *out)
@@ -78,7 +79,6 @@ static void fetch_flow(struct policy *policy, struct peek *peek, uint32_t client
         policy, client, far,
         (struct policy_subject){
             peek->kind == POLICY_NAT_TCP ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP, far_port});
-    __builtin_prefetch(policy_grant_at(policy, client, 0));
 }
 
 static void fetch_session(const struct policy *policy, const struct peek *peek, bool outbound,
@@ -94,10 +94,9 @@ static void fetch_session(const struct policy *policy, const struct peek *peek, 
 
 static void fetch_client(const struct policy *policy, uint32_t index)
 {
-    const uint8_t *client = (const uint8_t *)&policy->clients[index];
-    __builtin_prefetch(client);
-    __builtin_prefetch(client + 64);
+    __builtin_prefetch(&policy->clients[index]);
     __builtin_prefetch(&policy->nat.clients[index]);
+    __builtin_prefetch(policy_grant_at(policy, index, 0));
 }
 
 void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
@@ -114,8 +113,8 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
         peeks[i].is_again = i > 0 && is_same_flow(&peeks[i], &peeks[i - 1]) && client == previous;
         previous = client;
         if (is_known && !outbound && !peeks[i].is_again) {
-            peeks[i].hash = policy_hash_ip(policy, POLICY_NONE, &peeks[i].destination);
-            map_prefetch(&policy->clients_by_ip, peeks[i].hash);
+            peeks[i].place = policy_address_place(policy, &peeks[i].destination);
+            __builtin_prefetch(&policy->address_guesses[peeks[i].place]);
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -124,15 +123,20 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
             continue;
         }
         if (!outbound && ip_size(&peeks[i].destination) != 0) {
-            hints[i].client = guess_of(&policy->clients_by_ip, peeks[i].hash);
+            hints[i].client = policy->address_guesses[peeks[i].place];
         }
         if (hints[i].client != 0) {
             fetch_client(policy, hints[i].client - 1);
         }
     }
     for (size_t i = 0; i < count; i++) {
-        bool is_wanted = peeks[i].is_flow && hints[i].client != 0;
-        if (is_wanted && !peeks[i].is_again) {
+        if (peeks[i].is_again || hints[i].client == 0) {
+            continue;
+        }
+        if (!outbound && !policy_client_has(policy, hints[i].client - 1, &peeks[i].destination)) {
+            hints[i].client = policy_client_by_ip(policy, &peeks[i].destination) + 1;
+        }
+        if (peeks[i].is_flow && hints[i].client != 0) {
             fetch_flow(policy, &peeks[i], hints[i].client - 1, outbound);
         }
     }

@@ -7,8 +7,9 @@ static void check_grant(const struct policy *policy, uint32_t at)
 {
     const struct policy_grant *grant = &policy->grants[at];
     bool finite = grant->expires_ns != UINT64_MAX;
-    policy_filter_check(&grant->filter);
-    ASSERT(grant->pattern_size <= POLICY_PATTERN_SIZE_MAX);
+    const struct policy_rules *rules = policy_rules_of(policy, grant);
+    policy_filter_check(&rules->filter);
+    ASSERT(rules->pattern_size <= POLICY_PATTERN_SIZE_MAX);
     if (grant->state != POLICY_GRANT_LIVE) {
         ASSERT(policy->expiry.position[at] == 0);
         return;
@@ -51,7 +52,8 @@ static void check_proxy_slots(const struct policy *policy, const struct policy_p
         }
         ASSERT(slot < client->slots_used);
         const struct policy_grant *grant = policy_grant_at(policy, proxy->client, slot);
-        struct view pattern = {grant->pattern, grant->pattern_size};
+        const struct policy_rules *rules = policy_rules_of(policy, grant);
+        struct view pattern = {rules->pattern, rules->pattern_size};
         ASSERT(grant->state != POLICY_GRANT_FREE);
         ASSERT(grant->kind == (uint8_t)POLICY_KIND_DNS);
         ASSERT(dns_pattern_matches(pattern, &policy->domains[proxy->domain].name));

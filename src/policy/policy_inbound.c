@@ -184,12 +184,6 @@ static enum policy_action inbound(struct policy_passage *own)
     return inbound_flow(own);
 }
 
-static bool is_client_address(const struct policy *policy, uint32_t index, const struct ip_addr *ip)
-{
-    const struct policy_client *client = &policy->clients[index];
-    return client->used && (ip_equal(&client->ipv4, ip) || ip_equal(&client->ipv6, ip));
-}
-
 enum policy_action policy_inbound(struct policy *policy, struct packet *packet,
                                   struct clock_pair now, uint32_t *client,
                                   struct policy_result *result)
@@ -203,7 +197,7 @@ enum policy_action policy_inbound(struct policy *policy, struct packet *packet,
     }
     policy->nat.guess = result->hint.session;
     uint32_t index = result->hint.client - 1;
-    if (result->hint.client == 0 || !is_client_address(policy, index, &result->info.destination)) {
+    if (result->hint.client == 0 || !policy_client_has(policy, index, &result->info.destination)) {
         index = policy_client_by_ip(policy, &result->info.destination);
     }
     if (index == POLICY_NONE) {

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "packet/packet.h"
+#include "policy/policy_hash.h"
 #include "policy/policy_nat_state.h"
 
 void policy_nat_init(struct policy_nat *nat, struct arena *arena,
@@ -98,13 +99,8 @@ struct instant policy_nat_ends_at(const struct policy_nat_session *session)
 static uint64_t tuple_hash(const struct policy_nat *nat, uint32_t owner,
                            const struct policy_nat_tuple *tuple)
 {
-    uint8_t key[24];
-    store_le32(key, owner);
-    key[4] = (uint8_t)tuple->kind;
-    key[5] = tuple->ip.family;
-    store_le16(key + 6, tuple->port);
-    memcpy(key + 8, tuple->ip.bytes, 16);
-    return siphash13(&nat->key, VIEW_OF(key));
+    uint64_t facts = owner | (uint64_t)tuple->port << 32U | (uint64_t)tuple->kind << 48U;
+    return policy_hash_of(&nat->key, facts, &tuple->ip);
 }
 
 static bool tuple_equal(const struct policy_nat_tuple *a, const struct policy_nat_tuple *b)

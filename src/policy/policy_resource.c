@@ -6,13 +6,6 @@
 
 /* ---- records ---- */
 
-struct policy_grant *policy_grant_at(const struct policy *policy, uint32_t client_index,
-                                     uint32_t slot)
-{
-    ASSERT(slot < policy->limits.resources_per_client);
-    return &policy->grants[policy_grant_index(policy, client_index, slot)];
-}
-
 static uint32_t find_slot(const struct policy *policy, uint32_t client_index, const struct uuid *id,
                           enum policy_grant_state state)
 {
@@ -114,6 +107,15 @@ static void client_changed(struct policy *policy, uint32_t client_index)
     }
 }
 
+static void set_filter(struct policy *policy, struct policy_grant *grant,
+                       const struct policy_filter *filter)
+{
+    grant->admits_any = filter->any;
+    if (!filter->any) {
+        policy_rules_of(policy, grant)->filter = *filter;
+    }
+}
+
 static void set_expiry(struct policy *policy, uint32_t at, uint64_t expires_unix_s)
 {
     policy->grants[at].expires_ns = expires_ns(expires_unix_s);
@@ -168,8 +170,9 @@ static enum err grant_new(struct policy *policy, uint32_t client_index,
         grant->prefix = resource->prefix;
     }
     if (resource->kind == POLICY_KIND_DNS) {
-        grant->pattern_size = (uint32_t)resource->pattern.len;
-        memcpy(grant->pattern, resource->pattern.at, resource->pattern.len);
+        struct policy_rules *rules = policy_rules_of(policy, grant);
+        rules->pattern_size = (uint32_t)resource->pattern.len;
+        memcpy(rules->pattern, resource->pattern.at, resource->pattern.len);
     }
     if (revived) {
         policy_proxies_recheck_slot(policy, client_index, *slot);
@@ -218,7 +221,7 @@ enum err policy_authorize(struct policy *policy, uint32_t client,
     if (grant->kind != (uint8_t)resource->kind) {
         return ERR_STATE;
     }
-    grant->filter = filter;
+    set_filter(policy, grant, &filter);
     grant->mark = policy->retain_mark;
     set_expiry(policy, policy_grant_index(policy, index, slot), expires_unix_s);
     client_changed(policy, index);
@@ -348,7 +351,7 @@ enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *up
             err = ERR_STATE;
             continue;
         }
-        grant->filter = policy->update_filter;
+        set_filter(policy, grant, &policy->update_filter);
         policy_epoch_bump(&policy->clients[at % policy->limits.clients]);
         (*updated)++;
     }

@@ -1,5 +1,6 @@
 /* Which of a client's resources admits a packet. */
 #include "base/assert.h"
+#include "policy/policy_hash.h"
 #include "policy/policy_state.h"
 
 static bool covers(const struct policy_grant *grant, const struct ip_addr *ip)
@@ -15,14 +16,21 @@ static bool covers(const struct policy_grant *grant, const struct ip_addr *ip)
     UNREACHABLE();
 }
 
+static bool admits(const struct policy *policy, const struct policy_grant *grant,
+                   struct policy_subject subject)
+{
+    return grant->admits_any ||
+           policy_filter_permits(&policy_rules_of(policy, grant)->filter, subject);
+}
+
 /* True when the grant admits a packet of which it covers the far address. */
-static bool permits(const struct policy_grant *grant, const struct ip_addr *ip,
-                    struct policy_subject subject)
+static bool permits(const struct policy *policy, const struct policy_grant *grant,
+                    const struct ip_addr *ip, struct policy_subject subject)
 {
     if (grant->kind == (uint8_t)POLICY_KIND_INTERNET && policy_is_private(ip)) {
         return false;
     }
-    return policy_filter_permits(&grant->filter, subject);
+    return admits(policy, grant, subject);
 }
 
 /* True when `a` wins over `b`; both permit or both do not (design section 8.4). */
@@ -76,7 +84,7 @@ static struct policy_route choose_ip(const struct policy *policy, uint32_t clien
         if (grant->state != POLICY_GRANT_LIVE || !covers(grant, ip)) {
             continue;
         }
-        bool admitted = permits(grant, ip, subject);
+        bool admitted = permits(policy, grant, ip, subject);
         if (!policy_grant_is_valid(grant, now)) {
             choice.lapsed = choice.lapsed || admitted;
         } else {
@@ -91,20 +99,22 @@ static struct policy_route choose_ip(const struct policy *policy, uint32_t clien
  * as long as the client's epoch and the winner's expiry; it only ever says yes. */
 static struct policy_flow *flow_entry(struct policy *policy, const struct policy_flow *key)
 {
-    uint8_t bytes[24];
-    store_le32(bytes, key->client);
-    store_le16(bytes + 4, key->port);
-    bytes[6] = key->protocol;
-    bytes[7] = key->ip.family;
-    for (uint32_t i = 0; i < 16; i++) {
-        bytes[8 + i] = key->ip.bytes[i];
-    }
-    return &policy->flows[siphash13(&policy->key, VIEW_OF(bytes)) % POLICY_FLOWS];
+    uint64_t facts = key->client | (uint64_t)key->port << 32U | (uint64_t)key->protocol << 48U;
+    return &policy->flows[policy_hash_of(&policy->key, facts, &key->ip) % POLICY_FLOWS];
+}
+
+/* Few grants are asked themselves: each is one line of memory, as the remembered verdict is. */
+static bool has_few(const struct policy *policy, uint32_t client_index)
+{
+    return policy->clients[client_index].slots_used <= POLICY_GRANTS_FEW;
 }
 
 void policy_route_prefetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
                            struct policy_subject subject)
 {
+    if (has_few(policy, client_index)) {
+        return;
+    }
     struct policy_flow key = {.ip = *ip,
                               .protocol = (uint8_t)subject.protocol,
                               .port = subject.port,
@@ -116,6 +126,9 @@ struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index
                                     const struct ip_addr *ip, struct policy_subject subject,
                                     struct clock_pair now)
 {
+    if (has_few(policy, client_index)) {
+        return choose_ip(policy, client_index, ip, subject, now);
+    }
     struct policy_flow key = {.ip = *ip,
                               .protocol = (uint8_t)subject.protocol,
                               .port = subject.port,
@@ -145,8 +158,7 @@ struct policy_route policy_route_proxy(const struct policy *policy, uint32_t cli
             continue;
         }
         const struct policy_grant *grant = policy_grant_at(policy, client_index, slot);
-        bool admitted =
-            grant->state == POLICY_GRANT_LIVE && policy_filter_permits(&grant->filter, subject);
+        bool admitted = grant->state == POLICY_GRANT_LIVE && admits(policy, grant, subject);
         if (policy_grant_is_valid(grant, now)) {
             choice_see(policy, client_index, admitted ? &choice.permitting : &choice.refusing,
                        slot);

@@ -2,6 +2,7 @@
 #ifndef POLICY_STATE_H
 #define POLICY_STATE_H
 
+#include "base/assert.h"
 #include "base/heap.h"
 #include "base/map.h"
 #include "policy/policy.h"
@@ -33,8 +34,15 @@ struct policy_grant {
     uint32_t prev;
     uint32_t mark; /* of the last retain round that listed it */
     struct uuid id;
+    bool admits_any; /* no filter; that of the rules does not count then */
+};
+
+static_assert(sizeof(struct policy_grant) == 64, "one cache line");
+
+/* What most packets need not look at; the same index. Written for filters and names only. */
+struct policy_rules {
     struct policy_filter filter;
-    uint32_t pattern_size;
+    uint32_t pattern_size; /* DNS only */
     uint8_t pattern[POLICY_PATTERN_SIZE_MAX];
 };
 
@@ -44,21 +52,26 @@ struct policy_resource_record {
     uint32_t holders; /* first grant index + 1 */
 };
 
+/* What every packet asks fills the first cache line. */
 struct policy_client {
-    struct uuid id;
-    struct ip_addr ipv4;
-    struct ip_addr ipv6;
-    uint16_t generation; /* of the handle; never 0 or UINT16_MAX while used */
-    bool used;
+    uint64_t expires_min_ns; /* earliest expiry of the live grants */
     uint32_t epoch;          /* changes with every change of the grants or translations */
     uint32_t slots_used;     /* slots from here on were never used by this client */
     uint32_t live;           /* grants in state LIVE */
-    uint64_t expires_min_ns; /* earliest expiry of the live grants */
-    uint32_t proxies_head;   /* least recently assigned first; index + 1 */
+    uint16_t generation;     /* of the handle; never 0 or UINT16_MAX while used */
+    bool used;
+    struct ip_addr ipv4;
+    struct ip_addr ipv6;
+    struct uuid id;
+    uint32_t proxies_head; /* least recently assigned first; index + 1 */
     uint32_t proxies_tail;
     uint32_t proxies_count;
     struct policy_rate icmp_rate;
+    uint8_t unused[24];
 };
+
+static_assert(offsetof(struct policy_client, id) <= 64, "one cache line");
+static_assert(sizeof(struct policy_client) == 128, "records begin where lines do");
 
 /* One proxy address of one client. */
 struct policy_proxy {
@@ -88,7 +101,8 @@ struct policy_flow {
     uint32_t epoch;
 };
 
-#define POLICY_FLOWS 16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
+#define POLICY_GRANTS_FEW 2U     /* of one client, for which no verdict is remembered */
+#define POLICY_FLOWS      16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
 
 struct policy {
     struct policy_limits limits;
@@ -100,8 +114,11 @@ struct policy {
     struct policy_pool clients_pool;
     struct map clients_by_id;
     struct map clients_by_ip;
+    uint16_t *address_guesses; /* by address: the client that has it, index + 1; may be wrong */
+    uint32_t address_bits;     /* of the place in one family's half of them */
 
     struct policy_grant *grants;
+    struct policy_rules *rules;
     struct heap expiry; /* grant index -> wall clock in ns */
     uint32_t grants_live;
     struct policy_resource_record *resources;
@@ -135,6 +152,25 @@ struct policy {
 
 /* Returns the client behind a handle, NULL when stale. */
 MUST_USE struct policy_client *policy_client_at(const struct policy *policy, uint32_t client);
+/* Where the guess for a tunnel address stands: each family has its half, in which neighbours do not
+ * meet. Addresses are the portal's choice, and a wrong guess costs a look-up, so that the mixing
+ * need not be keyed. */
+MUST_USE static inline uint32_t policy_address_place(const struct policy *policy,
+                                                     const struct ip_addr *ip)
+{
+    bool is_v6 = ip->family == IP_V6;
+    uint32_t mixed = load_be32(ip->bytes + (is_v6 ? 12 : 0)) * UINT32_C(0x9e3779b1);
+    uint32_t place = mixed >> (32U - policy->address_bits);
+    return is_v6 ? place | UINT32_C(1) << policy->address_bits : place;
+}
+
+MUST_USE static inline bool policy_client_has(const struct policy *policy, uint32_t index,
+                                              const struct ip_addr *ip)
+{
+    const struct policy_client *client = &policy->clients[index];
+    return client->used && (ip_equal(&client->ipv4, ip) || ip_equal(&client->ipv6, ip));
+}
+
 /* Returns the index that clients_by_ip knows for a tunnel address, POLICY_NONE when unknown. */
 MUST_USE uint32_t policy_client_by_ip(const struct policy *policy, const struct ip_addr *ip);
 MUST_USE uint32_t policy_client_handle(const struct policy *policy, uint32_t index);
@@ -152,8 +188,19 @@ MUST_USE static inline uint32_t policy_grant_index(const struct policy *policy,
     return slot * policy->limits.clients + client_index;
 }
 
-MUST_USE struct policy_grant *policy_grant_at(const struct policy *policy, uint32_t client_index,
-                                              uint32_t slot);
+MUST_USE static inline struct policy_grant *policy_grant_at(const struct policy *policy,
+                                                            uint32_t client_index, uint32_t slot)
+{
+    ASSERT(slot < policy->limits.resources_per_client);
+    return &policy->grants[policy_grant_index(policy, client_index, slot)];
+}
+
+MUST_USE static inline struct policy_rules *policy_rules_of(const struct policy *policy,
+                                                            const struct policy_grant *grant)
+{
+    return &policy->rules[grant - policy->grants];
+}
+
 /* Returns the slot in state LIVE with this id, POLICY_NONE when there is none. */
 MUST_USE uint32_t policy_grant_find(const struct policy *policy, uint32_t client_index,
                                     const struct uuid *id);

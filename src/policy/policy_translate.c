@@ -133,9 +133,10 @@ void policy_proxies_forget_slot(struct policy *policy, uint32_t client_index, ui
     }
 }
 
-static struct view pattern_of(const struct policy_grant *grant)
+static struct view pattern_of(const struct policy *policy, const struct policy_grant *grant)
 {
-    return (struct view){grant->pattern, grant->pattern_size};
+    const struct policy_rules *rules = policy_rules_of(policy, grant);
+    return (struct view){rules->pattern, rules->pattern_size};
 }
 
 void policy_proxies_recheck_slot(struct policy *policy, uint32_t client_index, uint32_t slot)
@@ -145,8 +146,9 @@ void policy_proxies_recheck_slot(struct policy *policy, uint32_t client_index, u
     for (uint32_t at = policy->clients[client_index].proxies_head; at != 0; at = next) {
         const struct policy_proxy *proxy = &policy->proxies[at - 1];
         next = proxy->next;
-        bool keeps = grant->kind == (uint8_t)POLICY_KIND_DNS &&
-                     dns_pattern_matches(pattern_of(grant), &policy->domains[proxy->domain].name);
+        bool keeps =
+            grant->kind == (uint8_t)POLICY_KIND_DNS &&
+            dns_pattern_matches(pattern_of(policy, grant), &policy->domains[proxy->domain].name);
         if (policy_slots_has(&proxy->grants, slot) && !keeps) {
             proxy_leave_slot(policy, at - 1, slot);
         }
@@ -195,7 +197,7 @@ enum policy_status policy_check_assign(const struct policy *policy, uint32_t cli
     }
     const struct policy_grant *grant = policy_grant_at(policy, index, slot);
     if (!policy_grant_is_valid(grant, now) || grant->kind != (uint8_t)POLICY_KIND_DNS ||
-        !dns_pattern_matches(pattern_of(grant), request->domain)) {
+        !dns_pattern_matches(pattern_of(policy, grant), request->domain)) {
         return POLICY_INACTIVE;
     }
     for (size_t i = 0; i < request->proxies_count; i++) {

@@ -1,4 +1,5 @@
 /* Look-ahead: what it guesses, and that no guess changes an outcome. */
+#include "policy/policy_state.h"
 #include "tests/policy/policy_world.h"
 
 static void init(struct world *w)
@@ -45,6 +46,36 @@ static void test_guesses_are_right(void **state)
     assert_int_equal(back.session, 0);
     back = ahead(&w, flow('i', "192.0.2.1", "10.9.9.9", 1, 1), false, POLICY_CLIENT_NONE);
     assert_int_equal(back.client, 0);
+    world_deinit(&w);
+}
+
+/* Two clients whose addresses share the place of a guess are both found, whoever came last. */
+static void test_addresses_that_meet_are_both_found(void **state)
+{
+    (void)state;
+    struct world w;
+    init(&w);
+    struct ip_addr alice = ip(ALICE_V4);
+    struct ip_addr other = ip_v4(100, 64, 0, 0);
+    struct uuid id = {{0x77}};
+    uint32_t client = POLICY_CLIENT_NONE;
+    uint32_t place = policy_address_place(w.policy, &alice);
+    for (uint32_t i = 0;
+         ip_equal(&other, &alice) || policy_address_place(w.policy, &other) != place; i++) {
+        assert_true(i < 65536);
+        store_be16(other.bytes + 2, (uint16_t)i);
+    }
+    assert_int_equal(policy_client_upsert(w.policy, &id, other, (struct ip_addr){0}, &client),
+                     ERR_NONE);
+    assert_int_equal(policy_client_find_address(w.policy, &other), client);
+    assert_int_equal(policy_client_find_address(w.policy, &alice), w.alice);
+    struct policy_hint hint =
+        ahead(&w, flow('u', "192.0.2.1", ALICE_V4, 53, 5), false, POLICY_CLIENT_NONE);
+    assert_int_equal(hint.client, policy_client_index(w.alice) + 1);
+    assert_true(hint.session != 0);
+    policy_client_remove(w.policy, client);
+    assert_int_equal(policy_client_find_address(w.policy, &other), POLICY_CLIENT_NONE);
+    assert_int_equal(policy_client_find_address(w.policy, &alice), w.alice);
     world_deinit(&w);
 }
 
@@ -120,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guesses_are_right),
+        cmocka_unit_test(test_addresses_that_meet_are_both_found),
         cmocka_unit_test(test_packets_of_one_flow_share_a_guess),
         cmocka_unit_test(test_wrong_guesses_change_nothing),
         cmocka_unit_test(test_short_and_odd_packets_are_no_flows),
