@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/siphash.h"
 #include "sim/sim_seen.h"
+#include "sim/sim_wire.h"
 
 #define SESSION_LIFE_NS (180 * NS_PER_S)
 #define CLOCK_SLACK_NS  NS_PER_S /* drift of the gateway's clock over that time */
@@ -14,15 +15,6 @@
 #define SECRET_MIN      10U
 #define SECRET_MAX      96U
 #define TEXT_MAX        200U
-
-#define WG_INITIATION   1U
-#define WG_RESPONSE     2U
-#define WG_DATA         4U
-#define STUN_SIZE       20U
-#define STUN_MAGIC      UINT32_C(0x2112A442)
-#define STUN_DATA       0x0013U
-#define STUN_SEND_IND   0x0016U
-#define STUN_DATA_IND   0x0017U
 
 /* What a key of the table is about. */
 enum topic {
@@ -44,8 +36,7 @@ struct watched {
     bool used;
     uint16_t node;
     uint32_t boot;
-    uint32_t flows; /* generation: flows of earlier ones are forgotten */
-    uint64_t sent;
+    uint32_t flows;       /* generation: flows of earlier ones are forgotten */
     uint64_t stranger_in; /* bytes */
     uint64_t stranger_out;
 };
@@ -101,11 +92,6 @@ void sim_judge_flows_forget(struct sim_judge *judge, uint32_t gateway)
     judge->gateways[gateway].flows++;
 }
 
-uint64_t sim_judge_sent(const struct sim_judge *judge, uint32_t gateway)
-{
-    return judge->gateways[gateway].sent;
-}
-
 static void fail(struct sim_judge *judge, const char *oracle, const char *text)
 {
     if (!judge->over) {
@@ -154,7 +140,7 @@ static void see_handshake(struct sim_judge *judge, uint32_t gateway, struct view
                           uint64_t at_ns)
 {
     bool fresh = false;
-    bool response = bytes.at[0] == WG_RESPONSE;
+    bool response = bytes.at[0] == WIRE_RESPONSE;
     (void)number_of(judge, TOPIC_EPHEMERAL, 0, view_sub(bytes, response ? 12 : 8, 32), &fresh);
     if (!fresh) {
         fail(judge, "O-08", "a gateway used an ephemeral key twice");
@@ -207,43 +193,13 @@ static void see_answer(struct sim_judge *judge, uint32_t gateway, struct view by
     }
 }
 
-static bool is_wireguard(struct view bytes, uint8_t type, size_t len)
-{
-    return bytes.len >= len && (type == WG_DATA || bytes.len == len) && load_le32(bytes.at) == type;
-}
-
 /* ---- STUN ---- */
-
-static bool is_stun(struct view bytes)
-{
-    return bytes.len >= STUN_SIZE && bytes.at[0] < 2 && load_be32(bytes.at + 4) == STUN_MAGIC;
-}
-
-/* What an indication of a relay carries. */
-static struct view data_of(struct view bytes)
-{
-    struct reader r = reader_of(view_sub(bytes, STUN_SIZE, bytes.len - STUN_SIZE));
-    while (r.rest.len >= 4) {
-        uint16_t type = reader_be16(&r);
-        uint16_t len = reader_be16(&r);
-        struct view value = reader_take(&r, len);
-        if (!reader_ok(&r)) {
-            break;
-        }
-        if (type == STUN_DATA) {
-            return value;
-        }
-        size_t padding = (4U - len % 4U) % 4U;
-        (void)reader_take(&r, padding < r.rest.len ? padding : r.rest.len);
-    }
-    return VIEW_EMPTY;
-}
 
 static void see_stun(struct sim_judge *judge, struct view bytes)
 {
     bool fresh = false;
     if ((bytes.at[0] & 1U) == 0) { /* request or indication */
-        uint64_t *hash = number_of(judge, TOPIC_REQUEST, 0, view_sub(bytes, 8, 12), &fresh);
+        uint64_t *hash = number_of(judge, TOPIC_REQUEST, 0, wire_transaction(bytes), &fresh);
         if (!fresh && *hash != hash_of(bytes)) {
             fail(judge, "O-08", "a gateway used a transaction id for two messages");
         }
@@ -335,40 +291,28 @@ static bool is_stranger(const struct sim_judge *judge, const struct ip_addr *ip)
     return false;
 }
 
-/* A datagram without the relay's wrapping. */
-static struct view unwrap(struct view bytes, uint16_t indication)
-{
-    if (bytes.len > 4 && bytes.at[0] >= 0x40 && bytes.at[0] <= 0x4f) {
-        size_t len = load_be16(bytes.at + 2);
-        return view_sub(bytes, 4, len < bytes.len - 4 ? len : bytes.len - 4);
-    }
-    if (is_stun(bytes) && load_be16(bytes.at) == indication) {
-        return data_of(bytes);
-    }
-    return bytes;
-}
-
 static void see_sent(struct sim_judge *judge, uint32_t gateway, const struct sim_record *record)
 {
     struct watched *watched = &judge->gateways[gateway];
-    struct view inner = unwrap(record->payload, STUN_SEND_IND);
-    watched->sent++;
+    uint16_t channel;
+    struct view inner = wire_unwrap(record->payload, WIRE_SEND_IND, &channel);
     if (is_stranger(judge, &record->remote.ip)) {
         watched->stranger_out += record->payload.len;
         if (watched->stranger_out > SIM_AMPLIFICATION_MAX * watched->stranger_in) {
             fail(judge, "O-10", "a stranger got more than three times what it sent");
         }
     }
-    if (is_stun(record->payload)) {
+    if (wire_is_stun(record->payload)) {
         see_stun(judge, record->payload);
         search(judge, record->payload, "a STUN message of a gateway");
     }
-    if (inner.at != record->payload.at && is_stun(inner)) {
+    if (inner.at != record->payload.at && wire_is_stun(inner)) {
         see_stun(judge, inner);
     }
-    if (is_wireguard(inner, WG_INITIATION, 148) || is_wireguard(inner, WG_RESPONSE, 92)) {
+    if (wire_is_wireguard(inner, WIRE_INITIATION, 148) ||
+        wire_is_wireguard(inner, WIRE_RESPONSE, 92)) {
         see_handshake(judge, gateway, inner, record->at_ns);
-    } else if (is_wireguard(inner, WG_DATA, 32)) {
+    } else if (wire_is_wireguard(inner, WIRE_DATA, 32)) {
         see_data(judge, gateway, inner);
     }
 }
@@ -376,11 +320,12 @@ static void see_sent(struct sim_judge *judge, uint32_t gateway, const struct sim
 static void see_delivered(struct sim_judge *judge, uint32_t gateway,
                           const struct sim_record *record)
 {
-    struct view inner = unwrap(record->payload, STUN_DATA_IND);
+    uint16_t channel;
+    struct view inner = wire_unwrap(record->payload, WIRE_DATA_IND, &channel);
     if (is_stranger(judge, &record->local.ip)) {
         judge->gateways[gateway].stranger_in += record->payload.len;
     }
-    if (is_wireguard(inner, WG_RESPONSE, 92)) {
+    if (wire_is_wireguard(inner, WIRE_RESPONSE, 92)) {
         see_answer(judge, gateway, inner, record->at_ns);
     }
 }

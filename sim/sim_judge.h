@@ -5,7 +5,6 @@
  *         a session is not given again while the session may live
  *   O-09  data belongs to a session that a handshake made, and is not sent after its life
  *   O-10  a stranger gets at most three times the bytes that it sent
- *   O-14  (counted here, judged by the world) what an idle gateway sends
  *   O-15  tokens, passwords and keys are in no event of a gateway and in no STUN message
  *
  * It reads datagrams with code of its own. Used as a tap of the trace. Memory: malloc.
@@ -49,7 +48,5 @@ void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client,
                     const struct sim_packet *packet);
 /* Policy or names of the gateway changed: flows may begin anew. */
 void sim_judge_flows_forget(struct sim_judge *judge, uint32_t gateway);
-/* Datagrams that the gateway has sent so far. */
-MUST_USE uint64_t sim_judge_sent(const struct sim_judge *judge, uint32_t gateway);
 
 #endif /* SIM_JUDGE_H */

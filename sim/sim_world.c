@@ -39,6 +39,8 @@ struct sim_world *sim_world_new(const struct sim_world_config *config)
     struct sim_judge_config judge = {world, world_judge_failed, world_judge_decided};
     world->judge = sim_judge_new(&judge);
     sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_judge_see, world->judge});
+    world->quiet = sim_quiet_new(world, world_judge_failed);
+    sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_quiet_see, world->quiet});
     for (size_t i = 0; i < config->taps_count; i++) {
         sim_trace_add_tap(world->trace, config->taps[i]);
     }
@@ -77,6 +79,7 @@ void sim_world_free(struct sim_world *world)
     sim_probes_free(world->probes);
     sim_model_free(world->model);
     sim_judge_free(world->judge);
+    sim_quiet_free(world->quiet);
     sim_trace_free(world->trace);
     sim_sched_free(&world->sched);
     free(world->pending);

@@ -225,11 +225,28 @@ static bool is_explained(const struct world_gateway *gateway, const struct trace
     return event->event == EV_PORTAL_FATAL && !gateway->joined && !gateway->world->healed;
 }
 
+/* What gives a gateway a reason to speak unasked. */
+static void tell_quiet(struct sim_world *world, uint32_t index, enum trace_id event)
+{
+    static const enum trace_id wake[] = {EV_CONNECTION_NEW,  EV_CONNECTION_PATH,
+                                         EV_CANDIDATE_LOCAL, EV_CANDIDATE_REMOTE,
+                                         EV_REVOKED,         EV_EXPIRED};
+    for (size_t i = 0; i < ARRAY_COUNT(wake); i++) {
+        if (event == wake[i]) {
+            sim_quiet_woken(world->quiet, index, world->sched.now_ns);
+        }
+    }
+    if (event == EV_RELAY_FAILED) {
+        sim_quiet_relay_failed(world->quiet, index, world->sched.now_ns);
+    }
+}
+
 static void on_event(void *self, uint32_t index, const struct trace_event *event)
 {
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
+    tell_quiet(world, index, event->event);
     world->report.seen[event->event]++;
     world->report.refused[event->reason] += event->reason != DROP_NONE ? 1 : 0;
     if (world->options.sabotage == SIM_SABOTAGE_TOKEN && event->event == EV_PORTAL_JOINED) {
@@ -401,6 +418,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
     };
     gateway->gateway = sim_gateway_new(&config);
     sim_judge_gateway(world->judge, index, (uint16_t)gateway->net);
+    sim_quiet_gateway(world->quiet, index, (uint16_t)gateway->net);
     sim_judge_secret(world->judge, view_text(identity->token));
     struct sim_platform_faults faults = world_platform(world);
     faults.udp_block_ppm = o->udp_block_ppm;

@@ -10,6 +10,7 @@
 #include "sim/sim_model.h"
 #include "sim/sim_portal.h"
 #include "sim/sim_probe.h"
+#include "sim/sim_quiet.h"
 #include "sim/sim_relay.h"
 #include "sim/sim_world.h"
 
@@ -120,6 +121,7 @@ struct sim_world {
     struct sim_model *model;
     struct sim_probes *probes;
     struct sim_judge *judge;
+    struct sim_quiet *quiet;
     struct sim_dns *dns;
     struct sim_portal *portal;
     struct sim_relay *relays[SIM_RELAYS_MAX];
