@@ -45,10 +45,10 @@ struct place {
 /* What a gateway repeats: the checks of a pair, the requests of one kind to a server or about a
  * channel, the initiations of a tunnel. */
 struct series {
-    uint64_t user;       /* checks: hash of both ufrags */
-    struct place path;   /* checks: without the ufrags */
-    uint64_t sent_at;    /* 0: never */
-    uint32_t sent;       /* saturated */
+    uint64_t user;     /* checks: hash of both ufrags */
+    struct place path; /* checks: without the ufrags */
+    uint64_t sent_at;  /* 0: never */
+    uint32_t sent;
     uint32_t unanswered; /* at the end */
     bool failed;         /* the latest answer was an error */
     uint64_t chosen_at;  /* checks: the client said so last, 0: it never chose this pair */
@@ -76,7 +76,8 @@ struct watched {
 
 enum topic {
     TOPIC_SERIES,  /* number of the series, plus one */
-    TOPIC_TXN,     /* number of the series that the transaction belongs to, plus one */
+    TOPIC_TXN,     /* number of the series that the transaction belongs to, plus one; above it
+                    * how many of them had been sent */
     TOPIC_ASKED,   /* how often a request arrived that has not been answered */
     TOPIC_TRAFFIC, /* path: when it last carried a packet */
     TOPIC_CHECKED, /* path: whether it was ever checked */
@@ -219,11 +220,18 @@ static uint64_t user_of(struct view name, bool ours_first)
     return hash_of(writer_view(&w));
 }
 
+/* When there are too many the first to lapse makes room. */
 static void grant(struct credits *credits, uint64_t until)
 {
+    uint32_t at = 0;
     if (credits->count < CREDITS_MAX) {
-        credits->until[credits->count++] = until;
+        at = credits->count++;
+    } else {
+        for (uint32_t i = 1; i < CREDITS_MAX; i++) {
+            at = credits->until[i] < credits->until[at] ? i : at;
+        }
     }
+    credits->until[at] = until;
 }
 
 /* Uses the oldest that has not lapsed. */
@@ -266,12 +274,12 @@ static void count_sent(struct sim_quiet *quiet, struct series *series,
                        const struct sim_record *record, struct view transaction)
 {
     series->sent_at = record->at_ns;
-    series->sent += series->sent < UINT32_MAX ? 1 : 0;
+    series->sent++;
     series->unanswered++;
     series->failed = false;
     series->urgent = false;
     if (transaction.len > 0) {
-        uint64_t number = (uint64_t)(series - quiet->series) + 1;
+        uint64_t number = (uint64_t)(series - quiet->series) + 1 + ((uint64_t)series->sent << 32U);
         *number_of(quiet, TOPIC_TXN, series->gateway, transaction) = number;
     }
 }
@@ -499,8 +507,9 @@ static void see_answer(struct sim_quiet *quiet, uint32_t gateway, struct view in
 {
     uint64_t number = *number_of(quiet, TOPIC_TXN, gateway, wire_transaction(inner));
     if (number != 0) {
-        struct series *series = &quiet->series[number - 1];
-        series->unanswered = 0;
+        struct series *series = &quiet->series[(number & UINT32_MAX) - 1];
+        uint32_t later = series->sent - (uint32_t)(number >> 32U);
+        series->unanswered = later < series->unanswered ? later : series->unanswered;
         series->failed = (wire_stun_type(inner) & 0x0010U) != 0;
     }
 }

@@ -228,9 +228,9 @@ static bool is_explained(const struct world_gateway *gateway, const struct trace
 /* What gives a gateway a reason to speak unasked. */
 static void tell_quiet(struct sim_world *world, uint32_t index, enum trace_id event)
 {
-    static const enum trace_id wake[] = {EV_CONNECTION_NEW,  EV_CONNECTION_PATH,
-                                         EV_CANDIDATE_LOCAL, EV_CANDIDATE_REMOTE,
-                                         EV_REVOKED,         EV_EXPIRED};
+    static const enum trace_id wake[] = {
+        EV_CONNECTION_NEW, EV_CONNECTION_PATH, EV_CANDIDATE_LOCAL, EV_CANDIDATE_REMOTE,
+        EV_REVOKED,        EV_EXPIRED,         EV_PORTAL_MESSAGE};
     for (size_t i = 0; i < ARRAY_COUNT(wake); i++) {
         if (event == wake[i]) {
             sim_quiet_woken(world->quiet, index, world->sched.now_ns);

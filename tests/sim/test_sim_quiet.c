@@ -178,6 +178,25 @@ static void without_an_answer_the_gap_doubles(void **state)
     assert_int_equal(bench->failures, 1);
 }
 
+static void an_answer_that_comes_late_counts_for_its_check(void **state)
+{
+    struct bench *bench = *state;
+    uint8_t room[MAX_SIZE];
+    connect(bench);
+    see(bench, SIM_KIND_DELIVERED, 1, tunnel(room, 4, 64));
+    later(bench, 15000);
+    check(bench, 1, 1, false);
+    later(bench, 250);
+    check(bench, 1, 2, false);
+    see(bench, SIM_KIND_DELIVERED, 1, stun(room, 0x0101, 1, NULL, false));
+    later(bench, 250); /* one is unanswered still */
+    check(bench, 1, 3, true);
+    assert_int_equal(bench->failures, 0);
+    later(bench, 500);
+    check(bench, 1, 4, true);
+    assert_int_equal(bench->failures, 1);
+}
+
 static void only_nominated_pairs_never_idle(void **state)
 {
     struct bench *bench = *state;
@@ -224,6 +243,19 @@ static void keepalives_have_a_cause(void **state)
     later(bench, 10000);
     see(bench, SIM_KIND_SENT, 1, tunnel(room, 4, 32));
     assert_int_equal(bench->failures, 1);
+}
+
+static void many_packets_do_not_hide_a_handshake(void **state)
+{
+    struct bench *bench = *state;
+    uint8_t room[MAX_SIZE];
+    for (unsigned i = 0; i < 200; i++) {
+        see(bench, SIM_KIND_DELIVERED, 1, tunnel(room, 4, 64));
+    }
+    later(bench, 60000);
+    see(bench, SIM_KIND_DELIVERED, 1, tunnel(room, 2, 92));
+    see(bench, SIM_KIND_SENT, 1, tunnel(room, 4, 32));
+    assert_int_equal(bench->failures, 0);
 }
 
 static void packets_have_a_cause(void **state)
@@ -333,10 +365,12 @@ int main(void)
         QUIET_TEST(idle_pairs_are_checked_every_25_s),
         QUIET_TEST(traffic_allows_15_s),
         QUIET_TEST(without_an_answer_the_gap_doubles),
+        QUIET_TEST(an_answer_that_comes_late_counts_for_its_check),
         QUIET_TEST(only_nominated_pairs_never_idle),
         QUIET_TEST(seventeen_pairs_are_too_many),
         QUIET_TEST(each_answer_has_its_question),
         QUIET_TEST(keepalives_have_a_cause),
+        QUIET_TEST(many_packets_do_not_hide_a_handshake),
         QUIET_TEST(packets_have_a_cause),
         QUIET_TEST(handshakes_are_tried_four_times),
         QUIET_TEST(answered_handshakes_come_every_two_minutes),
