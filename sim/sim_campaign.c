@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "sim/sim_fault.h"
+
 /* Of a run as a whole: name, field of the report */
 #define WHOLE_TABLE(X)                                                                             \
     X("direct path", direct_paths)                                                                 \
@@ -38,6 +40,7 @@ struct sim_campaign {
     struct count actions[SIM_ACTION_COUNT];
     struct count events[EV_COUNT];
     struct count drops[DROP_COUNT];
+    struct count faults[FAULT_COUNT];
 };
 
 struct sim_campaign *sim_campaign_new(void)
@@ -92,6 +95,9 @@ void sim_campaign_add(struct sim_campaign *campaign, uint64_t seed, const struct
     for (uint32_t i = 0; i < DROP_COUNT; i++) {
         count(&campaign->drops[i], seed, report->refused[i]);
     }
+    for (uint32_t i = 0; i < FAULT_COUNT; i++) {
+        count(&campaign->faults[i], seed, report->faults[i]);
+    }
 }
 
 /* ---- printing ---- */
@@ -114,6 +120,11 @@ static const char *event_name(uint32_t index)
 static const char *reason_name(uint32_t index)
 {
     return drop_label((enum drop_reason)index);
+}
+
+static const char *fault_name(uint32_t index)
+{
+    return sim_fault_name((enum fault_id)index);
 }
 
 struct family {
@@ -151,6 +162,7 @@ void sim_campaign_print(const struct sim_campaign *campaign, uint64_t cpu_ms)
         {"action", campaign->actions, 0, SIM_ACTION_COUNT, action_name},
         {"event", campaign->events, EV_DROP + 1, EV_COUNT, event_name},
         {"drop", campaign->drops, DROP_NONE + 1, DROP_COUNT, reason_name},
+        {"fault", campaign->faults, 0, FAULT_COUNT, fault_name},
     };
     for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
         print_seen(&families[i]);

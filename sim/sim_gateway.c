@@ -12,6 +12,8 @@ struct sim_gateway {
     struct sim_gateway_config config;
     struct sim_platform *platform;
     struct driver driver;
+    struct sim_fault fault;
+    uint32_t boots;
     void *memory;
     size_t size;
     struct gateway *core;
@@ -173,6 +175,8 @@ struct sim_gateway *sim_gateway_new(const struct sim_gateway_config *config)
     gateway->memory = aligned_alloc(64, gateway->size);
     ASSERT(gateway->memory != NULL);
     gateway->platform = sim_platform_new(&gateway->config.platform);
+    sim_fault_init(&gateway->fault, config->platform.rng, config->platform.gateway,
+                   config->fault_points);
     return gateway;
 }
 
@@ -192,6 +196,11 @@ void sim_gateway_free(struct sim_gateway *gateway)
 struct sim_platform *sim_gateway_platform(struct sim_gateway *gateway)
 {
     return gateway->platform;
+}
+
+struct sim_fault *sim_gateway_fault(struct sim_gateway *gateway)
+{
+    return &gateway->fault;
 }
 
 struct gateway *sim_gateway_core(struct sim_gateway *gateway)
@@ -232,6 +241,7 @@ void sim_gateway_start(struct sim_gateway *gateway)
         .partition_max_s = c->partition_max_s,
         .nat64_translate = c->nat64_translate,
         .refuse_own_addresses = c->platform.own_addresses,
+        .fault = sim_fault_boot(&gateway->fault, gateway->boots++),
     };
     uint8_t seed[32];
     const struct platform *table = sim_platform_table(gateway->platform);

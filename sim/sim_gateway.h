@@ -12,6 +12,7 @@
 
 #include "gateway/gateway.h"
 #include "platform/driver.h"
+#include "sim/sim_fault.h"
 #include "sim/sim_platform.h"
 
 #define SIM_BUSY_LOOP_MAX 1000U /* steps of one gateway without time moving */
@@ -26,6 +27,7 @@ struct sim_gateway_config {
     bool nat64_translate;
     enum gateway_aead aead; /* where this machine lacks it: libsodium */
     uint64_t partition_max_s;
+    uint32_t fault_points;      /* bit set of enum fault_id: what is armed */
     struct duration wake_delay; /* timers come up to this much late */
     void *self;
     /* A safety oracle failed: `oracle` is its id ("O-12"), `text` says what. */
@@ -46,6 +48,8 @@ struct sim_gateway;
 MUST_USE struct sim_gateway *sim_gateway_new(const struct sim_gateway_config *config);
 void sim_gateway_free(struct sim_gateway *gateway);
 struct sim_platform *sim_gateway_platform(struct sim_gateway *gateway);
+/* What its fault points did; `calm` may be set. */
+struct sim_fault *sim_gateway_fault(struct sim_gateway *gateway);
 /* The running core; NULL while it is not running. */
 struct gateway *sim_gateway_core(struct sim_gateway *gateway);
 

@@ -28,6 +28,7 @@ enum sim_family {
     SIM_FAMILY_PAYLOAD,
     SIM_FAMILY_HOSTILE,
     SIM_FAMILY_IDENTITY,
+    SIM_FAMILY_FAULT, /* a = gateway, b = fault point and boot count */
 };
 
 struct sim_rng {

@@ -220,7 +220,8 @@ static bool apply_overrides(const struct sim_arguments *arguments, struct sim_op
     return true;
 }
 
-bool sim_load(const struct sim_arguments *arguments, uint64_t seed, struct sim_list *list)
+/* Options and actions of a run. */
+static bool load(const struct sim_arguments *arguments, uint64_t seed, struct sim_list *list)
 {
     if (arguments->actions == NULL) {
         struct sim_options options = sim_options_draw(seed);
@@ -241,6 +242,15 @@ bool sim_load(const struct sim_arguments *arguments, uint64_t seed, struct sim_l
         return false;
     }
     return apply_overrides(arguments, &list->options);
+}
+
+bool sim_load(const struct sim_arguments *arguments, uint64_t seed, struct sim_list *list)
+{
+    bool good = load(arguments, seed, list);
+    if (good && arguments->record != NULL) {
+        list->options.fault_points = 0; /* a recording holds inputs, not what fires inside */
+    }
+    return good;
 }
 
 bool sim_save(const char *path, const struct sim_list *list)

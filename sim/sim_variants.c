@@ -70,6 +70,7 @@ static struct sim_options options_of(const struct sim_list *list, const struct v
 {
     struct sim_options options = list->options;
     options.aead = (uint32_t)variant->aead;
+    options.fault_points = 0; /* they fire by visits, which follow the batches */
     for (size_t i = 0; i < SETTINGS_MAX && variant->settings[i].option != NULL; i++) {
         bool known =
             sim_option_set(&options, variant->settings[i].option, variant->settings[i].value);

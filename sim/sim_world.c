@@ -150,5 +150,9 @@ void sim_world_report(struct sim_world *world, struct sim_report *out)
         out->joined[1] += counts->udp_out_joined;
         out->joined[2] += counts->tun_joined;
         out->joined[3] += counts->tun_out_cut;
+        const struct sim_fault *fault = sim_gateway_fault(world->gateways[i].gateway);
+        for (uint32_t k = 0; k < FAULT_COUNT; k++) {
+            out->faults[k] += fault->fired[k];
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/fault.h"
 #include "base/trace.h"
 #include "sim/sim_action.h"
 #include "sim/sim_trace.h"
@@ -52,6 +53,7 @@ struct sim_report {
                            another, in the present boots */
     uint64_t actions[SIM_ACTION_COUNT]; /* that had an effect */
     uint64_t seen[EV_COUNT];            /* events of the gateways */
+    uint64_t faults[FAULT_COUNT];       /* of the cores, by point: how often it fired */
     uint64_t refused[DROP_COUNT];       /* drops and refusals of the gateways, by reason */
 };
 

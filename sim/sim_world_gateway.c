@@ -153,7 +153,9 @@ static void judge_packet(struct world_gateway *gateway, struct view bytes)
                    packet.protocol, packet.destination_port);
         return;
     }
-    if (packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination)) {
+    /* The judge tells connections apart by their port, which FAULT_PORT_WRAP gives to several. */
+    bool tells = (world->options.fault_points >> FAULT_PORT_WRAP & 1U) == 0;
+    if (tells && packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination)) {
         sim_judge_flow(world->judge, gateway->index, client, &packet);
     }
     if (sim_packet_is_icmp_error(&packet)) {
@@ -229,8 +231,8 @@ static bool is_explained(const struct world_gateway *gateway, const struct trace
 static void tell_quiet(struct sim_world *world, uint32_t index, enum trace_id event)
 {
     static const enum trace_id wake[] = {
-        EV_CONNECTION_NEW, EV_CONNECTION_PATH, EV_CANDIDATE_LOCAL, EV_CANDIDATE_REMOTE,
-        EV_REVOKED,        EV_EXPIRED,         EV_PORTAL_MESSAGE};
+        EV_CONNECTION_NEW, EV_CONNECTION_PATH, EV_CANDIDATE_LOCAL, EV_CANDIDATE_REMOTE, EV_REVOKED,
+        EV_EXPIRED,        EV_PORTAL_MESSAGE,  EV_RELAY_LOST,      EV_RELAY_READY};
     for (size_t i = 0; i < ARRAY_COUNT(wake); i++) {
         if (event == wake[i]) {
             sim_quiet_woken(world->quiet, index, world->sched.now_ns);
@@ -409,6 +411,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
         .aead = (enum gateway_aead)o->aead,
         .partition_max_s = PARTITION_MAX_S,
         .wake_delay = {o->wake_delay_us * NS_PER_US},
+        .fault_points = o->fault_points,
         .self = world,
         .failed = on_failed,
         .event = on_event,

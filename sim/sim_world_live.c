@@ -29,6 +29,7 @@ static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
     for (uint32_t host = 0; host < sim_hosts_count(gateway->hosts); host++) {
         world_host_restore(gateway, host);
     }
+    sim_gateway_fault(gateway->gateway)->calm = true;
     sim_gateway_resume(gateway->gateway);
     if (!sim_gateway_is_running(gateway->gateway)) {
         sim_gateway_start(gateway->gateway);

@@ -22,6 +22,7 @@ void rng_init(struct rng *rng, const uint8_t seed[RNG_SEED_SIZE])
     memcpy(rng->key, seed, RNG_SEED_SIZE);
     memset(rng->pool, 0, sizeof(rng->pool));
     rng->used = sizeof(rng->pool);
+    rng->fault = NULL;
 }
 
 void rng_reseed(struct rng *rng, const uint8_t seed[RNG_SEED_SIZE])

@@ -9,15 +9,18 @@
 #define CRYPTO_RNG_H
 
 #include "base/bytes.h"
+#include "base/fault.h"
 
 #define RNG_SEED_SIZE 32U
 
 struct rng {
     uint8_t key[RNG_SEED_SIZE];
     uint8_t pool[480];
-    size_t used; /* bytes of `pool` already handed out */
+    size_t used;                    /* bytes of `pool` already handed out */
+    const struct fault_hook *fault; /* of whoever draws here; NULL: none */
 };
 
+/* Without fault points. */
 void rng_init(struct rng *rng, const uint8_t seed[RNG_SEED_SIZE]);
 /* Mixes fresh entropy into the key and drops the pool. */
 void rng_reseed(struct rng *rng, const uint8_t seed[RNG_SEED_SIZE]);

@@ -189,7 +189,6 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->trace = trace;
     gw->now = now;
     gw->nat64_translate = config->nat64_translate;
-    gw->next_id = 1;
     gw->health = config->health;
     gw->dirty_relays.first = GATEWAY_NONE;
     gw->dirty_connections.first = GATEWAY_NONE;
@@ -201,9 +200,14 @@ enum err gateway_init(void *memory, const struct gateway_limits *limits,
     gw->aead = aead_backend_libsodium();
     gw->sums = &checksum_portable;
     rng_init(&gw->rng, seed);
+    gw->rng.fault = config->fault;
+    gw->next_id = FAULT(config->fault, FAULT_ID_WRAP) ? UINT32_MAX - 3 : 1;
     start_keys(gw);
     struct layout layout = lay_out(&arena, limits);
     use_layout(gw, &layout);
+    if (FAULT(config->fault, FAULT_GENERATION_WRAP)) {
+        gw->connections[0].generation = UINT32_MAX - 2; /* before the first comes */
+    }
     gw->policy = policy_init(&arena, &policy, &options, &gw->rng);
     if (gw->health.ip.family != IP_NONE) {
         gw->listens_due = 1U << GATEWAY_LISTENER_HEALTH;
@@ -236,7 +240,7 @@ void gateway_deinit(struct gateway *gw)
 
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes)
 {
-    return siphash13(&gw->hash_key, bytes);
+    return FAULT(gw->rng.fault, FAULT_HASH_SAME) ? 0 : siphash13(&gw->hash_key, bytes);
 }
 
 void gateway_drop(struct gateway *gw, enum drop_reason reason, const struct sock_addr *remote)
@@ -410,7 +414,8 @@ void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now)
 
 static void run_timers(struct gateway *gw)
 {
-    for (uint32_t budget = GATEWAY_TIMER_BUDGET; budget > 0; budget--) {
+    uint32_t slice = FAULT(gw->rng.fault, FAULT_TIMERS_ONE) ? 1 : GATEWAY_TIMER_BUDGET;
+    for (uint32_t budget = slice; budget > 0; budget--) {
         uint32_t record = heap_pop_due(&gw->timers, gw->now.boot);
         if (record == HEAP_NONE) {
             return;
@@ -477,6 +482,10 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     if (gw->jobs_count > 0 || gw->control.sweep != GATEWAY_SWEEP_NONE ||
         (gw->shutting_down && !gw->has_left)) {
         wake = wake_min(wake, (struct wake){gw->now.boot, "changes for all connections"});
+    }
+    struct instant soon = instant_add(gw->now.boot, DURATION_MS(1));
+    if (instant_before(soon, wake.at) && FAULT(gw->rng.fault, FAULT_WAKE_EARLY)) {
+        wake.at = soon;
     }
     return wake;
 }

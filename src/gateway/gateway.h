@@ -45,6 +45,7 @@ struct gateway_config {
     uint64_t partition_max_s;  /* give up after this long without the portal; 86 400 by default */
     bool nat64_translate;      /* translate across families; false: answer ICMP unreachable */
     bool refuse_own_addresses; /* refuse DNS answers that point at the gateway's own addresses */
+    const struct fault_hook *fault; /* borrowed for life; NULL but in a simulated run */
 };
 
 struct gateway_limits gateway_limits_default(void);

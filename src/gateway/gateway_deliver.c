@@ -174,7 +174,7 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
                                       .next = GATEWAY_NONE,
                                       .ecn = ecn};
     if (!parses || !join(gw, key, &waiting, &info)) {
-        if (gw->groups_count == GATEWAY_GROUPS_MAX) {
+        if (gw->groups_count == GATEWAY_GROUPS_MAX || FAULT(gw->rng.fault, FAULT_GROUPS_FULL)) {
             gateway_deliver_flush(gw);
         }
         uint32_t index = gw->groups_count++;
@@ -252,7 +252,7 @@ static void finish_group(struct gateway *gw, struct gateway_group *g, struct pol
 static void finish_some(struct gateway *gw, uint32_t first, uint32_t count)
 {
     memset(gw->hints, 0, sizeof(gw->hints));
-    if (count >= GATEWAY_LOOK_AHEAD_MIN) {
+    if (count >= GATEWAY_LOOK_AHEAD_MIN && !FAULT(gw->rng.fault, FAULT_NO_LOOK_AHEAD)) {
         struct view views[GATEWAY_LOOK_AHEAD_MAX];
         for (uint32_t i = 0; i < count; i++) {
             const struct gateway_group *g = &gw->groups[first + i];

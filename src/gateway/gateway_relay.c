@@ -93,7 +93,7 @@ static void trace_relay(struct gateway *gw, enum trace_id event, const struct ga
 
 static void start_job(struct gateway *gw, const struct gateway_job *job)
 {
-    if (gw->jobs_count == GATEWAY_JOBS_MAX) {
+    if (gw->jobs_count == GATEWAY_JOBS_MAX || FAULT(gw->rng.fault, FAULT_JOBS_FULL)) {
         gateway_relay_run_jobs(gw); /* rare: make room by working off a slice of each now */
     }
     if (gw->jobs_count == GATEWAY_JOBS_MAX) {
@@ -450,7 +450,7 @@ static void run_job_on(struct gateway *gw, const struct gateway_job *job,
 void gateway_relay_run_jobs(struct gateway *gw)
 {
     uint32_t looks = GATEWAY_LOOK_SLICE;
-    uint32_t budget = GATEWAY_JOB_SLICE;
+    uint32_t budget = FAULT(gw->rng.fault, FAULT_JOB_SLICE_ONE) ? 1 : GATEWAY_JOB_SLICE;
     while (gw->jobs_count > 0 && budget > 0 && looks > 0) {
         struct gateway_job *job = &gw->jobs[gw->jobs_first];
         for (; job->cursor < gw->limits.clients && budget > 0 && looks > 0 &&

@@ -186,7 +186,7 @@ static bool has_its_share(const struct gateway *gw, uint32_t policy_client)
 /* A record for a request of the client, NULL if there is none for it. */
 static struct gateway_resolve *take_record(struct gateway *gw, uint32_t policy_client)
 {
-    if (has_its_share(gw, policy_client)) {
+    if (has_its_share(gw, policy_client) || FAULT(gw->rng.fault, FAULT_LOOKUPS_FULL)) {
         return NULL;
     }
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count < gw->limits.lookups; i++) {

@@ -145,7 +145,8 @@ static enum err send_kind(struct gateway *gw, struct gateway_connection *c, bool
 
 void gateway_signal_flush(struct gateway *gw)
 {
-    for (uint32_t budget = GATEWAY_SIGNAL_SLICE;
+    uint32_t slice = FAULT(gw->rng.fault, FAULT_SIGNAL_SLICE_ONE) ? 1 : GATEWAY_SIGNAL_SLICE;
+    for (uint32_t budget = slice;
          budget > 0 && gw->portal_joined && gw->signal_connections.first != GATEWAY_NONE;
          budget--) {
         struct gateway_connection *c = &gw->connections[gw->signal_connections.first];

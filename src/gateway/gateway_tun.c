@@ -5,6 +5,8 @@
 #include "packet/packet_rewrite.h"
 #include "stun/channel_data.h"
 
+#define COUNTERS_LEFT 20U /* of a session that FAULT_COUNTER_LAST uses up */
+
 static_assert(GATEWAY_TUN_BATCH_MAX <= UINT8_MAX, "the last packet of a batch has 8 bits");
 
 /* ---- the transmit memory ---- */
@@ -35,6 +37,9 @@ enum drop_reason gateway_seal_begin(struct gateway *gw, struct gateway_connectio
         }
         turn_client_note_sent(turn, gw->now.boot);
     }
+    if (FAULT(gw->rng.fault, FAULT_COUNTER_LAST)) {
+        wg_peer_use_up(&c->wg, COUNTERS_LEFT);
+    }
     return wg_peer_seal_begin(&c->wg, count, gw->now.boot, &sealer->seal);
 }
 
@@ -57,7 +62,9 @@ static void add_datagram(struct gateway *gw, const struct gateway_train *head, s
     struct gateway_train_record *last =
         gw->trains_count > gw->trains_next ? &gw->trains[gw->trains_count - 1] : NULL;
     gw->tx_used += size;
-    if (last != NULL && !last->closed && last->train.bytes.at + last->train.bytes.len == at &&
+    bool alone = FAULT(gw->rng.fault, FAULT_TRAIN_ALONE);
+    if (last != NULL && !last->closed && !alone &&
+        last->train.bytes.at + last->train.bytes.len == at &&
         sock_addr_equal(&last->train.remote, &head->remote) &&
         sock_addr_equal(&last->train.local, &head->local) && last->train.ecn == head->ecn &&
         size <= last->train.segment_size && last->segments < GATEWAY_TRAIN_SEGMENTS &&
@@ -83,7 +90,7 @@ void gateway_seal_commit(struct gateway *gw, struct gateway_sealer *sealer, uint
     uint8_t *message = plaintext - WG_DATA_HEADER_SIZE;
     size_t size = header_size(sealer) + len + WG_TAG_SIZE;
     ASSERT(plaintext == gw->tx + gw->tx_used + header_size(sealer));
-    if (gw->seal_count == GATEWAY_AEAD_BATCH) {
+    if (gw->seal_count == GATEWAY_AEAD_BATCH || FAULT(gw->rng.fault, FAULT_SEAL_BATCH_ONE)) {
         gateway_seal_flush(gw);
     }
     wg_seal_next(&sealer->seal, message, len, &gw->seal_items[gw->seal_count++]);
@@ -309,7 +316,7 @@ static void seal_connection(struct gateway *gw, uint32_t first)
 static void judge_some(struct gateway *gw, const struct gateway_tun_packet *packets, size_t count)
 {
     memset(gw->hints, 0, sizeof(gw->hints));
-    if (count >= GATEWAY_LOOK_AHEAD_MIN) {
+    if (count >= GATEWAY_LOOK_AHEAD_MIN && !FAULT(gw->rng.fault, FAULT_NO_LOOK_AHEAD)) {
         struct view views[GATEWAY_LOOK_AHEAD_MAX];
         for (size_t i = 0; i < count; i++) {
             views[i] = view_of_span(packets[i].bytes);

@@ -30,6 +30,7 @@ void ice_agent_init(struct ice_agent *agent, const struct ice_agent_config *conf
     memset(agent, 0, sizeof(*agent));
     agent->rng = rng;
     agent->memory = memory;
+    agent->pair_id_next = FAULT(rng->fault, FAULT_PAIR_ID_WRAP) ? UINT32_MAX - 3 : 0;
     agent->controlling = config->controlling;
     agent->local_ufrag_size =
         copy_credential(agent->local_ufrag, sizeof(agent->local_ufrag), config->local_ufrag);

@@ -138,7 +138,9 @@ static enum drop_reason check_request(const struct ice_agent *agent, const struc
         !ice_address_is_valid(&from->ip)) {
         return DROP_ICE_LOCAL;
     }
-    return agent->replies_count == ICE_REPLIES_MAX ? DROP_ICE_FULL : DROP_NONE;
+    bool full =
+        agent->replies_count == ICE_REPLIES_MAX || FAULT(agent->rng->fault, FAULT_REPLIES_FULL);
+    return full ? DROP_ICE_FULL : DROP_NONE;
 }
 
 static enum drop_reason handle_request(struct ice_agent *agent, const struct sock_addr *local,

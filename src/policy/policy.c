@@ -96,6 +96,7 @@ struct policy *policy_init(struct arena *arena, const struct policy_limits *limi
     own->options = *options;
     own->key = key_draw(rng);
     lay_out_all(own, arena, key_draw(rng));
+    own->nat.fault = rng->fault;
     return own;
 }
 

@@ -16,6 +16,7 @@
 #define POLICY_NAT_H
 
 #include "base/addr.h"
+#include "base/fault.h"
 #include "base/map.h"
 #include "base/siphash.h"
 #include "base/time.h"
@@ -124,6 +125,7 @@ struct policy_nat {
     struct policy_nat_list doomed_live; /* of earlier generations: nobody finds them any more */
     struct policy_nat_list doomed_expired;
     struct policy_rate maps_rate;
+    const struct fault_hook *fault; /* NULL: none */
     uint64_t stamp;
     uint32_t sweep_at; /* next record to look at */
     uint32_t guess;    /* record + 1 that the next look-up will probably find; 0: none */

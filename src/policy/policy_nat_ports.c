@@ -110,9 +110,10 @@ bool policy_nat_choose_port(struct policy_nat *nat, const struct policy_nat_tupl
                             struct instant now, uint16_t *port)
 {
     struct policy_nat_tuple probe = *wanted;
-    uint32_t first = wanted->port;
+    uint32_t first = FAULT(nat->fault, FAULT_PORT_WRAP) ? POLICY_NAT_PORTS - 2 : wanted->port;
     uint32_t at = first;
-    for (uint32_t i = 0; i < POLICY_NAT_PROBES_MAX && at < POLICY_NAT_PORTS; i++) {
+    uint32_t probes = FAULT(nat->fault, FAULT_PORT_MAP) ? 0 : POLICY_NAT_PROBES_MAX;
+    for (uint32_t i = 0; i < probes && at < POLICY_NAT_PORTS; i++) {
         probe.port = (uint16_t)at;
         if (port_is_free(nat, &probe, now)) {
             *port = probe.port;

@@ -334,6 +334,9 @@ static enum err push(struct portal_client *c, enum portal_event event, struct js
     if (!json_writer_finish(w, &payload)) {
         return ERR_TOO_BIG;
     }
+    if (FAULT(c->rng->fault, FAULT_PORTAL_FULL)) {
+        return ERR_FULL;
+    }
     enum err err = portal_queue_push(&c->queue, event, payload);
     return err == ERR_EXISTS ? ERR_NONE : err;
 }

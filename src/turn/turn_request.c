@@ -110,7 +110,8 @@ void turn_requests_clear(struct turn_client *c)
 
 bool turn_request_has_room(const struct turn_client *c)
 {
-    return c->channel_requests < TURN_REQUESTS_MAX - TURN_SLOT_CHANNELS;
+    return c->channel_requests < TURN_REQUESTS_MAX - TURN_SLOT_CHANNELS &&
+           !FAULT(c->rng->fault, FAULT_TURN_NO_ROOM);
 }
 
 bool turn_requests_any(const struct turn_client *c)

@@ -202,6 +202,14 @@ void wg_peer_prefetch(const struct wg_peer *peer)
     }
 }
 
+void wg_peer_use_up(struct wg_peer *peer, uint64_t left)
+{
+    struct wg_session *session = wg_session_current(peer);
+    if (session != NULL && session->send_counter < WG_COUNTER_LIMIT - left) {
+        session->send_counter = WG_COUNTER_LIMIT - left;
+    }
+}
+
 enum drop_reason wg_peer_seal_begin(struct wg_peer *peer, uint32_t count, struct instant now,
                                     struct wg_seal *seal)
 {

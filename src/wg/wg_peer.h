@@ -259,6 +259,8 @@ struct wg_seal {
 
 /* Asks the processor for what sealing or opening a packet will touch. */
 void wg_peer_prefetch(const struct wg_peer *peer);
+/* Leaves the session that sends no more than `left` messages. For tests and fault points. */
+void wg_peer_use_up(struct wg_peer *peer, uint64_t left);
 /* Reserves `count` counters. DROP_WG_NO_SESSION when there is no session that may send at `now`; a
  * gateway drops or queues then, a client calls wg_peer_initiate(). Asserts: count > 0. */
 MUST_USE enum drop_reason wg_peer_seal_begin(struct wg_peer *peer, uint32_t count,
