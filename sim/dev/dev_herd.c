@@ -221,23 +221,29 @@ static bool search(struct herd_work *w, uint32_t rate)
     return true;
 }
 
-/* Processor time of a process so far, in ticks. */
+/* Processor time of a process so far, in ticks: fields 14 and 15; the name, field 2, ends with ")".
+ */
 static uint64_t ticks_of(const char *pid)
 {
     char path[64];
-    unsigned long long user = 0;
-    unsigned long long system = 0;
+    char line[512] = "";
+    uint64_t ticks = 0;
     (void)snprintf(path, sizeof path, "/proc/%s/stat", pid);
     FILE *file = fopen(path, "re");
-    if (file == NULL ||
-        fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-               &system) != 2) {
+    char *at = file != NULL && fgets(line, sizeof line, file) != NULL ? strrchr(line, ')') : NULL;
+    for (unsigned field = 2; field < 14 && at != NULL; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at != NULL) {
+        ticks = strtoull(at, &at, 10);
+        ticks += strtoull(at, NULL, 10);
+    } else {
         fprintf(stderr, "fzdev herd: no process %s\n", pid);
     }
     if (file != NULL) {
         (void)fclose(file);
     }
-    return user + system;
+    return ticks;
 }
 
 static bool traffic(struct herd_work *w, uint32_t each, uint32_t seconds, const char *pid)

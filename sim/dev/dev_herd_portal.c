@@ -224,12 +224,12 @@ static bool take_key(struct view target, struct x25519_public *out)
         at++;
     }
     for (at += name; at < target.len && target.at[at] != '&' && used < sizeof text; at++) {
-        unsigned escaped = 0;
-        if (target.at[at] == '%' && at + 2U < target.len + 1U &&
-            sscanf((const char *)target.at + at + 1U, "%2x", &escaped) == 1) {
+        uint8_t byte = target.at[at];
+        if (byte == '%' && target.len - at > 2U &&
+            text_parse_hex(view_sub(target, at + 1U, 2), &byte, 1)) {
             at += 2U;
         }
-        text[used++] = escaped != 0 ? (uint8_t)escaped : target.at[at];
+        text[used++] = byte;
     }
     return text_parse_base64((struct view){text, used}, out->bytes, sizeof out->bytes);
 }

@@ -127,6 +127,7 @@ struct load_sent load_send(const int *flows, const struct load_plan *plan)
     static struct sender s;
     struct load_sent sent = {0, 0};
     int segment = plan->gso ? plan->size : 0;
+    ASSERT(plan->flows > 0 && plan->rate > 0);
     memset(&s, 0, sizeof s);
     s.plan = plan;
     (void)prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);

@@ -130,20 +130,32 @@ note_rtt() { # KEY, times in ms on the input
             key, rank(0.5), key, rank(0.9), key, rank(0.99), key, rank(1) }' >>"$RAW"
 }
 
-# Idle, PATHS in turn every second: 1000 pings each. Every process on the way runs before all others meanwhile, or a
-# busy machine's time slices would be measured.
-rtt_idle() {
+# Idle, PATHS in turn every second.
+rtt_idle() { # PREFIX TURNS PATHS
+    _prefix=$1
+    _turns=$2
+    shift 2
     rm -f "$WORK"/rtt.*
-    realtime -r 1 && REALTIME="chrt -r 1" || skip "real-time priority for idle round trips: not permitted"
-    for _turn in 1 2 3 4 5; do
+    for _turn in $(seq "$_turns"); do
         for _path in "$@"; do
             use "$_path"
             pings 200 >>"$WORK/rtt.$_path"
         done
     done
     for _path in "$@"; do
-        note_rtt "rtt-idle/up/1/$_path" <"$WORK/rtt.$_path"
+        note_rtt "$_prefix/up/1/$_path" <"$WORK/rtt.$_path"
     done
+}
+
+# The same with every process on the way before all others: no time slice of a busy machine is in it, but each step is
+# a wake-up of the other processor.
+rtt_realtime() {
+    if realtime -r 1; then
+        REALTIME="chrt -r 1"
+        rtt_idle rtt-realtime 3 deb all
+    else
+        skip "real-time priority for idle round trips: not permitted"
+    fi
     REALTIME=
     realtime -o 0 || true
 }
@@ -225,7 +237,8 @@ base() {
             done
         done
     done
-    rtt_idle deb all
+    rtt_idle rtt-idle 5 deb all
+    rtt_realtime
     for _base in deb all; do
         use $_base
         udp_at udp-64-100k up 100000 --size 64

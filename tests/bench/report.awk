@@ -134,6 +134,8 @@ function print_targets(    full, i, way, part, f, base) {
     told("T-07", "the same, super-packets of 32", "udp-64-300k-gso/up/1/all", "sent loss core")
     target("T-08", "idle RTT p50, of deb", ratio("rtt-idle/up/1/all", "rtt-idle/up/1/deb", "p50"), 0.6, 0.4, -1)
     target("T-08", "idle RTT p99, of deb", ratio("rtt-idle/up/1/all", "rtt-idle/up/1/deb", "p99"), 0.6, 0.4, -1)
+    target("T-08", "the same with real-time priority, p50", ratio("rtt-realtime/up/1/all", "rtt-realtime/up/1/deb", "p50"), 0.6, 0.4, -1)
+    target("T-08", "the same with real-time priority, p99", ratio("rtt-realtime/up/1/all", "rtt-realtime/up/1/deb", "p99"), 0.6, 0.4, -1)
     target("T-09", "RTT p99 under one stream up, ms", median_of("rtt-load/up/1/all p99") / 1000, 12, 5, -1)
     target("T-09", "RTT p99 under one stream down, ms", median_of("rtt-load/down/1/all p99") / 1000, 12, 5, -1)
     for (i = 25; i <= 50; i += 25)
