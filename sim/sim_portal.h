@@ -110,6 +110,8 @@ struct sim_portal_config {
     bool permit_all;  /* every client may use every resource until revoked; else until granted */
     bool head_extras; /* HEAD: the widest known authorize_flow (full subject, ingest token) instead
                          of the recorded one */
+    uint32_t strangers; /* HEAD: every second init of the portal's sessions also lists so many
+                           authorizations of clients that are not here */
     uint64_t client_session_s; /* life of a client's session, HEAD's latest expiry; 0: 30 days */
 };
 

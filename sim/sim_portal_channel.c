@@ -60,25 +60,47 @@ void channel_send_simple(struct portal_call *call, struct portal_session *sessio
 
 /* ---- init ---- */
 
+static void shape_authorization(struct json_writer *w, const struct uuid *client,
+                                const struct uuid *resource, uint64_t expires_s)
+{
+    json_open_object(w);
+    json_field_uuid(w, "client_id", client);
+    json_field_uuid(w, "resource_id", resource);
+    json_field_u64(w, "expires_at", expires_s);
+    json_close_object(w);
+}
+
+/* Half of the authorizations of clients that the gateway does not know, as there are after it was
+ * started anew among many. */
+static void shape_strangers(const struct portal_call *call, const struct portal_session *session,
+                            struct json_writer *w)
+{
+    struct uuid stranger = {{0xee}};
+    uint32_t count = session->serial % 2 == 1 ? call->portal->config.strangers / 2 : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        store_be32(stranger.bytes + 12, i);
+        shape_authorization(w, &stranger, &stranger, UINT32_MAX);
+    }
+}
+
 /* One per (client, resource): what the gateway may still do. */
-static void shape_authorizations(struct portal_call *call, uint32_t gateway, struct json_writer *w)
+static void shape_authorizations(struct portal_call *call, const struct portal_session *session,
+                                 struct json_writer *w)
 {
     const struct sim_portal *portal = call->portal;
     json_put_key(w, "authorizations");
     json_open_array(w);
+    shape_strangers(call, session, w);
     for (uint32_t c = 0; c < portal->policy->clients_count; c++) {
         for (uint32_t r = 0; r < portal->policy->resources_count; r++) {
-            const struct portal_flow *flow = flow_find(call->portal, c, gateway, r);
-            if (flow == NULL || flow->expires_s <= portal_unix_s(call)) {
-                continue;
+            const struct portal_flow *flow = flow_find(call->portal, c, session->peer, r);
+            if (flow != NULL && flow->expires_s > portal_unix_s(call)) {
+                shape_authorization(w, &portal->policy->clients[c].id,
+                                    &portal->policy->resources[r].id, flow->expires_s);
             }
-            json_open_object(w);
-            json_field_uuid(w, "client_id", &portal->policy->clients[c].id);
-            json_field_uuid(w, "resource_id", &portal->policy->resources[r].id);
-            json_field_u64(w, "expires_at", flow->expires_s);
-            json_close_object(w);
         }
     }
+    shape_strangers(call, session, w);
     json_close_array(w);
 }
 
@@ -118,7 +140,7 @@ static void send_gateway_init(struct portal_call *call, struct portal_session *s
     shape_relays(call, session, w);
     if (portal_is_head(portal)) {
         json_field_string(w, "account_slug", portal->account_slug);
-        shape_authorizations(call, session->peer, w);
+        shape_authorizations(call, session, w);
         json_put_key(w, "flow_logs");
         json_open_object(w);
         json_field_string(w, "api_url", "http://127.0.0.1:1");

@@ -6,6 +6,7 @@
 
 #include "crypto/x25519.h"
 
+#define STRANGERS     400U /* 60 KB of init: more than a gateway reads in one go */
 #define PORTAL_PORT   443U
 #define RELAY_PORT    3478U
 #define NAMES_PER_DNS 2U
@@ -443,6 +444,7 @@ static void build_portal(struct sim_world *world)
         .credentials = SIM_PORTAL_FIREZONE,
         .policy = &world->policy,
         .permit_all = true,
+        .strangers = STRANGERS,
     };
     draw_seed(world, 5, 0, config.seed);
     world->portal = sim_portal_new(&config);

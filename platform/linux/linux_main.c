@@ -20,6 +20,7 @@
 #include "platform/linux/linux_identity.h"
 #include "platform/linux/linux_log.h"
 #include "platform/linux/linux_loop.h"
+#include "platform/linux/linux_malloc.h"
 #include "platform/linux/linux_platform.h"
 #include "platform/linux/linux_record.h"
 #include "platform/linux/linux_sandbox.h"
@@ -394,6 +395,7 @@ static int run(struct app *app)
 
 int main(int argc, char **argv)
 {
+    linux_malloc_in_pieces();
     struct app *app = calloc(1, sizeof(*app));
     int code = EXIT_FAILED;
     (void)argc;

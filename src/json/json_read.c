@@ -227,12 +227,28 @@ static void string_byte(struct json_reader *r, uint8_t c)
     }
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* True when the eight bytes at `at` are printable ASCII without quote and backslash. */
+static bool are_plain(const uint8_t *at)
+{
+    uint64_t x = load_le64(at);
+    uint64_t quote = x ^ EACH('"');
+    uint64_t slash = x ^ EACH('\\');
+    /* the upper bit of a byte: below 0x20; zero; zero; not ASCII */
+    uint64_t special = (x - EACH(0x20)) | (quote - EACH(1)) | (slash - EACH(1)) | x;
+    return (special & EACH(0x80)) == 0;
+}
+
 /* Takes what needs no look at each byte; at least one byte. */
 static void take_run(struct json_reader *r, struct view *text, uint32_t *work)
 {
     uint32_t most = text->len < *work ? (uint32_t)text->len : *work;
     uint32_t size = 0;
     most = most < JSON_TEXT_SIZE_MAX - r->size ? most : JSON_TEXT_SIZE_MAX - r->size;
+    while (size + 8 <= most && are_plain(text->at + size)) {
+        size += 8;
+    }
     while (size < most && text->at[size] >= 0x20 && text->at[size] < 0x80 &&
            text->at[size] != '"' && text->at[size] != '\\') {
         size++;

@@ -58,7 +58,7 @@ static const struct target targets[] = {
      "C-04 10 000 authorizations expire at once: longest call", NULL},
     {"T-13", "longest call, shutdown", "ns", 10000000, 2000000,
      "C-04 shutdown with 10 000 connections: longest call", NULL},
-    {"T-13", "longest call, init of 65 536 (one message)", "ns", 10000000, 2000000,
+    {"T-13", "longest call, init of 65 536 authorizations", "ns", 10000000, 2000000,
      "C-04 init with 65 536 authorizations: longest call", NULL},
     {"T-14", "a handshake answered (4 000/s are 250 000)", "ns", 2500000, 2000000,
      "M-12 responder: initiation read, response made", NULL},

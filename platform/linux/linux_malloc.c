@@ -1,0 +1,14 @@
+#include "platform/linux/linux_malloc.h"
+
+#include <malloc.h>
+
+#define PIECE_SIZE 61440    /* bytes; a chunk of the largest size is a little larger */
+#define KEPT_SIZE  33554432 /* bytes of small pieces that are kept for the next message */
+
+void linux_malloc_in_pieces(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, PIECE_SIZE);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_SIZE);
+#endif
+}
