@@ -62,6 +62,7 @@ struct layout {
     struct gateway_waiting *waiting;
     struct gateway_group *groups;
     struct gateway_inbound *inbound;
+    uint8_t *inbound_last;
     struct gateway_flow_record *flows;
     struct map_slot *flow_by_key;
 };
@@ -102,6 +103,7 @@ static struct layout lay_out(struct arena *arena, const struct gateway_limits *l
     l.waiting = arena_take(arena, GATEWAY_AEAD_BATCH, sizeof(*l.waiting));
     l.groups = arena_take(arena, GATEWAY_GROUPS_MAX, sizeof(*l.groups));
     l.inbound = arena_take(arena, GATEWAY_TUN_BATCH_MAX, sizeof(*l.inbound));
+    l.inbound_last = arena_take(arena, limits->clients, sizeof(*l.inbound_last));
     l.flows = arena_take(arena, limits->flows, sizeof(*l.flows));
     l.flow_by_key = limits->flows == 0 ? NULL : take_slots(arena, limits->flows);
     return l;
@@ -131,6 +133,7 @@ static void use_layout(struct gateway *gw, const struct layout *l)
     gw->waiting = l->waiting;
     gw->groups = l->groups;
     gw->inbound = l->inbound;
+    gw->inbound_last = l->inbound_last;
     gateway_flow_init(gw, l->flows, l->flow_by_key);
 }
 

@@ -124,11 +124,10 @@ struct gateway_connection {
     bool dirty; /* in the list of connections that may have something to send */
     bool idle;
     bool has_path;
-    uint8_t inbound_last; /* its last packet of the batch, if that is its own */
     uint32_t id24;
     uint32_t policy_client;
-    struct instant active_at; /* last packet in either direction */
     struct instant timer_at;  /* as the heap of timers has it */
+    struct instant active_at; /* last packet in either direction; from here on packets write */
     struct wg_peer wg;
     bool signal_due; /* in the list of connections with held candidates */
     bool confirmed;  /* the tunnel has carried a packet */
@@ -153,6 +152,8 @@ struct gateway_connection {
     struct gateway_held *held; /* oldest first */
 };
 
+static_assert(offsetof(struct gateway_connection, active_at) == GATEWAY_LINE,
+              "one line is only read");
 static_assert(offsetof(struct gateway_connection, wg) + offsetof(struct wg_peer, sessions) ==
                   2 * GATEWAY_LINE,
               "two lines, then the sessions");
@@ -423,6 +424,7 @@ struct gateway {
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;
     uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];
+    uint8_t *inbound_last; /* of each connection: its last packet, if that one is its own */
     struct policy_hint hints[GATEWAY_LOOK_AHEAD_MAX]; /* of the packets being judged */
     struct aead_item seal_items[GATEWAY_AEAD_BATCH];
     uint32_t seal_count;

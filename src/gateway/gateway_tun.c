@@ -14,15 +14,15 @@ static_assert(GATEWAY_TUN_BATCH_MAX <= UINT8_MAX, "the last packet of a batch ha
 enum drop_reason gateway_seal_begin(struct gateway *gw, struct gateway_connection *c,
                                     uint32_t count, uint8_t ecn, struct gateway_sealer *sealer)
 {
-    memset(sealer, 0, sizeof(*sealer));
     sealer->connection = c;
     sealer->now = gw->now.boot;
-    sealer->head.ecn = ecn;
+    sealer->channel = 0;
+    sealer->data_bytes = 0;
     if (!c->has_path) {
         return DROP_NO_PATH;
     }
-    sealer->head.remote = c->path.remote;
-    sealer->head.local = c->path.local;
+    sealer->head =
+        (struct gateway_train){.local = c->path.local, .remote = c->path.remote, .ecn = ecn};
     if (c->path.relayed) {
         if (!gateway_relay_is_used(gw, c->relay)) {
             return DROP_NO_CHANNEL;
@@ -220,12 +220,12 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     gw->inbound_connections[index] = connection;
     in->next = GATEWAY_NONE;
     in->flow = GATEWAY_NONE;
-    uint32_t last = c->inbound_last; /* of this batch only if it says so itself */
+    uint32_t last = gw->inbound_last[connection]; /* or of an earlier batch */
     in->is_first = last >= index || gw->inbound_connections[last] != connection;
     if (!in->is_first) {
         gw->inbound[last].next = index;
     }
-    c->inbound_last = (uint8_t)index;
+    gw->inbound_last[connection] = (uint8_t)index;
     return DROP_NONE;
 }
 
