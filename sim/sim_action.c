@@ -23,6 +23,12 @@ static const struct description table[] = {
 #undef SIM_ACTION_ROW
 };
 
+bool sim_action_is_change(enum sim_action_kind kind)
+{
+    ASSERT(kind < SIM_ACTION_COUNT);
+    return table[kind].traffic == 0;
+}
+
 const char *sim_action_name(enum sim_action_kind kind)
 {
     ASSERT(kind < SIM_ACTION_COUNT);

@@ -77,6 +77,8 @@ struct sim_list {
     size_t count;
 };
 
+/* False for traffic. */
+MUST_USE bool sim_action_is_change(enum sim_action_kind kind);
 const char *sim_action_name(enum sim_action_kind kind);
 /* Makes the list of a seed under given options. The caller frees with sim_list_free(). */
 struct sim_list sim_list_generate(uint64_t seed, const struct sim_options *options);

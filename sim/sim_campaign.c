@@ -41,6 +41,8 @@ struct sim_campaign {
     struct count events[EV_COUNT];
     struct count drops[DROP_COUNT];
     struct count faults[FAULT_COUNT];
+    struct sim_state_sets states;
+    uint64_t seeds_with_news; /* runs that added a state or a pair when they ended */
 };
 
 struct sim_campaign *sim_campaign_new(void)
@@ -75,8 +77,25 @@ static void count(struct count *count, uint64_t seed, uint64_t times)
     }
 }
 
-void sim_campaign_add(struct sim_campaign *campaign, uint64_t seed, const struct sim_report *report)
+/* Adds what is new; returns how much. */
+static uint64_t join(uint8_t *all, const uint8_t *more)
 {
+    uint64_t fresh = 0;
+    for (uint32_t i = 0; i < (1U << SIM_STATES_BITS) / 8; i++) {
+        if (more[i] != 0) {
+            uint8_t before = __atomic_fetch_or(&all[i], more[i], __ATOMIC_RELAXED);
+            fresh += (uint64_t)__builtin_popcount((unsigned)(more[i] & (uint8_t)~before));
+        }
+    }
+    return fresh;
+}
+
+void sim_campaign_add(struct sim_campaign *campaign, uint64_t seed, const struct sim_report *report,
+                      const struct sim_state_sets *states)
+{
+    uint64_t fresh = join(campaign->states.states, states->states);
+    fresh += join(campaign->states.pairs, states->pairs);
+    add(&campaign->seeds_with_news, fresh > 0 ? 1 : 0);
 #define WHOLE_VALUE(text, field) report->field,
     const uint64_t whole[] = {WHOLE_TABLE(WHOLE_VALUE)};
 #undef WHOLE_VALUE
@@ -170,6 +189,10 @@ void sim_campaign_print(const struct sim_campaign *campaign, uint64_t cpu_ms)
     for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
         print_never(&families[i]);
     }
+    (void)printf("%" PRIu64 " states of connections, %" PRIu64 " pairs of states; %" PRIu64
+                 " runs had a new one\n",
+                 sim_states_count(campaign->states.states),
+                 sim_states_count(campaign->states.pairs), campaign->seeds_with_news);
     uint64_t simulated_s = campaign->simulated_ns / NS_PER_S;
     (void)printf("%" PRIu64 " runs, %" PRIu64 " simulated s, %" PRIu64 " records, %" PRIu64
                  ".%" PRIu64 " s of processor: %" PRIu64 " simulated s a second\n",

@@ -6,6 +6,7 @@
 #ifndef SIM_CAMPAIGN_H
 #define SIM_CAMPAIGN_H
 
+#include "sim/sim_states.h"
 #include "sim/sim_world.h"
 
 struct sim_campaign;
@@ -14,8 +15,8 @@ struct sim_campaign;
 struct sim_campaign *sim_campaign_new(void);
 void sim_campaign_free(struct sim_campaign *campaign);
 /* Adds one run; workers may do so at the same time. */
-void sim_campaign_add(struct sim_campaign *campaign, uint64_t seed,
-                      const struct sim_report *report);
+void sim_campaign_add(struct sim_campaign *campaign, uint64_t seed, const struct sim_report *report,
+                      const struct sim_state_sets *states);
 /* Counts and first seeds of everything that happened, then the list of what never did. `cpu_ms`:
  * what the runs cost. */
 void sim_campaign_print(const struct sim_campaign *campaign, uint64_t cpu_ms);

@@ -182,9 +182,12 @@ enum sim_exit sim_run_list(const struct sim_arguments *arguments, const struct s
     struct sim_report report;
     sim_world_report(world, &report);
     if (arguments->campaign != NULL) {
-        sim_campaign_add(arguments->campaign, list->seed, &report);
+        sim_campaign_add(arguments->campaign, list->seed, &report, sim_world_states(world));
     } else if (arguments->report) {
         print_report(&report);
+        const struct sim_state_sets *states = sim_world_states(world);
+        (void)printf("states %" PRIu64 ", pairs %" PRIu64 "\n", sim_states_count(states->states),
+                     sim_states_count(states->pairs));
     }
     if (arguments->digest) {
         print_checkpoints(sim_world_trace(world));

@@ -39,6 +39,7 @@ struct sim_world *sim_world_new(const struct sim_world_config *config)
     struct sim_judge_config judge = {world, world_judge_failed, world_judge_decided};
     world->judge = sim_judge_new(&judge);
     sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_judge_see, world->judge});
+    world->states = sim_states_new();
     world->quiet = sim_quiet_new(world, world_judge_failed);
     sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_quiet_see, world->quiet});
     for (size_t i = 0; i < config->taps_count; i++) {
@@ -80,6 +81,7 @@ void sim_world_free(struct sim_world *world)
     sim_model_free(world->model);
     sim_judge_free(world->judge);
     sim_quiet_free(world->quiet);
+    sim_states_free(world->states);
     sim_trace_free(world->trace);
     sim_sched_free(&world->sched);
     free(world->pending);
@@ -127,6 +129,11 @@ bool sim_world_client_key(const struct sim_world *world, uint32_t index, uint8_t
     }
     memcpy(key, world->policy.clients[index].private_key, 32);
     return true;
+}
+
+const struct sim_state_sets *sim_world_states(const struct sim_world *world)
+{
+    return sim_states_sets(world->states);
 }
 
 uint64_t sim_world_now(const struct sim_world *world)

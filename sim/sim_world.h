@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/trace.h"
 #include "sim/sim_action.h"
+#include "sim/sim_states.h"
 #include "sim/sim_trace.h"
 
 struct sim_failure {
@@ -67,6 +68,8 @@ const struct sim_failure *sim_world_run(struct sim_world *world);
 const struct sim_trace *sim_world_trace(const struct sim_world *world);
 /* The static key of client `index` in this world; false: no such client. */
 MUST_USE bool sim_world_client_key(const struct sim_world *world, uint32_t index, uint8_t key[32]);
+/* States of connections so far. */
+const struct sim_state_sets *sim_world_states(const struct sim_world *world);
 uint64_t sim_world_now(const struct sim_world *world);
 void sim_world_report(struct sim_world *world, struct sim_report *out);
 

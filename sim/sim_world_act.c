@@ -201,5 +201,8 @@ void world_act(struct sim_world *world, const struct sim_action *action)
                    sim_action_name(action->kind), action->a, action->b, action->c, action->d);
     if (functions[action->kind](world, action)) {
         world->report.actions[action->kind]++;
+        if (sim_action_is_change(action->kind)) {
+            sim_states_fault(world->states, action->kind);
+        }
     }
 }

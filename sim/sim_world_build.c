@@ -420,6 +420,7 @@ void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32
 {
     uint32_t number = 40 + client + 4 * world->client_moves[client];
     uint32_t families = option_of(world, "client_families", client);
+    sim_states_client_edge(world->states, client, edge_kind);
     world->client_edges[client] =
         move_node(world, world->client_nodes[client].net, edge_kind, families, number);
 }
@@ -428,6 +429,7 @@ void world_set_gateway_addresses(struct sim_world *world, uint32_t index, uint32
 {
     struct world_gateway *gateway = &world->gateways[index];
     uint32_t number = 80 + index + 2 * gateway->moves;
+    sim_states_gateway_edge(world->states, index, edge_kind);
     gateway->edge =
         move_node(world, gateway->net, edge_kind, world->options.gateway_families, number);
 }

@@ -249,6 +249,8 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
     tell_quiet(world, index, event->event);
+    sim_states_event(world->states, index, sim_policy_client(&world->policy, &event->id),
+                     event->event, event->value, world->sched.now_ns);
     world->report.seen[event->event]++;
     world->report.refused[event->reason] += event->reason != DROP_NONE ? 1 : 0;
     if (world->options.sabotage == SIM_SABOTAGE_TOKEN && event->event == EV_PORTAL_JOINED) {
@@ -305,6 +307,7 @@ static void on_ended(void *self, uint32_t index, int exit_code)
     struct sim_world *world = self;
     sim_model_forget(world->model, index);
     sim_judge_boot(world->judge, index);
+    sim_states_boot(world->states, index);
     world->gateways[index].joined = false;
     if (exit_code >= 0) {
         world_undo_later(world, UNDO_GATEWAY_START, index, 0, SUPERVISOR_MS);

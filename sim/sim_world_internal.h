@@ -12,6 +12,7 @@
 #include "sim/sim_probe.h"
 #include "sim/sim_quiet.h"
 #include "sim/sim_relay.h"
+#include "sim/sim_states.h"
 #include "sim/sim_world.h"
 
 #define WORLD_UNIX_START_NS (UINT64_C(1700000000) * NS_PER_S)
@@ -122,6 +123,7 @@ struct sim_world {
     struct sim_probes *probes;
     struct sim_judge *judge;
     struct sim_quiet *quiet;
+    struct sim_states *states;
     struct sim_dns *dns;
     struct sim_portal *portal;
     struct sim_relay *relays[SIM_RELAYS_MAX];
