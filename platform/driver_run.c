@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+#define RUN_REFUSE_OWN     1U
+#define RUN_PORTAL_V2      2U
+#define RUN_PORTAL_V2_ONLY 4U
+
 static const char mark[] = "FZRUN2\n";
 
 static void put_text(struct writer *w, struct view text)
@@ -61,7 +65,9 @@ bool driver_run_encode(const struct driver_run *run, struct writer *w)
     writer_le16(w, config->health.port);
     writer_le64(w, config->partition_max_s);
     writer_u8(w, config->nat64_translate ? 1 : 0);
-    writer_u8(w, config->refuse_own_addresses ? 1 : 0);
+    writer_u8(w, (uint8_t)((config->refuse_own_addresses ? RUN_REFUSE_OWN : 0U) |
+                           (config->portal_v2 ? RUN_PORTAL_V2 : 0U) |
+                           (config->portal_v2_only ? RUN_PORTAL_V2_ONLY : 0U)));
     put_text(w, config->api_url);
     put_text(w, config->token);
     put_text(w, config->firezone_id);
@@ -94,7 +100,10 @@ bool driver_run_decode(struct view bytes, struct driver_run *run, struct view *r
     config->health.port = reader_le16(&body);
     config->partition_max_s = reader_le64(&body);
     config->nat64_translate = reader_u8(&body) != 0;
-    config->refuse_own_addresses = reader_u8(&body) != 0;
+    uint8_t flags = reader_u8(&body);
+    config->refuse_own_addresses = (flags & RUN_REFUSE_OWN) != 0;
+    config->portal_v2 = (flags & RUN_PORTAL_V2) != 0;
+    config->portal_v2_only = (flags & RUN_PORTAL_V2_ONLY) != 0;
     config->api_url = get_text(&body);
     config->token = get_text(&body);
     config->firezone_id = get_text(&body);

@@ -242,6 +242,7 @@ void sim_gateway_start(struct sim_gateway *gateway)
         .nat64_translate = c->nat64_translate,
         .refuse_own_addresses = c->platform.own_addresses,
         .fault = sim_fault_boot(&gateway->fault, gateway->boots++),
+        .portal_v2 = c->portal_v2,
     };
     uint8_t seed[32];
     const struct platform *table = sim_platform_table(gateway->platform);

@@ -25,6 +25,7 @@ struct sim_gateway_config {
     const char *firezone_id;
     const char *name;
     bool nat64_translate;
+    bool portal_v2;         /* logs in at /gateway/v2, or the older way where there is none */
     enum gateway_aead aead; /* where this machine lacks it: libsodium */
     uint64_t partition_max_s;
     uint32_t fault_points;      /* bit set of enum fault_id: what is armed */

@@ -297,7 +297,7 @@ static enum handled handle_gateway(struct portal_call *call, struct portal_sessi
                                    const struct json_value *message, struct view event)
 {
     const struct json_value *payload = json_get(message, "payload");
-    if (view_equal_text(event, "flow_authorized")) {
+    if (view_equal_text(event, session->v2 ? "authorization_created" : "flow_authorized")) {
         return handled_if(flow_answered(call, session, message, FLOW_CREATE));
     }
     if (view_equal_text(event, "connection_ready")) {

@@ -270,7 +270,11 @@ static void send_authorize_flow(struct portal_call *call, const struct portal_fl
     struct portal_ice_pair ice;
     pair_of(portal, flow, &pair);
     portal_credentials_ice(&pair, &ice);
-    struct portal_push push = push_start(portal, "gateway", "authorize_flow");
+    const struct portal_session *gateway =
+        session_next(portal, NULL, SESSION_GATEWAY, flow->gateway);
+    bool v2 = gateway != NULL && gateway->v2;
+    struct portal_push push =
+        push_start(portal, "gateway", v2 ? "create_authorization" : "authorize_flow");
     json_field_text(&push.w, "ref", (struct view){(const uint8_t *)flow->ref, PORTAL_REF_SIZE});
     if (!portal_is_head(portal)) {
         json_field_uuid(&push.w, "flow_id", &flow->id);

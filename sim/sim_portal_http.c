@@ -434,6 +434,10 @@ static struct refusal admit(struct visitor *visitor)
     if (view_equal_text(path, "/gateway/websocket")) {
         return admit_gateway(visitor);
     }
+    if (view_equal_text(path, "/gateway/v2/websocket") && portal_is_head(visitor->call->portal)) {
+        visitor->session->v2 = true;
+        return admit_gateway(visitor);
+    }
     if (view_equal_text(path, "/client/websocket")) {
         return admit_client(visitor);
     }

@@ -41,6 +41,7 @@ struct portal_session {
     bool used;
     bool lines;  /* JSON lines instead of WebSocket */
     bool joined; /* the channel lives */
+    bool v2;     /* of a gateway: by the path that it took */
     bool mute;   /* forgotten: swallows everything, says nothing */
     uint32_t stream;
     uint32_t serial; /* never reused; flows remember the client's channel by it */

@@ -411,6 +411,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
         .firezone_id = identity->firezone_id,
         .name = identity->name,
         .nat64_translate = o->nat64_icmp == 0,
+        .portal_v2 = o->portal_v2 != 0,
         .aead = (enum gateway_aead)o->aead,
         .partition_max_s = PARTITION_MAX_S,
         .wake_delay = {o->wake_delay_us * NS_PER_US},

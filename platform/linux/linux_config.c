@@ -21,6 +21,7 @@ enum kind {
     KIND_URL,
     KIND_AEAD,
     KIND_CHECKSUM,
+    KIND_PORTAL_API,
 };
 
 struct option {
@@ -38,6 +39,8 @@ struct option {
 static const struct option options[] = {
     {'u', "api-url", "FIREZONE_API_URL", KIND_URL, FIELD(api_url), "URL",
      "portal to connect to [wss://api.firezone.dev]"},
+    {0, "portal-api", "FIREZONE_PORTAL_API", KIND_PORTAL_API, FIELD(portal_api), "v1|v2|auto",
+     "v2: the token goes in a header; auto: v1 for a portal that has no v2 [v1]"},
     {'n', "firezone-name", "FIREZONE_NAME", KIND_TEXT, FIELD(name), "NAME",
      "display name [the host name]"},
     {'i', "firezone-id", "FIREZONE_ID", KIND_TEXT, FIELD(id), "ID",
@@ -132,16 +135,34 @@ static bool pick(const char *value, const char *yes, const char *no, bool *out)
     return *out || strcmp(value, no) == 0;
 }
 
-static bool set_offload(const char *value, enum linux_config_offload *out)
+/* Takes one of three words, in the order of their values. */
+static bool pick_of_3(const char *value, const char *const words[3], int *out)
 {
-    static const char *const names[] = {"uso", "tso", "none"};
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        if (strcmp(value, names[i]) == 0) {
-            *out = (enum linux_config_offload)i;
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(value, words[i]) == 0) {
+            *out = i;
             return true;
         }
     }
     return false;
+}
+
+static bool set_offload(const char *value, enum linux_config_offload *out)
+{
+    static const char *const words[] = {"uso", "tso", "none"};
+    int chosen = 0;
+    bool fine = pick_of_3(value, words, &chosen);
+    *out = (enum linux_config_offload)chosen;
+    return fine;
+}
+
+static bool set_portal_api(const char *value, enum linux_config_portal_api *out)
+{
+    static const char *const words[] = {"v1", "v2", "auto"};
+    int chosen = 0;
+    bool fine = pick_of_3(value, words, &chosen);
+    *out = (enum linux_config_portal_api)chosen;
+    return fine;
 }
 
 static bool set_number(const char *value, uint64_t max, uint64_t *out)
@@ -207,6 +228,8 @@ static bool set_value(struct linux_config *config, const struct option *option, 
         return linux_config_duration(view_text(value), &config->partition_max_s);
     case KIND_OFFLOAD:
         return set_offload(value, &config->offload);
+    case KIND_PORTAL_API:
+        return set_portal_api(value, &config->portal_api);
     }
     return false;
 }

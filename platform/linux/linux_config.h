@@ -24,6 +24,12 @@ enum linux_config_offload {
     LINUX_CONFIG_OFFLOAD_NONE,
 };
 
+enum linux_config_portal_api {
+    LINUX_CONFIG_PORTAL_V1,
+    LINUX_CONFIG_PORTAL_V2,
+    LINUX_CONFIG_PORTAL_AUTO, /* v2, and v1 where there is none */
+};
+
 enum linux_config_verdict {
     LINUX_CONFIG_RUN,
     LINUX_CONFIG_HELP,    /* print linux_config_help(), exit 0 */
@@ -50,6 +56,7 @@ struct linux_config {
     bool no_gso;
     bool no_gro;
     enum linux_config_offload offload;
+    enum linux_config_portal_api portal_api;
     const char *aead;     /* as linux_aead_parse() reads it */
     const char *checksum; /* as linux_checksum_parse() reads it */
     uint16_t listen_port;

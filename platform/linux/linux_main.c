@@ -252,6 +252,8 @@ static int build_gateway(struct app *app)
         .partition_max_s = config->partition_max_s,
         .nat64_translate = config->nat64_translate,
         .refuse_own_addresses = config->refuse_own_addresses,
+        .portal_v2 = config->portal_api != LINUX_CONFIG_PORTAL_V1,
+        .portal_v2_only = config->portal_api == LINUX_CONFIG_PORTAL_V2,
     };
     linux_entropy(run->seed);
     app->memory_size = gateway_size(&run->limits);

@@ -158,6 +158,8 @@ static enum err start_portal(struct gateway *gw, const struct gateway_config *co
         .name = config->name,
         .public_key = gw->wg.own.public_key.bytes,
         .user_agent = config->user_agent,
+        .v2 = config->portal_v2,
+        .v2_only = config->portal_v2_only,
         .partition_max_s = config->partition_max_s,
         .next_id = &gw->next_id,
         .rng = &gw->rng,

@@ -46,6 +46,8 @@ struct gateway_config {
     bool nat64_translate;      /* translate across families; false: answer ICMP unreachable */
     bool refuse_own_addresses; /* refuse DNS answers that point at the gateway's own addresses */
     const struct fault_hook *fault; /* borrowed for life; NULL but in a simulated run */
+    bool portal_v2;                 /* log in at /gateway/v2 first, the token in a header */
+    bool portal_v2_only;            /* and nowhere else */
 };
 
 struct gateway_limits gateway_limits_default(void);

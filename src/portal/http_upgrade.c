@@ -46,6 +46,10 @@ void http_put_upgrade_request(struct writer *w, const struct http_request_fields
     put_key(w, fields->nonce);
     writer_text(w, "\r\nuser-agent: ");
     put_printable(w, fields->user_agent);
+    if (fields->token.len > 0) {
+        writer_text(w, "\r\nX-Authorization: Bearer ");
+        put_printable(w, fields->token);
+    }
     writer_text(w, "\r\n\r\n");
 }
 

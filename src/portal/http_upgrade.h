@@ -17,12 +17,13 @@
 
 /* ---- client ---- */
 
-/* Fields of the request. `host`, `target` and `user_agent` must be free of control characters;
- * other bytes of `user_agent` that are not printable ASCII are left out. */
+/* Fields of the request. `host` and `target` must be free of control characters; bytes of
+ * `user_agent` and `token` that are not printable ASCII are left out. */
 struct http_request_fields {
     struct view target; /* path and query */
     struct view host;   /* without port, IPv6 in brackets */
     struct view user_agent;
+    struct view token; /* sent as X-Authorization; empty: no such header */
     uint8_t nonce[HTTP_WS_NONCE_SIZE];
 };
 

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 
 #define STATUS_UNAUTHORIZED 401U
+#define STATUS_NOT_FOUND    404U
 
 static void fail(struct portal_client *c, const char *reason)
 {
@@ -132,8 +133,9 @@ static void handle_opened(struct portal_client *c, uint32_t live)
     struct writer target = writer_of((struct span){c->scratch, sizeof(c->scratch)});
     struct writer out = writer_of((struct span){c->out, sizeof(c->out)});
     struct http_request_fields fields = {0};
+    struct view token = {c->token, c->token_len};
     struct portal_login login = {
-        .token = {c->token, c->token_len},
+        .token = c->v2 ? VIEW_EMPTY : token,
         .firezone_id = {c->id, c->id_len},
         .name = {c->name, c->name_len},
         .public_key = c->public_key,
@@ -143,6 +145,7 @@ static void handle_opened(struct portal_client *c, uint32_t live)
     fields.host = writer_view(&host);
     fields.target = writer_view(&target);
     fields.user_agent = (struct view){c->user_agent, c->user_agent_len};
+    fields.token = c->v2 ? token : VIEW_EMPTY;
     for (size_t i = 0; i < sizeof(c->nonce); i++) {
         fields.nonce[i] = c->nonce[i];
     }
@@ -181,6 +184,11 @@ static void handle_response(struct portal_client *c, const struct http_response 
 {
     if (response->status == STATUS_UNAUTHORIZED) {
         portal_step_die(c, "the portal refuses the token", response->status);
+        return;
+    }
+    if (response->status == STATUS_NOT_FOUND && c->v2 && !c->v2_only) {
+        c->v2 = false; /* an older portal, or one day a newer one: v1 is what all have known */
+        portal_step_attempt(c);
         return;
     }
     if (!response->upgraded) {

@@ -274,6 +274,10 @@ static bool send_next(struct portal_client *c)
     }
     /* What only newer portals understand may have waited through a reconnect. */
     bool skip = event == PORTAL_EVENT_NO_RELAYS && !c->head;
+    /* The name belongs to the path that this connection took. */
+    if (event == PORTAL_EVENT_FLOW_AUTHORIZED && c->v2) {
+        event = PORTAL_EVENT_AUTHORIZATION_CREATED;
+    }
     if (!skip && !send_event(c, event, payload)) {
         return false;
     }

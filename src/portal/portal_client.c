@@ -45,6 +45,8 @@ enum err portal_client_init(struct portal_client *c, const struct portal_client_
     c->next_id = config->next_id;
     c->now = now;
     c->work = PORTAL_WORK;
+    c->v2 = config->v2;
+    c->v2_only = config->v2_only;
     c->heartbeat_at = TIME_NEVER;
     portal_backoff_init(&c->backoff, config->partition_max_s);
     portal_step_attempt(c);

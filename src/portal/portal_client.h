@@ -14,6 +14,7 @@
  * not at all: one that is wrong at its very end has done nothing. What was received whole is still
  * shown when the stream ends behind it, and only then the end; what was not is forgotten.
  * Source: spec/portal.md sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8.
+ * Which of the two logins is used is the operator's choice, the older one without.
  * Differs from the reference: a refused join backs off; the 5 s for TCP are part of the 15 s for
  * the whole attempt, because TLS lives below the seam; Retry-After is cut to one hour.
  * Memory: the owner embeds the struct and must not move it; portal_client_deinit() frees what JSON
@@ -60,8 +61,12 @@ struct portal_client_config {
     const uint8_t *public_key; /* 32 bytes */
     struct view user_agent;
     uint64_t partition_max_s; /* 0: PORTAL_PARTITION_DEFAULT_S */
-    uint32_t *next_id;        /* counter for stream and lookup ids; borrowed for life */
-    struct rng *rng;          /* borrowed for life */
+    /* Log in as today's gateways do: at /gateway/v2, with the token in a header and the names of
+     * messages that belong to it. A portal that does not know it (404) is asked the older way. */
+    bool v2;
+    bool v2_only;      /* it is not */
+    uint32_t *next_id; /* counter for stream and lookup ids; borrowed for life */
+    struct rng *rng;   /* borrowed for life */
 };
 
 /* ---- inputs and outputs ---- */
@@ -202,7 +207,9 @@ struct portal_client {
     struct instant retry_at;     /* of the next attempt, while a Close goes out */
     struct instant reconnect_at; /* portal_client_reconnect() acts again from here on */
     struct portal_backoff backoff;
-    bool head;       /* this connection's portal is of the newer generation */
+    bool head; /* this connection's portal is of the newer generation */
+    bool v2;   /* how to log in, this time and from now on */
+    bool v2_only;
     bool distrusted; /* an address of this attempt showed a certificate that is not accepted */
 
     struct portal_lookup lookups[2]; /* by enum portal_lookup_type */

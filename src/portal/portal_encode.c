@@ -11,6 +11,8 @@ const char *portal_event_name(enum portal_event event)
         return "heartbeat";
     case PORTAL_EVENT_FLOW_AUTHORIZED:
         return "flow_authorized";
+    case PORTAL_EVENT_AUTHORIZATION_CREATED:
+        return "authorization_created";
     case PORTAL_EVENT_CANDIDATES:
         return "broadcast_ice_candidates";
     case PORTAL_EVENT_INVALIDATED_CANDIDATES:

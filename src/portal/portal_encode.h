@@ -14,6 +14,7 @@ enum portal_event {
     PORTAL_EVENT_JOIN,      /* phx_join, payload null */
     PORTAL_EVENT_HEARTBEAT, /* topic phoenix, payload {} */
     PORTAL_EVENT_FLOW_AUTHORIZED,
+    PORTAL_EVENT_AUTHORIZATION_CREATED,  /* the same at /gateway/v2 */
     PORTAL_EVENT_CANDIDATES,             /* broadcast_ice_candidates */
     PORTAL_EVENT_INVALIDATED_CANDIDATES, /* broadcast_invalidated_ice_candidates */
     PORTAL_EVENT_CONNECTION_READY,

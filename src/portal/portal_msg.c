@@ -180,6 +180,7 @@ static const struct event_row event_rows[] = {
     {"init", PORTAL_MSG_INIT, decode_init},
     {"relays_presence", PORTAL_MSG_RELAYS_PRESENCE, decode_relays_presence},
     {"authorize_flow", PORTAL_MSG_AUTHORIZE_FLOW, decode_authorize_flow},
+    {"create_authorization", PORTAL_MSG_AUTHORIZE_FLOW, decode_authorize_flow}, /* of /gateway/v2 */
     {"reject_access", PORTAL_MSG_REJECT_ACCESS, decode_reject_access},
     {"ice_candidates", PORTAL_MSG_ICE_CANDIDATES, decode_candidates},
     {"invalidate_ice_candidates", PORTAL_MSG_INVALIDATE_ICE_CANDIDATES, decode_candidates},

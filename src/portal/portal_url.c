@@ -153,9 +153,13 @@ void portal_url_put_target(struct writer *w, const struct portal_url *url,
     struct writer key = writer_of((struct span){key_text, sizeof(key_text)});
     text_put_base64(&key, (struct view){login->public_key, 32}, true);
     writer_bytes(w, (struct view){(const uint8_t *)url->path, url->path_len});
-    writer_text(w, "/gateway/websocket?token=");
-    portal_url_put_form(w, login->token);
-    writer_text(w, "&external_id=");
+    if (login->token.len > 0) {
+        writer_text(w, "/gateway/websocket?token=");
+        portal_url_put_form(w, login->token);
+        writer_text(w, "&external_id=");
+    } else {
+        writer_text(w, "/gateway/v2/websocket?external_id=");
+    }
     portal_url_put_external_id(w, login->firezone_id);
     writer_text(w, "&name=");
     portal_url_put_form(w, login->name);

@@ -27,7 +27,7 @@ struct portal_url {
 
 /* Who logs in. */
 struct portal_login {
-    struct view token;         /* sent raw */
+    struct view token;         /* sent raw; empty: it goes in a header, to /gateway/v2 */
     struct view firezone_id;   /* hashed before it is sent */
     struct view name;          /* may be empty: sent as `name=` */
     const uint8_t *public_key; /* 32 bytes */
@@ -41,7 +41,8 @@ MUST_USE enum err portal_url_parse(struct view text, struct portal_url *out);
 struct view portal_url_host(const struct portal_url *url); /* without brackets */
 /* Writes the value of the Host header: without port, IPv6 literals in brackets. */
 void portal_url_put_host(struct writer *w, const struct portal_url *url);
-/* Writes `<path>/gateway/websocket?token=..&external_id=..&name=..&public_key=..`. */
+/* Writes `<path>/gateway/websocket?token=..&external_id=..&name=..&public_key=..`, or, without a
+ * token, `<path>/gateway/v2/websocket?external_id=..` and so on. */
 void portal_url_put_target(struct writer *w, const struct portal_url *url,
                            const struct portal_login *login);
 /* Writes one form-encoded component: A-Z a-z 0-9 * - . _ as they are, space as +, else %XX. */

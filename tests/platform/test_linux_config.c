@@ -90,8 +90,8 @@ static void test_an_option_beats_its_variable(void **state)
     (void)state;
     struct parsed p =
         parse(ARGS("-u", "ws://a", "--firezone-name=b", "-ic", "-m=2h", "--log-format", "json",
-                   "cli", "--nat64=icmp", "--tun-offload=tso", "--no-gso", "--listen-port", "0",
-                   "--no-huge-pages"),
+                   "cli", "--nat64=icmp", "--tun-offload=tso", "--portal-api=auto", "--no-gso",
+                   "--listen-port", "0", "--no-huge-pages"),
               ENV("FIREZONE_TOKEN=env", "FIREZONE_API_URL=ws://env", "FIREZONE_NAME=env",
                   "FIREZONE_ID=env", "FIREZONE_LOG_FORMAT=human"));
     assert_int_equal(p.verdict, LINUX_CONFIG_RUN);
@@ -103,6 +103,7 @@ static void test_an_option_beats_its_variable(void **state)
     assert_int_equal(p.config.log_format, LINUX_CONFIG_JSON);
     assert_false(p.config.nat64_translate);
     assert_int_equal(p.config.offload, LINUX_CONFIG_OFFLOAD_TSO);
+    assert_int_equal(p.config.portal_api, LINUX_CONFIG_PORTAL_AUTO);
     assert_true(p.config.no_gso);
     assert_true(p.config.no_huge_pages);
     assert_false(p.config.no_gro);
@@ -163,6 +164,7 @@ static void test_usage_errors(void **state)
         {"--max-clients", "4294967296"},
         {"--nat64", "maybe"},
         {"--tun-offload", "gso"},
+        {"--portal-api", "v3"},
         {"--aead", "fast"},
         {"--checksum", "sse"},
         {"--client-version", "1.5"},

@@ -230,7 +230,8 @@ static struct driver_run example_run(void)
                    .user_agent = view_text("agent"),
                    .health = sock_addr_of(ip_v4(1, 2, 3, 4), 80),
                    .partition_max_s = 86400,
-                   .nat64_translate = true},
+                   .nat64_translate = true,
+                   .portal_v2 = true},
     };
     memset(run.seed, 0x5a, sizeof(run.seed));
     return run;
@@ -260,6 +261,9 @@ static void test_the_start_of_a_run_round_trips(void **state)
     assert_true(sock_addr_equal(&got.config.health, &run.config.health));
     assert_true(got.config.partition_max_s == 86400);
     assert_true(got.config.nat64_translate);
+    assert_true(got.config.portal_v2);
+    assert_false(got.config.portal_v2_only);
+    assert_false(got.config.refuse_own_addresses);
     assert_false(got.config.refuse_own_addresses);
 }
 

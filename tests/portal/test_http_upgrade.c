@@ -28,6 +28,7 @@ static void test_the_request_has_the_recorded_lines_in_order(void **state)
     struct http_request_fields fields = {view_text("/gateway/websocket?token=t"),
                                          view_text("203.0.113.20"),
                                          view_text("Debian/12.0.0 connlib/1.5.2\r\n\x80"),
+                                         VIEW_EMPTY,
                                          {0}};
     (void)state;
     memcpy(fields.nonce, nonce, sizeof(nonce));
@@ -159,7 +160,8 @@ static void test_a_request_is_answered_by_the_other_side(void **state)
     uint8_t answer_text[256];
     struct writer w = writer_of((struct span){request_text, sizeof(request_text)});
     struct writer v = writer_of((struct span){answer_text, sizeof(answer_text)});
-    struct http_request_fields fields = {view_text("/t"), view_text("h"), view_text("ua"), {0}};
+    struct http_request_fields fields = {
+        .target = view_text("/t"), .host = view_text("h"), .user_agent = view_text("ua")};
     struct http_request request;
     struct http_response response;
     size_t consumed = 0;

@@ -41,7 +41,12 @@ struct world {
 
 static const uint8_t public_key[32] = {1};
 
-static struct world *start(const char *url)
+struct login {
+    bool v2;
+    bool v2_only;
+};
+
+static struct world *start_as(const char *url, struct login login)
 {
     static const uint8_t seed[RNG_SEED_SIZE] = {3};
     struct world *w = calloc(1, sizeof(*w));
@@ -59,11 +64,18 @@ static struct world *start(const char *url)
         .name = view_text("gw"),
         .public_key = public_key,
         .user_agent = view_text("Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)"),
+        .v2 = login.v2,
+        .v2_only = login.v2_only,
         .next_id = &w->next_id,
         .rng = &w->rng,
     };
     assert_int_equal(portal_client_init(&w->c, &config, w->now), ERR_NONE);
     return w;
+}
+
+static struct world *start(const char *url)
+{
+    return start_as(url, (struct login){false, false});
 }
 
 static void stop(struct world *w)
@@ -429,6 +441,90 @@ static void test_the_table_of_answers_to_the_upgrade(void **state)
     }
 }
 
+/* ---- the newer login ---- */
+
+#define TARGET_V2 "/gateway/v2/websocket?external_id="
+#define TARGET_V1 "/gateway/websocket?token=token&external_id="
+
+/* Checks the request that waits at the portal; a token stands in one place alone. */
+static void assert_login(struct world *w, bool v2)
+{
+    struct http_request request;
+    size_t consumed = 0;
+    const char *target = v2 ? TARGET_V2 : TARGET_V1;
+    assert_int_equal(http_handle_request(&w->head, VIEW_EMPTY, &consumed, &request), HTTP_DONE);
+    assert_true(request.upgrade);
+    assert_true(view_equal_text(view_sub(request.target, 0, strlen(target)), target));
+    assert_true(view_equal_text(request.authorization, v2 ? "Bearer token" : ""));
+}
+
+static void test_the_newer_login_sends_the_token_in_a_header_and_answers_by_its_names(void **state)
+{
+    (void)state;
+    struct world *w = start_as(URL, (struct login){.v2 = true});
+    upgrade(w);
+    assert_login(w, true);
+    say(w, JOIN_OK);
+    assert_int_equal(w->joined, 1);
+    assert_int_equal(portal_client_send_flow_authorized(&w->c, view_text("r1")), ERR_NONE);
+    drain(w);
+    assert_string_equal(w->texts[1], "{\"topic\":\"gateway\",\"event\":\"authorization_created\","
+                                     "\"payload\":{\"ref\":\"r1\"},\"ref\":1}");
+    stop(w);
+}
+
+static void test_a_portal_without_the_newer_login_is_asked_the_older_way_at_once(void **state)
+{
+    (void)state;
+    struct world *w = start_as(URL, (struct login){.v2 = true});
+    open_stream(w);
+    assert_login(w, true);
+    deliver(w, view_text("HTTP/1.1 404 Not Found\r\n\r\n"));
+    assert_int_equal(w->closes_count, 1);
+    assert_int_equal(w->lost, 0);
+    upgrade(w); /* at the same moment */
+    assert_login(w, false);
+    say(w, JOIN_OK);
+    assert_int_equal(portal_client_send_flow_authorized(&w->c, view_text("r1")), ERR_NONE);
+    drain(w);
+    assert_non_null(strstr(w->texts[1], "\"flow_authorized\""));
+    event(w, PORTAL_STREAM_CLOSED, VIEW_EMPTY); /* and so it is from then on */
+    drain(w);
+    advance(w, 2000);
+    open_stream(w);
+    assert_login(w, false);
+    deliver(w, view_text("HTTP/1.1 404 Not Found\r\n\r\n")); /* now it is what it always was */
+    assert_int_equal(w->lost, 2);
+    stop(w);
+}
+
+static void test_only_a_404_leads_back_to_the_older_login(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {"HTTP/1.1 403 X\r\n\r\n", "HTTP/1.1 503 X\r\n\r\n",
+                                          "HTTP/1.1 409 X\r\n\r\n"};
+    struct world *w = start_as(URL, (struct login){.v2 = true});
+    for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
+        open_stream(w);
+        assert_login(w, true);
+        deliver(w, view_text(answers[i]));
+        assert_int_equal(w->lost, i + 1);
+        advance(w, 1000);
+    }
+    open_stream(w);
+    deliver(w, view_text("HTTP/1.1 401 X\r\n\r\n")); /* the token is not tried elsewhere */
+    assert_int_equal(w->fatal, 1);
+    stop(w);
+    w = start_as(URL, (struct login){.v2 = true, .v2_only = true});
+    open_stream(w);
+    deliver(w, view_text("HTTP/1.1 404 X\r\n\r\n"));
+    assert_int_equal(w->lost, 1);
+    advance(w, 1000);
+    open_stream(w);
+    assert_login(w, true);
+    stop(w);
+}
+
 /* A gateway that was restarted meets its own stale connection for up to 37 s. */
 static void test_a_conflict_is_waited_out(void **state)
 {
@@ -759,6 +855,9 @@ int main(void)
         cmocka_unit_test(test_without_any_address_the_attempt_fails_and_gives_up_after_15_seconds),
         cmocka_unit_test(test_an_attempt_ends_after_15_seconds),
         cmocka_unit_test(test_the_table_of_answers_to_the_upgrade),
+        cmocka_unit_test(test_the_newer_login_sends_the_token_in_a_header_and_answers_by_its_names),
+        cmocka_unit_test(test_a_portal_without_the_newer_login_is_asked_the_older_way_at_once),
+        cmocka_unit_test(test_only_a_404_leads_back_to_the_older_login),
         cmocka_unit_test(test_a_conflict_is_waited_out),
         cmocka_unit_test(test_the_join_times_out_and_its_refusal_backs_off),
         cmocka_unit_test(test_heartbeats_every_ten_seconds_and_the_fourth_unanswered_fails),

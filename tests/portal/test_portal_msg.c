@@ -118,6 +118,9 @@ static void test_authorize_flow_gives_every_field(void **state)
 {
     struct portal_filter filter;
     (void)state;
+    assert_int_equal(decode("create_authorization", FLOW(DNS, "")), DROP_PORTAL_FIELD);
+    assert_int_equal(decode("create_authorization", FLOW(DNS, ",\"expires_at\":null")), DROP_NONE);
+    assert_int_equal(msg.kind, PORTAL_MSG_AUTHORIZE_FLOW); /* by the name of /gateway/v2 */
     assert_int_equal(decode("authorize_flow", FLOW(DNS, ",\"expires_at\":1735693200")), DROP_NONE);
     const struct portal_authorize_flow *flow = &msg.u.authorize_flow;
     assert_true(view_equal_text(flow->ref, "opaque"));
@@ -210,7 +213,7 @@ static const struct row rows[] = {
     {"disconnect", DROP_PORTAL_FIELD, "{\"reason\":\"bored\"}"},
     {"phx_error", DROP_NONE, "{}"},
     {"phx_close", DROP_NONE, "{}"},
-    {"create_authorization", DROP_PORTAL_UNKNOWN, "{}"},
+    {"create_authorization", DROP_PORTAL_FIELD, "{}"},
     {"INIT", DROP_PORTAL_UNKNOWN, "{}"},
     {"phx_reply", DROP_PORTAL_REF, "{\"status\":\"ok\",\"response\":{}}"},
     {"request_connection", DROP_NONE,
