@@ -260,17 +260,11 @@ static struct request *free_request(struct world *w)
 
 static void put_request(struct world *w, uint32_t name, uint32_t block)
 {
-    struct p2p_assigned_ips msg;
-    uint8_t packet[P2P_PACKET_SIZE_MAX];
-    memset(&msg, 0, sizeof(msg));
-    assert_true(uuid_parse(view_text(RIG_DNS_ID), &msg.resource));
-    assert_true(dns_name_parse(view_text(NAME[name]), &msg.domain));
-    msg.proxy_ips_count = PROXIES;
+    struct ip_addr proxies[PROXIES];
     for (uint32_t i = 0; i < PROXIES; i++) {
-        msg.proxy_ips[i] = proxy_ip(block * PROXIES + (i + 1) % PROXIES);
+        proxies[i] = proxy_ip(block * PROXIES + (i + 1) % PROXIES);
     }
-    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
-    assert_true(rig_client_send(w->rig, 0, (struct view){packet, len}));
+    rig_assign(w->rig, 0, RIG_DNS_ID, NAME[name], proxies, PROXIES);
 }
 
 static void ask(struct world *w)

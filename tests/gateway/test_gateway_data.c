@@ -454,23 +454,6 @@ static struct rig *connected_to_names(void)
     return connected_to(RIG_DNS);
 }
 
-static void assign(struct rig *rig, const char *resource, const char *name,
-                   const struct ip_addr *proxies, uint32_t count)
-{
-    struct p2p_assigned_ips msg;
-    uint8_t packet[P2P_PACKET_SIZE_MAX];
-    memset(&msg, 0, sizeof(msg));
-    assert_true(uuid_parse(view_text(resource), &msg.resource));
-    assert_true(dns_name_parse(view_text(name), &msg.domain));
-    msg.proxy_ips_count = count;
-    for (uint32_t i = 0; i < count; i++) {
-        msg.proxy_ips[i] = proxies[i];
-    }
-    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
-    assert_int_not_equal(len, 0);
-    assert_true(rig_client_send(rig, 0, (struct view){packet, len}));
-}
-
 static const struct ip_addr proxies[2] = {
     {IP_V4, {100, 96, 0, 1}},
     {IP_V6, {0xfd, 0, 0x20, 0x21, 0x11, 0x11, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
@@ -503,7 +486,7 @@ static void a_name_is_resolved_mapped_and_reachable_over_both_families(void **st
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "Web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "Web.corp.test", proxies, 2);
     assert_int_equal(rig->clients[0].packets.count, 0);
     size_t a = rig_lookup(rig, GATEWAY_LOOKUP_A, "Web.corp.test");
     size_t aaaa = rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "Web.corp.test");
@@ -536,14 +519,14 @@ static void names_that_may_not_be_asked_for_are_inactive_without_a_lookup(void *
     (void)state;
     static const struct ip_addr outside = {IP_V4, {10, 0, 0, 1}};
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_CIDR4_ID, "web.corp.test", proxies, 2); /* not granted */
+    rig_assign(rig, 0, RIG_CIDR4_ID, "web.corp.test", proxies, 2); /* not granted */
     check_status(rig, 1, "web.corp.test", false);
-    assign(rig, RIG_DNS_ID, "web.elsewhere.test", proxies, 2); /* not in the pattern */
+    rig_assign(rig, 0, RIG_DNS_ID, "web.elsewhere.test", proxies, 2); /* not in the pattern */
     check_status(rig, 2, "web.elsewhere.test", false);
-    assign(rig, RIG_DNS_ID, "web.corp.test", &outside, 1); /* no proxy address */
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", &outside, 1); /* no proxy address */
     check_status(rig, 3, "web.corp.test", false);
     rig_push_authorize(rig, 0, RIG_CIDR4, "null");
-    assign(rig, RIG_CIDR4_ID, "web.corp.test", proxies, 2); /* no DNS resource */
+    rig_assign(rig, 0, RIG_CIDR4_ID, "web.corp.test", proxies, 2); /* no DNS resource */
     check_status(rig, 4, "web.corp.test", false);
     assert_int_equal(rig->lookups_count, 0);
     rig_free(rig);
@@ -557,7 +540,7 @@ static void names_without_addresses_and_failed_lookups_are_active(void **state)
     for (size_t i = 0; i < 3; i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "n%zu.corp.test", i);
-        assign(rig, RIG_DNS_ID, name, proxies, 2);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
         answer_both(rig, name, results[i], 0, 0);
         check_status(rig, i + 1, name, true);
     }
@@ -569,7 +552,7 @@ static void one_family_alone_is_enough(void **state)
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "a.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "a.corp.test", proxies, 2);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "a.corp.test"), ERR_NONE, &server4, 1, 60);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "a.corp.test"), ERR_TIMEOUT, NULL, 0, 0);
     check_status(rig, 1, "a.corp.test", true);
@@ -578,7 +561,7 @@ static void one_family_alone_is_enough(void **state)
     assert_true(rig_client_send(rig, 0, (struct view){packet, len}));
     assert_int_equal(rig->tun.count, 1);
     size_t asked = rig->lookups_count; /* half an answer is not remembered */
-    assign(rig, RIG_DNS_ID, "a.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "a.corp.test", proxies, 2);
     assert_int_equal(rig->lookups_count, asked + 2);
     rig_free(rig);
 }
@@ -587,7 +570,7 @@ static void a_lookup_that_takes_ten_seconds_is_inactive_and_its_answer_late(void
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "slow.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "slow.corp.test", proxies, 2);
     size_t a = rig_lookup(rig, GATEWAY_LOOKUP_A, "slow.corp.test");
     rig_pass(rig, DURATION_MS(9900));
     assert_int_equal(rig->clients[0].packets.count, 0);
@@ -603,7 +586,7 @@ static void half_an_answer_counts_when_the_other_half_never_comes(void **state)
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "half.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "half.corp.test", proxies, 2);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "half.corp.test"), ERR_NONE, &server4, 1, 60);
     rig_pass(rig, DURATION_MS(10100));
     check_status(rig, 1, "half.corp.test", true);
@@ -614,15 +597,15 @@ static void answers_are_remembered_for_their_ttl_and_without_case(void **state)
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     answer_both(rig, "web.corp.test", ERR_NONE, 1, 1);
     size_t asked = rig->lookups_count;
     rig_pass(rig, DURATION_S(50));
-    assign(rig, RIG_DNS_ID, "WEB.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "WEB.corp.test", proxies, 2);
     check_status(rig, 2, "WEB.corp.test", true);
     assert_int_equal(rig->lookups_count, asked);
     rig_pass(rig, DURATION_S(11));
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     assert_int_equal(rig->lookups_count, asked + 2);
     rig_free(rig);
 }
@@ -634,17 +617,17 @@ static void the_name_used_longest_ago_leaves_a_full_cache(void **state)
     char name[32];
     for (unsigned i = 0; i < 5; i++) { /* the cache holds four */
         (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
-        assign(rig, RIG_DNS_ID, name, proxies, 2);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
         answer_both(rig, name, ERR_NONE, 1, 1);
         rig_pass(rig, DURATION_MS(10));
     }
     size_t asked = rig->lookups_count;
     for (unsigned i = 4; i >= 1; i--) {
         (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
-        assign(rig, RIG_DNS_ID, name, proxies, 2);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
     }
     assert_int_equal(rig->lookups_count, asked);
-    assign(rig, RIG_DNS_ID, "n0.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "n0.corp.test", proxies, 2);
     assert_int_equal(rig->lookups_count, asked + 2);
     rig_free(rig);
 }
@@ -656,16 +639,16 @@ static void more_lookups_than_the_table_holds_are_inactive_at_once(void **state)
     char name[32];
     for (unsigned i = 0; i < 4; i++) {
         (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
-        assign(rig, RIG_DNS_ID, name, proxies, 2);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
     }
     assert_int_equal(counters(rig)->lookups, 4);
     assert_int_equal(rig->clients[0].packets.count, 0);
-    assign(rig, RIG_DNS_ID, "n4.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "n4.corp.test", proxies, 2);
     check_status(rig, 1, "n4.corp.test", false);
     assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 1);
     answer_both(rig, "n0.corp.test", ERR_NONE, 1, 1);
     check_status(rig, 2, "n0.corp.test", true);
-    assign(rig, RIG_DNS_ID, "n4.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "n4.corp.test", proxies, 2);
     assert_int_equal(counters(rig)->lookups, 4);
     rig_free(rig);
 }
@@ -684,17 +667,12 @@ static void lookups_are_shared_among_clients(void **state)
     rig_forget(rig);
     for (unsigned i = 0; i < 40; i++) {
         (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
-        assign(rig, RIG_DNS_ID, name, proxies, 2);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
     }
     assert_int_equal(counters(rig)->lookups, 16);
     assert_int_equal(rig->clients[0].packets.count, 24); /* each is told at once */
     assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 24);
-    uint8_t packet[P2P_PACKET_SIZE_MAX];
-    struct p2p_assigned_ips msg = {.proxy_ips = {proxies[0]}, .proxy_ips_count = 1};
-    assert_true(uuid_parse(view_text(RIG_DNS_ID), &msg.resource));
-    assert_true(dns_name_parse(view_text("other.corp.test"), &msg.domain));
-    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
-    assert_true(rig_client_send(rig, 1, (struct view){packet, len}));
+    rig_assign(rig, 1, RIG_DNS_ID, "other.corp.test", proxies, 1);
     assert_int_equal(counters(rig)->lookups, 17);
     assert_int_equal(rig->clients[1].packets.count, 0);
     rig_free(rig);
@@ -704,7 +682,7 @@ static void a_lookup_outlives_its_authorization_and_says_inactive(void **state)
 {
     (void)state;
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     rig_push_reject(rig, 0, RIG_DNS_ID);
     rig_list_clear(&rig->clients[0].packets);
     answer_both(rig, "web.corp.test", ERR_NONE, 1, 1);
@@ -718,7 +696,7 @@ static void answers_into_forbidden_ranges_are_left_out_and_counted(void **state)
     (void)state;
     static const struct ip_addr answers[] = {{IP_V4, {127, 0, 0, 1}}, {IP_V4, {10, 3, 0, 2}}};
     struct rig *rig = connected_to_names();
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, answers, 2, 60);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
     check_status(rig, 1, "web.corp.test", true);
@@ -733,14 +711,14 @@ static void answers_that_name_this_host_are_left_out_by_option(void **state)
     static const struct ip_addr answers[] = {{IP_V4, {10, 3, 0, 1}}, {IP_V4, {10, 3, 0, 2}}};
     struct rig *rig = connected_to_names();
     gateway_set_own_addresses(rig->gw, own, 2);
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, answers, 2, 60);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
     check_status(rig, 1, "web.corp.test", true);
     assert_int_equal(rig_drops(rig, DROP_DNS_FORBIDDEN), 1);
     gateway_set_own_addresses(rig->gw, own + 1, 1); /* the host has moved on */
     rig_pass(rig, DURATION_S(61));
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, answers, 2, 60);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
     assert_int_equal(rig_drops(rig, DROP_DNS_FORBIDDEN), 1);
@@ -752,7 +730,7 @@ static void lookups_are_counted_with_the_time_that_they_took(void **state)
     (void)state;
     struct rig *rig = connected_to_names();
     const struct gateway_counters *c = gateway_counters(rig->gw);
-    assign(rig, RIG_DNS_ID, "web.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "web.corp.test", proxies, 2);
     rig_pass(rig, DURATION_MS(200));
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test"), ERR_NONE, &server4, 1, 60);
     rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test"), ERR_NONE, NULL, 0, 60);
@@ -761,7 +739,7 @@ static void lookups_are_counted_with_the_time_that_they_took(void **state)
     assert_true(c->lookups_ms >= 200 && c->lookups_ms < 300);
     assert_int_equal(c->lookups_within[1], 0); /* 100 ms */
     assert_int_equal(c->lookups_within[2], 1); /* a second */
-    assign(rig, RIG_DNS_ID, "mail.corp.test", proxies, 2);
+    rig_assign(rig, 0, RIG_DNS_ID, "mail.corp.test", proxies, 2);
     rig_pass(rig, DURATION_S(11));
     assert_int_equal(c->lookups_done, 2);
     assert_int_equal(c->lookups_failed, 1);

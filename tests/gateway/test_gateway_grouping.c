@@ -56,24 +56,7 @@ struct traffic {
 static struct rig *connected(enum way way)
 {
     struct rig *rig = rig_new();
-    uint8_t packet[P2P_PACKET_SIZE_MAX];
-    struct p2p_assigned_ips msg;
-    rig->clients[0].is_direct = true;
-    rig_join(rig);
-    rig_connect(rig, 0, RIG_CIDR4);
-    rig_push_authorize(rig, 0, RIG_CIDR6, "null");
-    rig_push_authorize(rig, 0, RIG_DNS, "null");
-    memset(&msg, 0, sizeof(msg));
-    assert_true(uuid_parse(view_text(RIG_DNS_ID), &msg.resource));
-    assert_true(dns_name_parse(view_text("web.corp.test"), &msg.domain));
-    msg.proxy_ips_count = 2;
-    memcpy(msg.proxy_ips, proxies, sizeof(proxies));
-    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
-    assert_true(rig_client_send(rig, 0, (struct view){packet, len}));
-    size_t a = rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test");
-    size_t aaaa = rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test");
-    rig_answer(rig, a, ERR_NONE, &server4, 1, 3600);
-    rig_answer(rig, aaaa, ERR_NONE, NULL, 0, 3600);
+    rig_connect_all(rig, proxies, &server4);
     rig->batch = way == WAY_SINGLE ? 1 : BATCH_MAX;
     gateway_set_tun_offload(rig->gw, way == WAY_SUPER, way == WAY_SUPER);
     rig_forget(rig);

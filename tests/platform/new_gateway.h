@@ -1,4 +1,4 @@
-/* new_gateway: a small gateway that no driver feeds, for tests of what is chosen at start. */
+/* new_gateway: a small gateway without a world, for tests of what drives it or is chosen early. */
 #ifndef TESTS_PLATFORM_NEW_GATEWAY_H
 #define TESTS_PLATFORM_NEW_GATEWAY_H
 

@@ -5,7 +5,7 @@
 
 #include "gateway/gateway_internal.h"
 #include "platform/driver_replay.h"
-#include "tests/support/support.h"
+#include "tests/platform/new_gateway.h"
 
 #define LOG_SIZE 65536U
 
@@ -47,27 +47,6 @@ static void keep(void *self, struct view bytes)
     assert_true(bytes.len <= LOG_SIZE - world->used);
     memcpy(world->log + world->used, bytes.at, bytes.len);
     world->used += bytes.len;
-}
-
-static struct gateway *new_gateway(void **memory)
-{
-    struct gateway_limits limits = {8, 4, 8, 256, 64, 16, 4, 4, 4};
-    struct gateway_config config = {.api_url = view_text("ws://portal.example"),
-                                    .token = view_text("t"),
-                                    .firezone_id = view_text("i"),
-                                    .name = view_text("n"),
-                                    .user_agent = view_text("a")};
-    struct clock_pair now = {{NS_PER_S}, NS_PER_S};
-    static const uint8_t seed[32] = {1};
-    struct gateway *gw = NULL;
-    size_t size = (gateway_size(&limits) + 63) / 64 * 64;
-    *memory = aligned_alloc(64, size);
-    assert_non_null(*memory);
-    memset(*memory, 0, size);
-    assert_int_equal(
-        gateway_init(*memory, &limits, &config, now, seed, (struct trace){NULL, NULL}, &gw),
-        ERR_NONE);
-    return gw;
 }
 
 /* How many records of one kind the recording holds. */

@@ -285,6 +285,14 @@ bool rig_reaches_tun(struct rig *rig, size_t client, struct ip_addr destination,
 bool rig_reaches_client(struct rig *rig, size_t client, struct ip_addr source, uint16_t port);
 /* Authorizes `resource`, starts the client and waits until data flows both ways. */
 void rig_connect(struct rig *rig, size_t client, const char *resource);
+/* Asks through the tunnel for a name of the resource with this id, behind these proxies; settles.
+ */
+void rig_assign(struct rig *rig, size_t client, const char *resource, const char *name,
+                const struct ip_addr *proxies, uint32_t count);
+/* Connects client 0 to all three resources below; "web.corp.test" has the one address, of IPv4,
+ * behind two proxies. */
+void rig_connect_all(struct rig *rig, const struct ip_addr proxies[2],
+                     const struct ip_addr *address);
 
 /* ---- lists ---- */
 

@@ -351,3 +351,31 @@ void rig_connect(struct rig *rig, size_t client, const char *resource)
     ASSERT(c->handshakes > 0);
     ASSERT(wg_peer_has_session(&c->wg, rig->now.boot));
 }
+
+void rig_assign(struct rig *rig, size_t client, const char *resource, const char *name,
+                const struct ip_addr *proxies, uint32_t count)
+{
+    struct p2p_assigned_ips msg = {.proxy_ips_count = count};
+    uint8_t packet[P2P_PACKET_SIZE_MAX];
+    bool known = uuid_parse(view_text(resource), &msg.resource) &&
+                 dns_name_parse(view_text(name), &msg.domain);
+    ASSERT(known && count <= ARRAY_COUNT(msg.proxy_ips));
+    memcpy(msg.proxy_ips, proxies, count * sizeof(proxies[0]));
+    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
+    bool is_sent = len > 0 && rig_client_send(rig, client, (struct view){packet, len});
+    ASSERT(is_sent);
+}
+
+void rig_connect_all(struct rig *rig, const struct ip_addr proxies[2],
+                     const struct ip_addr *address)
+{
+    static const char name[] = "web.corp.test";
+    rig->clients[0].is_direct = true;
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    rig_push_authorize(rig, 0, RIG_CIDR6, "null");
+    rig_push_authorize(rig, 0, RIG_DNS, "null");
+    rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 2);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, name), ERR_NONE, address, 1, 3600);
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_AAAA, name), ERR_NONE, NULL, 0, 3600);
+}
