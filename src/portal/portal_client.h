@@ -49,9 +49,9 @@
 #define PORTAL_REJOINS_MAX         3U  /* joins again on one connection before it is given up */
 /* Reading between two inputs, in units of a byte of JSON (2 to 5 ns); ordinary messages fit. */
 #define PORTAL_WORK         24576U
-#define PORTAL_WORK_MESSAGE 512U /* of each message: what it does may cost as much again */
-#define PORTAL_WORK_PART    128U /* of each piece of one */
-#define PORTAL_FREE_SLICE   4U   /* chunks given back between two inputs */
+#define PORTAL_WORK_MESSAGE 4096U /* of each message: what it does may take 40 us */
+#define PORTAL_WORK_PART    128U  /* of each piece of one */
+#define PORTAL_FREE_SLICE   4U    /* chunks given back between two inputs */
 
 struct portal_client_config {
     struct view api_url;

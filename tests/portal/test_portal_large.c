@@ -354,6 +354,36 @@ static void test_messages_behind_a_large_one_wait_and_keep_their_order(void **st
     free(t.at);
 }
 
+/* What small messages do takes longer than reading them: only a few are shown between two inputs.
+ */
+static void test_a_burst_of_small_messages_is_sliced_too(void **state)
+{
+    struct text t = {0};
+    struct text frames = {0};
+    struct world *w = start();
+    size_t before = 0;
+    (void)state;
+    put_message(&t, "reject_access", REJECT);
+    for (unsigned i = 0; i < 30; i++) {
+        struct text frame = {0};
+        put_frames(&frame, &t, 1);
+        frames.at = realloc(frames.at, frames.len + frame.len);
+        assert_non_null(frames.at);
+        memcpy(frames.at + frames.len, frame.at, frame.len);
+        frames.len += frame.len;
+        free(frame.at);
+    }
+    event(w, PORTAL_STREAM_BYTES, (struct view){(const uint8_t *)frames.at, frames.len});
+    do {
+        assert_true(w->log_len > before && w->log_len <= before + 6);
+        before = w->log_len;
+    } while (slice(w));
+    assert_int_equal(w->log_len, 30);
+    stop(w);
+    free(frames.at);
+    free(t.at);
+}
+
 static void test_heartbeats_and_messages_leave_while_one_is_read(void **state)
 {
     struct text t = init_of(AUTHORIZATIONS, GOOD);
@@ -604,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_a_large_message_is_read_in_bounded_slices_and_shown_whole),
         cmocka_unit_test(test_fragments_make_no_difference),
         cmocka_unit_test(test_messages_behind_a_large_one_wait_and_keep_their_order),
+        cmocka_unit_test(test_a_burst_of_small_messages_is_sliced_too),
         cmocka_unit_test(test_heartbeats_and_messages_leave_while_one_is_read),
         cmocka_unit_test(test_a_message_that_is_cut_off_has_not_been),
         cmocka_unit_test(test_what_came_whole_is_shown_before_the_end),
