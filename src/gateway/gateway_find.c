@@ -41,11 +41,8 @@ static uint32_t unpermute(struct gateway *gw, uint32_t value)
 
 static uint32_t index_bits(const struct gateway *gw)
 {
-    uint32_t bits = 1;
-    while ((UINT32_C(1) << bits) < gw->limits.clients) {
-        bits++;
-    }
-    return bits;
+    uint32_t last = gw->limits.clients - 1;
+    return last < 2 ? 1 : 32U - (uint32_t)__builtin_clz(last);
 }
 
 uint32_t gateway_connection_make_id(struct gateway *gw, uint32_t index, uint32_t generation)
@@ -66,9 +63,12 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24)
 {
-    uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
-    uint32_t index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
-    return index < gw->limits.clients ? index : GATEWAY_NONE;
+    if (gw->recent_id_plus_one != id24 + 1) {
+        uint32_t value = unpermute(gw, id24 & WG_PEER_ID_MAX);
+        gw->recent_id_plus_one = id24 + 1;
+        gw->recent_index = value & ((UINT32_C(1) << index_bits(gw)) - 1);
+    }
+    return gw->recent_index < gw->limits.clients ? gw->recent_index : GATEWAY_NONE;
 }
 
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24)

@@ -382,6 +382,8 @@ struct gateway {
     uint32_t connections_count;
     struct ice_memory ice_memory; /* also holds signals and held messages */
     struct gateway_rounds rounds;
+    uint32_t recent_id_plus_one; /* the id asked for last, and where it leads; 0: none yet */
+    uint32_t recent_index;       /* may be beyond the table */
     struct map connection_by_ufrag;
     struct map connection_by_key;
     struct gateway_list dirty_connections;

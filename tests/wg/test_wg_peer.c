@@ -521,18 +521,21 @@ static void test_a_wiped_tunnel_holds_no_key(void **state)
     pair_init(&pair);
     pair_handshake(&pair, &pair.client, &pair.gateway);
     struct wg_peer *peer = &pair.gateway.peer;
+    uint8_t zeros[KEY_SIZE] = {0};
+    uint8_t initiation[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair.now = pair_at(10000);
+    pair_initiation(&pair, &pair.client, initiation); /* a second session, never confirmed */
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    assert_memory_not_equal(peer->session_psks[1].bytes, zeros, KEY_SIZE);
     wg_peer_wipe(peer);
     wg_peer_check(peer);
     for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
         assert_memory_equal(&peer->sessions[i].keys, &no_keys, sizeof(no_keys));
+        assert_memory_equal(peer->session_psks[i].bytes, zeros, KEY_SIZE);
     }
-    uint8_t zeros[KEY_SIZE] = {0};
     assert_memory_equal(peer->psk.bytes, zeros, KEY_SIZE);
     assert_memory_equal(peer->static_static.bytes, zeros, KEY_SIZE);
-    uint8_t initiation[WG_INITIATION_SIZE];
-    uint8_t response[WG_RESPONSE_SIZE];
-    pair.now = pair_at(5000);
-    pair_initiation(&pair, &pair.client, initiation);
     assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response),
                      DROP_WG_EXPIRED);
 }
