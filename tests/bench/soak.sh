@@ -96,7 +96,9 @@ while [ $(($(now_ms) / 1000 - START)) -lt "$TIME" ]; do
     sleep 0.5
 done
 sample
-sleep 1
+for _load in tcp-up tcp-down small bursts; do # they end by themselves
+    wait "$(pid_of $_load)" || true
+done
 echo "turns of churn: $TURNS, of which $LATE took longer than 2 s"
 for _load in tcp-up tcp-down; do
     echo "$_load: $(awk '/receiver/ { print $7, $8 }' "$WORK/$_load.log")"
