@@ -16,7 +16,10 @@ struct siphash_key {
 /* Hashes `bytes` under `key`. Pure. */
 MUST_USE uint64_t siphash13(const struct siphash_key *key, struct view bytes);
 
-/* ---- the parts, inline for short keys of fixed size ---- */
+/* ---- the parts ----
+ *
+ * For short keys of fixed size: start, the little-endian words, a last word with the bytes that are
+ * left and the length in its upper byte, end. */
 
 struct siphash_state {
     uint64_t v0;
@@ -65,18 +68,6 @@ static inline uint64_t siphash_end(struct siphash_state *s)
     siphash_round(s);
     siphash_round(s);
     return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
-}
-
-/* siphash13() of the little-endian bytes of `count` words, below 32. */
-static inline uint64_t siphash13_words(const struct siphash_key *key, const uint64_t *words,
-                                       uint32_t count)
-{
-    struct siphash_state s = siphash_start(key);
-    for (uint32_t i = 0; i < count; i++) {
-        siphash_word(&s, words[i]);
-    }
-    siphash_word(&s, (uint64_t)(count * 8U) << 56U);
-    return siphash_end(&s);
 }
 
 #endif /* BASE_SIPHASH_H */

@@ -105,10 +105,21 @@ static bool fits(const struct gateway_group *g, const struct packet *packet)
     return g->group.total_size + packet->len <= PACKET_SIZE_MAX - PACKET_GROWTH_MAX;
 }
 
+/* The mark that groups with this key leave: packets of many flows mostly find none, and need not
+ * compare all keys to know it. */
+static uint32_t mark_of(uint32_t key)
+{
+    return (key * UINT32_C(0x85ebca6b)) >> 24U;
+}
+
 /* Joins the newest group of the packet's flow, if there is one and its rules permit. */
 static bool join(struct gateway *gw, uint32_t key, const struct gateway_waiting *waiting,
                  const struct packet_info *info)
 {
+    uint32_t mark = mark_of(key);
+    if ((gw->group_marks[mark / 64] >> mark % 64 & 1U) == 0) {
+        return false;
+    }
     for (uint32_t i = gw->groups_count; i > 0; i--) {
         struct gateway_group *g = &gw->groups[i - 1];
         if (gw->group_keys[i - 1] != key || g->connection != waiting->connection ||
@@ -180,6 +191,7 @@ void gateway_deliver(struct gateway *gw, struct gateway_connection *c, struct pa
         uint32_t index = gw->groups_count++;
         struct gateway_group *g = &gw->groups[index];
         gw->group_keys[index] = key;
+        gw->group_marks[mark_of(key) / 64] |= UINT64_C(1) << mark_of(key) % 64;
         g->connection = connection;
         g->first = gw->waiting_count;
         g->last = gw->waiting_count;
@@ -274,6 +286,7 @@ void gateway_deliver_flush(struct gateway *gw)
     }
     gw->groups_count = 0;
     gw->waiting_count = 0;
+    memset(gw->group_marks, 0, sizeof(gw->group_marks));
 }
 
 void gateway_set_tun_offload(struct gateway *gw, bool tcp, bool udp)

@@ -423,6 +423,7 @@ struct gateway {
     uint32_t groups_count;
     uint32_t group_latest; /* what a packet joined last: the newest of its flow */
     uint32_t group_keys[GATEWAY_GROUPS_MAX];
+    uint64_t group_marks[4];         /* which of 256 kinds of keys there are */
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;
     uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];

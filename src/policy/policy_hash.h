@@ -6,16 +6,21 @@
 #include "base/addr.h"
 #include "base/siphash.h"
 
-/* Hashes `facts`, whose upper byte must be free, with `ip`. */
+/* SipHash of the words `facts`, with the family in the upper byte that must be free, and the
+ * address: one of IPv4, two of IPv6. */
 MUST_USE static inline uint64_t policy_hash_of(const struct siphash_key *key, uint64_t facts,
                                                const struct ip_addr *ip)
 {
-    uint64_t words[3] = {facts | (uint64_t)ip->family << 56U, load_le64(ip->bytes), 0};
-    if (ip->family != IP_V6) {
-        return siphash13_words(key, words, 2);
+    struct siphash_state s = siphash_start(key);
+    uint64_t length = 16;
+    siphash_word(&s, facts | (uint64_t)ip->family << 56U);
+    siphash_word(&s, load_le64(ip->bytes));
+    if (ip->family == IP_V6) {
+        siphash_word(&s, load_le64(ip->bytes + 8));
+        length = 24;
     }
-    words[2] = load_le64(ip->bytes + 8);
-    return siphash13_words(key, words, 3);
+    siphash_word(&s, length << 56U);
+    return siphash_end(&s);
 }
 
 #endif /* POLICY_HASH_H */

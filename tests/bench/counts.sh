@@ -32,18 +32,18 @@ while read -r name limit; do
     [ "${count[$name]}" -le "$limit" ] || { verdict="TOO MANY"; failed=1; }
     printf '%-20s %6d of %6d  %s\n' "$name" "${count[$name]}" "$limit" "$verdict"
 done <<'LIMITS'
-down-1-peers 2222
-up-1-peers 2992
-down-20-peers 2873
-up-20-peers 3498
-down-1-flows 2737
-up-1-flows 3549
-down-20-flows 3400
-up-20-flows 3857
-down-1-relayed 2202
-up-1-relayed 2939
-down-20-refused 1930
-up-20-refused 4889
+down-1-peers 1991
+up-1-peers 2873
+down-20-peers 2331
+up-20-peers 3211
+down-1-flows 2436
+up-1-flows 3330
+down-20-flows 2780
+up-20-flows 3632
+down-1-relayed 1950
+up-1-relayed 2803
+down-20-refused 1329
+up-20-refused 4423
 LIMITS
 # Nothing that a packet does may depend on how many peers or flows there are.
 grows() {
