@@ -28,7 +28,7 @@
     X(FAULT_HASH_SAME, "hash-same", 100, "all keys of the gateway's tables collide")               \
     X(FAULT_ID_WRAP, "id-wrap", 100, "ids of streams and lookups are near their wrap")             \
     X(FAULT_GENERATION_WRAP, "generation-wrap", 100, "generations of the first place wrap soon")   \
-    X(FAULT_HELD_ONE, "held-one", 25, "one handshake message is held for a path")                  \
+    X(FAULT_HELD_FULL, "held-full", 25, "no place for a handshake message that waits for a path")  \
     X(FAULT_COUNTER_LAST, "counter-last", 1, "a session is about to use up its counters")          \
     X(FAULT_TURN_NO_ROOM, "turn-no-room", 50, "no place for another request to the relay")         \
     X(FAULT_PAIR_ID_WRAP, "pair-id-wrap", 50, "ids of candidate pairs are near their wrap")        \

@@ -24,8 +24,11 @@ static void drop_oldest_held(struct gateway *gw, struct gateway_connection *c)
 void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message)
 {
     ASSERT(message.len <= WG_INITIATION_SIZE);
-    bool one = c->held_count > 0 && FAULT(gw->rng.fault, FAULT_HELD_ONE);
-    if (c->held_count == GATEWAY_HELD_MAX || one) {
+    if (FAULT(gw->rng.fault, FAULT_HELD_FULL)) {
+        gateway_drop(gw, DROP_WG_QUEUE, NULL);
+        return;
+    }
+    if (c->held_count == GATEWAY_HELD_MAX) {
         drop_oldest_held(gw, c);
         gateway_drop(gw, DROP_WG_QUEUE, NULL);
     }
