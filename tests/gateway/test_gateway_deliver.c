@@ -311,6 +311,37 @@ static void a_bulk_flow_leaves_in_super_packets_that_respect_every_bound(void **
     free(batch);
 }
 
+/* Each packet finds the group of its flow, whatever came in between. */
+static void flows_that_alternate_leave_as_one_super_packet_each(void **state)
+{
+    static const struct flow flows[] = {
+        {&server4, true, 1, 0, 500}, {&server6, true, 1, 0, 500}, {&server4, false, 0, 0, 500}};
+    const uint32_t count = ARRAY_COUNT(flows);
+    struct batch *one = calloc(1, sizeof(*one));
+    struct batch *all = calloc(1, sizeof(*all));
+    (void)state;
+    assert_non_null(one);
+    assert_non_null(all);
+    struct rig *rig = connected();
+    gateway_set_tun_offload(rig->gw, true, true);
+    for (uint32_t f = 0; f < count; f++) {
+        equal_packets(rig, &flows[f], 10, one);
+        for (uint32_t i = 0; i < one->count; i++) {
+            uint32_t at = i * count + f;
+            memcpy(all->bytes[at], one->bytes[i], one->len[i]);
+            all->len[at] = one->len[i];
+        }
+    }
+    all->count = 10 * count;
+    for (int round = 0; round < 2; round++) { /* the second batch begins with no groups */
+        send_batch(rig, all);
+        assert_int_equal(rig->tun.count, count);
+    }
+    rig_free(rig);
+    free(one);
+    free(all);
+}
+
 /* The first packet of a flow of one client never lends its permission to another client. */
 static void clients_are_never_mixed_in_one_super_packet(void **state)
 {
@@ -378,6 +409,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delivery_is_the_same_with_and_without_coalescing),
         cmocka_unit_test(a_bulk_flow_leaves_in_super_packets_that_respect_every_bound),
+        cmocka_unit_test(flows_that_alternate_leave_as_one_super_packet_each),
         cmocka_unit_test(clients_are_never_mixed_in_one_super_packet),
         cmocka_unit_test(more_flows_than_groups_are_all_delivered_in_order),
     };
