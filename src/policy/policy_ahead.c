@@ -16,7 +16,7 @@ struct peek {
     bool is_nat;   /* `hash` is that of its tuple in the NAT table */
     bool is_again; /* of the flow of the packet before */
     uint64_t hash;
-    uint32_t place; /* of the guess whose the destination is */
+    uint32_t place; /* of the guess for the destination */
 };
 
 static bool peek_at(struct view packet, struct peek *out)
@@ -99,12 +99,11 @@ static void fetch_client(const struct policy *policy, uint32_t index)
     __builtin_prefetch(policy_grant_at(policy, index, 0));
 }
 
-void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
-                       bool outbound, struct policy_hint *hints)
+/* Reads the packets, and fetches the guesses for the addresses of those from resources. */
+static void peek_all(const struct policy *policy, const struct view *packets, size_t count,
+                     bool outbound, struct policy_hint *hints, struct peek *peeks)
 {
-    struct peek peeks[POLICY_AHEAD_MAX];
     uint32_t previous = 0;
-    ASSERT(count <= POLICY_AHEAD_MAX);
     for (size_t i = 0; i < count; i++) {
         peeks[i] = (struct peek){.is_flow = false};
         bool is_known = peek_at(packets[i], &peeks[i]);
@@ -117,6 +116,11 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
             __builtin_prefetch(&policy->address_guesses[peeks[i].place]);
         }
     }
+}
+
+static void fetch_clients(const struct policy *policy, const struct peek *peeks, size_t count,
+                          bool outbound, struct policy_hint *hints)
+{
     for (size_t i = 0; i < count; i++) {
         if (peeks[i].is_again) {
             hints[i].client = hints[i - 1].client;
@@ -129,6 +133,12 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
             fetch_client(policy, hints[i].client - 1);
         }
     }
+}
+
+/* The clients are here: a guess of one that does not have the address is put right. */
+static void fetch_flows(struct policy *policy, struct peek *peeks, size_t count, bool outbound,
+                        struct policy_hint *hints)
+{
     for (size_t i = 0; i < count; i++) {
         if (peeks[i].is_again || hints[i].client == 0) {
             continue;
@@ -140,6 +150,16 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
             fetch_flow(policy, &peeks[i], hints[i].client - 1, outbound);
         }
     }
+}
+
+void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
+                       bool outbound, struct policy_hint *hints)
+{
+    struct peek peeks[POLICY_AHEAD_MAX];
+    ASSERT(count <= POLICY_AHEAD_MAX);
+    peek_all(policy, packets, count, outbound, hints, peeks);
+    fetch_clients(policy, peeks, count, outbound, hints);
+    fetch_flows(policy, peeks, count, outbound, hints);
     for (size_t i = 0; i < count; i++) {
         if (peeks[i].is_again) {
             hints[i] = hints[i - 1];
