@@ -24,6 +24,7 @@ static enum drop_reason read_pieces(struct json_doc *doc, struct view text)
     struct json_reader reader;
     uint32_t draw = 0;
     json_read_begin(&reader, doc);
+    reader.piece_most = 1 + (uint32_t)text.len % 61;
     while (text.len > 0) {
         size_t size = 1 + draw % 7;
         struct view piece = view_sub(text, 0, size < text.len ? size : text.len);

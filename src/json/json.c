@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-#include "base/assert.h"
-#include "json/json_value.h"
+#include "json/json_tree.h"
 
 enum drop_reason json_parse(struct json_doc *doc, struct view text)
 {
@@ -22,32 +21,14 @@ enum drop_reason json_parse(struct json_doc *doc, struct view text)
     return reason;
 }
 
-void json_free(struct json_doc *doc)
-{
-    chunk_free_all(&doc->memory);
-    doc->root = NULL;
-}
-
-void json_release(struct json_doc *doc, struct chunk_list *trash)
-{
-    chunk_move(trash, &doc->memory);
-    doc->root = NULL;
-}
-
-static bool is_kind(const struct json_value *value, enum json_kind kind)
-{
-    return value != NULL && value->kind == (uint8_t)kind;
-}
-
 const struct json_value *json_get(const struct json_value *object, const char *key)
 {
     if (!json_is_object(object)) {
         return NULL;
     }
-    size_t len = strlen(key);
-    for (const struct json_value *item = object->u.first; item != NULL; item = item->next) {
-        if (item->key_len == len && memcmp(item->key, key, len) == 0) {
-            return item;
+    for (const cJSON *item = json_node(object)->child; item != NULL; item = item->next) {
+        if (strcmp(item->string, key) == 0) {
+            return json_value(item);
         }
     }
     return NULL;
@@ -55,69 +36,85 @@ const struct json_value *json_get(const struct json_value *object, const char *k
 
 bool json_is_null(const struct json_value *value)
 {
-    return is_kind(value, JSON_NULL);
+    return json_is_node(json_node(value), cJSON_NULL);
 }
 
 bool json_is_object(const struct json_value *value)
 {
-    return is_kind(value, JSON_OBJECT);
+    return json_is_node(json_node(value), cJSON_Object);
 }
 
 bool json_is_array(const struct json_value *value)
 {
-    return is_kind(value, JSON_ARRAY);
+    return json_is_node(json_node(value), cJSON_Array);
 }
 
 uint32_t json_count(const struct json_value *value)
 {
-    return json_is_array(value) || json_is_object(value) ? value->len : 0;
+    return json_is_array(value) || json_is_object(value) ? (uint32_t)json_node(value)->valueint : 0;
 }
 
 const struct json_value *json_first(const struct json_value *value)
 {
-    return json_is_array(value) || json_is_object(value) ? value->u.first : NULL;
+    return value == NULL ? NULL : json_value(json_node(value)->child);
 }
 
 const struct json_value *json_next(const struct json_value *item)
 {
-    return item->next;
+    return json_value(json_node(item)->next);
 }
 
 bool json_text(const struct json_value *value, struct view *out)
 {
-    if (!is_kind(value, JSON_STRING)) {
+    const cJSON *node = json_node(value);
+    if (!json_is_node(node, cJSON_String)) {
         return false;
     }
-    *out = (struct view){value->u.string, value->len};
+    *out = (struct view){(const uint8_t *)node->valuestring, (size_t)node->valueint};
     return true;
 }
 
 bool json_bool(const struct json_value *value, bool *out)
 {
-    if (!is_kind(value, JSON_TRUE) && !is_kind(value, JSON_FALSE)) {
+    const cJSON *node = json_node(value);
+    if (!json_is_node(node, cJSON_True) && !json_is_node(node, cJSON_False)) {
         return false;
     }
-    *out = is_kind(value, JSON_TRUE);
+    *out = node->type == cJSON_True;
     return true;
+}
+
+/* Reads the exact integer that json_tree_add() stored. */
+static enum json_number_kind number_of(const struct json_value *value, uint64_t *amount)
+{
+    const cJSON *node = json_node(value);
+    if (!json_is_node(node, cJSON_Number)) {
+        return JSON_NO_INTEGER;
+    }
+    memcpy(amount, &node->valuedouble, sizeof(*amount));
+    return (enum json_number_kind)node->valueint;
 }
 
 bool json_u64(const struct json_value *value, uint64_t *out)
 {
-    if (!is_kind(value, JSON_NOT_NEGATIVE)) {
+    uint64_t amount = 0;
+    if (number_of(value, &amount) != JSON_NOT_NEGATIVE) {
         return false;
     }
-    *out = value->u.amount;
+    *out = amount;
     return true;
 }
 
 bool json_i64(const struct json_value *value, int64_t *out)
 {
-    if (is_kind(value, JSON_NOT_NEGATIVE) && value->u.amount <= INT64_MAX) {
-        *out = (int64_t)value->u.amount;
+    uint64_t amount = 0;
+    enum json_number_kind kind = number_of(value, &amount);
+    if (kind == JSON_NOT_NEGATIVE && amount <= INT64_MAX) {
+        *out = (int64_t)amount;
         return true;
     }
-    if (is_kind(value, JSON_NEGATIVE) && value->u.amount <= (uint64_t)INT64_MAX + 1) {
-        *out = -(int64_t)(value->u.amount - 1) - 1;
+    if (kind == JSON_NEGATIVE && amount <= (uint64_t)INT64_MAX + 1) {
+        *out = -(int64_t)(amount - 1) - 1;
         return true;
     }
     return false;

@@ -1,8 +1,9 @@
 /* json: strict reading of JSON from outside, and ordered writing.
  *
- * Reading: one pass over the bytes, in pieces of any size, refuses everything that is not strict
- * RFC 8259 UTF-8 and builds the tree; each call does a bounded amount of work, which is counted in
- * bytes and values, never in time. Running out of memory is one more way to refuse a text.
+ * Reading: one pass over the bytes, in parts of any size, refuses everything that is not strict
+ * RFC 8259 UTF-8; of what it accepts cJSON builds the tree, a small piece at a time. Each call does
+ * a bounded amount of work, which is counted in bytes and values, never in time. Running out of
+ * memory is one more way to refuse a text.
  * Differs from RFC 8259: U+0000 is refused (raw and escaped), duplicate keys are refused (compared
  * after unescaping), a byte order mark is refused, numbers have at most JSON_NUMBER_SIZE_MAX
  * characters and keys at most JSON_KEY_SIZE_MAX bytes.
@@ -27,7 +28,8 @@
 #define JSON_KEY_SIZE_MAX    1024U                 /* bytes, unescaped */
 #define JSON_NUMBER_SIZE_MAX 40U                   /* characters */
 #define JSON_STRING_SIZE_MAX                                                                       \
-    32768U /* bytes kept of a string; what is behind them is checked only */
+    32768U /* bytes, as spelled, kept of a string; what is behind them is checked only */
+#define JSON_PIECE_WORK 12288U /* a piece is full: a common message is one piece */
 #define JSON_KEY32_SIZE 32U
 
 /* A value inside a parsed document; opaque. */
@@ -36,7 +38,13 @@ struct json_value;
 /* One parsed text. Zeroed memory is an empty document; json_free() makes it empty again. */
 struct json_doc {
     const struct json_value *root;
-    struct chunk_list memory;
+    struct json_value *tree; /* internal: as far as it is built, */
+    struct chunk_list piece; /* and a buffer for the next piece */
+};
+
+/* Trees to be freed. Zeroed memory has none. */
+struct json_trash {
+    struct json_value *last; /* the newest; NULL: there is none */
 };
 
 /* Parses `text` as one value. On anything but DROP_NONE `doc` is empty and nothing is to be freed.
@@ -48,8 +56,10 @@ MUST_USE enum drop_reason json_parse(struct json_doc *doc, struct view text);
 
 /* Frees the tree; an empty document is fine. */
 void json_free(struct json_doc *doc);
-/* Empties the document; its memory goes to `trash`, to be freed there. O(1). */
-void json_release(struct json_doc *doc, struct chunk_list *trash);
+/* Empties the document; its tree goes to `trash`, to be freed there. O(1). */
+void json_release(struct json_doc *doc, struct json_trash *trash);
+/* Frees up to `count` values, the newest first; true when none is left. */
+bool json_free_some(struct json_trash *trash, uint32_t count);
 
 /* ---- piece by piece ---- */
 
@@ -97,13 +107,16 @@ struct json_reader {
     uint32_t size;  /* bytes taken */
     uint32_t nodes; /* values */
     uint32_t depth;
-    uint32_t work;                           /* done in this step beside its bytes */
-    struct json_value *open[JSON_DEPTH_MAX]; /* arrays and objects around */
-    struct json_value *last[JSON_DEPTH_MAX]; /* their latest items */
-    const uint8_t *key;                      /* of the next value */
-    uint32_t key_len;
+    uint32_t work; /* done in this step beside its bytes */
+    /* of the arrays and objects around */
+    bool is_object[JSON_DEPTH_MAX];
+    bool has_item[JSON_DEPTH_MAX]; /* in this piece */
+    uint8_t members[JSON_DEPTH_MAX];
+    uint32_t piece_most; /* work; JSON_PIECE_WORK, less in tests */
+    uint32_t piece_work; /* done since the piece began */
+    uint32_t piece_depth;
+    uint32_t numbers; /* of the piece */
     const char *word; /* what is left of a literal */
-    uint8_t word_kind;
     enum json_number_state number;
     uint32_t number_len;
     uint64_t amount;
@@ -115,10 +128,11 @@ struct json_reader {
     bool is_key;
     bool is_cut; /* the string is longer than what is kept */
     uint8_t hex_count;
-    uint32_t unit; /* of an escape */
-    uint32_t high; /* first half of a pair; 0: none */
-    uint32_t string_len;
-    uint8_t *string; /* behind what is taken of the last chunk */
+    uint32_t unit;         /* of an escape */
+    uint32_t high;         /* first half of a pair; 0: none */
+    uint32_t key_len;      /* bytes, unescaped */
+    uint32_t string_len;   /* bytes kept, as spelled; */
+    uint32_t string_whole; /* without the character that is not complete */
 };
 
 /* Starts a text; `doc` must be empty and stay where it is. */
@@ -127,8 +141,8 @@ void json_read_begin(struct json_reader *r, struct json_doc *doc);
  * costs 1 and values a little more; *work is 0 at least. Of a text that is refused already, all is
  * taken for nothing. */
 void json_read(struct json_reader *r, struct view *text, uint32_t *work);
-/* Ends the text. Results as json_parse(), but that memory stays in `doc` even when it has no root:
- * for json_free() or json_release(). */
+/* Ends the text, with the work of one piece at most. Results as json_parse(), but that memory stays
+ * in `doc` even when it has no root: for json_free() or json_release(). */
 MUST_USE enum drop_reason json_read_end(struct json_reader *r);
 
 /* ---- values ---- */

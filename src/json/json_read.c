@@ -1,15 +1,25 @@
-/* The reader: bytes become tokens, tokens become the tree. */
+/* The reader: checks the bytes and copies what it accepts into pieces, of which cJSON makes the
+ * tree. */
 #include <string.h>
 
 #include "base/assert.h"
-#include "json/json_value.h"
+#include "json/json_tree.h"
 
-#define MEMORY_FIRST 4096U /* bytes of the first chunk: a common message */
-#define WORK_VALUE   8U    /* of a value, beside its bytes */
+#define MEMORY_FIRST 4096U /* bytes of the first buffer: a common message */
+#define WORK_VALUE   24U   /* of a value, beside its bytes */
 #define WORK_BYTE    2U    /* of a byte of a string that is not copied in a run */
+#define OPENER       4U    /* bytes of the longest, `{"":` */
+#define ESCAPE       6U    /* bytes of the longest escape */
+#define TOKENS       64U   /* bytes of a number, and of all commas, colons and quotation marks */
 
-static_assert(JSON_STRING_SIZE_MAX <= CHUNK_SIZE_MAX, "a string fits into a chunk");
-static_assert(JSON_KEY_SIZE_MAX <= UINT16_MAX, "so do the lengths of keys");
+/* A piece that is not full takes at most one more member. */
+static_assert(JSON_DEPTH_MAX * (OPENER + 1) + JSON_PIECE_WORK + ESCAPE * JSON_KEY_SIZE_MAX +
+                      JSON_STRING_SIZE_MAX + TOKENS +
+                      sizeof(struct json_number) * (JSON_PIECE_WORK / WORK_VALUE + 2) <=
+                  CHUNK_SIZE_MAX,
+              "a piece fits into a chunk");
+static_assert(JSON_STRING_SIZE_MAX >= ESCAPE * JSON_KEY_SIZE_MAX, "no key is cut");
+static_assert(JSON_KEYS_MAX < UINT8_MAX, "member counts fit their counter");
 
 static void fail(struct json_reader *r, enum drop_reason reason)
 {
@@ -23,70 +33,113 @@ static bool is_digit(uint8_t c)
     return c >= '0' && c <= '9';
 }
 
-/* ---- memory: strings from the front of the last chunk, values from its end ---- */
+/* ---- the piece: its text from the front of the buffer, its numbers from the end ---- */
 
-/* Returns a chunk with `size` free bytes; NULL: no memory, the text is refused. */
-static struct chunk *room_for(struct json_reader *r, uint32_t size)
+static struct chunk *grow(struct json_reader *r, uint32_t size)
 {
-    struct chunk *last = r->doc->memory.last;
-    uint32_t next = MEMORY_FIRST;
-    if (last != NULL) {
-        if (last->back - last->front >= size) {
-            return last;
-        }
-        next = last->size < CHUNK_SIZE_MAX / 2 ? 2 * last->size : CHUNK_SIZE_MAX;
+    struct chunk_list grown = {NULL, NULL};
+    const struct chunk *old = r->doc->piece.last;
+    uint32_t front = old == NULL ? 0 : old->front;
+    uint32_t behind = old == NULL ? 0 : old->size - old->back;
+    uint32_t next = old == NULL ? MEMORY_FIRST : old->size;
+    while (next < front + behind + size) {
+        next = next < CHUNK_SIZE_MAX / 2 ? 2 * next : CHUNK_SIZE_MAX;
     }
-    next = next < size ? size : next;
-    struct chunk *chunk = chunk_add(&r->doc->memory, next);
+    struct chunk *chunk = chunk_add(&grown, next);
     if (chunk == NULL) {
         fail(r, DROP_JSON_LIMIT);
+        return NULL;
     }
+    chunk->front = front;
+    chunk->back = chunk->size - behind;
+    if (old != NULL) {
+        memcpy(chunk->bytes, old->bytes, front);
+        memcpy(chunk->bytes + chunk->back, old->bytes + old->back, behind);
+    }
+    chunk_free_all(&r->doc->piece);
+    r->doc->piece = grown;
     return chunk;
 }
 
-static struct json_value *new_value(struct json_reader *r)
+/* Returns the buffer with room for `size` bytes, and for the ends of all that may be open behind
+ * them; NULL: no memory, the text is refused. */
+static struct chunk *room_for(struct json_reader *r, uint32_t size)
 {
-    const uint32_t size = sizeof(struct json_value);
-    struct chunk *chunk = room_for(r, size + _Alignof(struct json_value));
-    if (chunk == NULL) {
-        return NULL;
-    }
-    chunk->back = (chunk->back - size) & ~(uint32_t)(_Alignof(struct json_value) - 1U);
-    return (struct json_value *)(void *)(chunk->bytes + chunk->back);
+    struct chunk *last = r->doc->piece.last;
+    size += JSON_DEPTH_MAX;
+    return last != NULL && last->back - last->front >= size ? last : grow(r, size);
 }
 
-/* ---- the tree ---- */
+static void put(struct json_reader *r, const void *bytes, uint32_t count)
+{
+    struct chunk *chunk = room_for(r, count);
+    if (chunk != NULL) {
+        memcpy(chunk->bytes + chunk->front, bytes, count);
+        chunk->front += count;
+    }
+}
+
+static void put_number(struct json_reader *r, enum json_number_kind kind)
+{
+    struct json_number number = {r->amount, kind};
+    struct chunk *chunk = room_for(r, sizeof(number));
+    if (chunk != NULL) {
+        chunk->back -= (uint32_t)sizeof(number);
+        memcpy(chunk->bytes + chunk->back, &number, sizeof(number));
+        r->numbers++;
+    }
+}
+
+static void put_end(struct json_reader *r, uint32_t level)
+{
+    put(r, r->is_object[level] ? "}" : "]", 1);
+}
+
+/* Begins a piece inside of what is open. */
+static void begin_piece(struct json_reader *r)
+{
+    struct chunk *chunk = r->doc->piece.last;
+    chunk->front = 0;
+    chunk->back = chunk->size;
+    r->numbers = 0;
+    r->piece_work = 0;
+    r->piece_depth = r->depth;
+    for (uint32_t i = 0; i < r->depth; i++) {
+        bool is_last = i + 1 == r->depth;
+        r->has_item[i] = !is_last;
+        put(r, r->is_object[i] ? "{\"\":" : "[", r->is_object[i] ? (is_last ? 1 : OPENER) : 1);
+    }
+}
+
+/* Makes a part of the tree of the piece. */
+static void end_piece(struct json_reader *r)
+{
+    for (uint32_t i = r->depth; i > 0; i--) {
+        put_end(r, i - 1);
+    }
+    const struct chunk *chunk = r->doc->piece.last;
+    const struct json_number *end =
+        (const struct json_number *)(const void *)(chunk->bytes + chunk->size);
+    struct json_piece piece = {{chunk->bytes, chunk->front}, r->piece_depth, end - 1, r->numbers};
+    if (!json_tree_add(r->doc, &piece, &r->has_duplicate)) {
+        fail(r, DROP_JSON_LIMIT);
+    }
+}
+
+/* ---- values ---- */
 
 static void value_done(struct json_reader *r)
 {
     r->want = r->depth == 0 ? JSON_WANT_NOTHING : JSON_WANT_COMMA_OR_END;
 }
 
-/* Hangs a new value into the tree. NULL: the text is refused. */
-static struct json_value *add_value(struct json_reader *r, enum json_kind kind)
+/* An item of what is open begins. */
+static void start_item(struct json_reader *r)
 {
-    struct json_value *value = new_value(r);
-    if (value == NULL) {
-        return NULL;
+    if (r->has_item[r->depth - 1]) {
+        put(r, ",", 1);
     }
-    *value =
-        (struct json_value){.kind = (uint8_t)kind, .key = r->key, .key_len = (uint16_t)r->key_len};
-    r->key = NULL;
-    r->key_len = 0;
-    r->work += WORK_VALUE;
-    if (r->depth == 0) {
-        r->doc->root = value;
-        return value;
-    }
-    struct json_value *around = r->open[r->depth - 1];
-    if (around->len == 0) {
-        around->u.first = value;
-    } else {
-        r->last[r->depth - 1]->next = value;
-    }
-    r->last[r->depth - 1] = value;
-    around->len++;
-    return value;
+    r->has_item[r->depth - 1] = true;
 }
 
 static void open_value(struct json_reader *r, bool is_object)
@@ -95,100 +148,73 @@ static void open_value(struct json_reader *r, bool is_object)
         fail(r, DROP_JSON_LIMIT);
         return;
     }
-    struct json_value *value = add_value(r, is_object ? JSON_OBJECT : JSON_ARRAY);
-    r->open[r->depth++] = value;
+    put(r, is_object ? "{" : "[", 1);
+    r->is_object[r->depth] = is_object;
+    r->has_item[r->depth] = false;
+    r->members[r->depth] = 0;
+    r->depth++;
     r->want = is_object ? JSON_WANT_KEY_OR_END : JSON_WANT_VALUE_OR_END;
 }
 
 static void close_value(struct json_reader *r)
 {
-    r->depth--;
+    put_end(r, --r->depth);
     value_done(r);
-}
-
-static void look_for_duplicates(struct json_reader *r)
-{
-    const struct json_value *around = r->open[r->depth - 1];
-    r->work += around->len;
-    for (const struct json_value *item = around->u.first; item != NULL; item = item->next) {
-        if (item->key_len == r->key_len && memcmp(item->key, r->key, r->key_len) == 0) {
-            r->has_duplicate = true;
-        }
-    }
 }
 
 /* ---- strings ---- */
 
 static void start_string(struct json_reader *r, bool is_key)
 {
+    put(r, "\"", 1);
     r->lex = JSON_LEX_STRING;
     r->is_key = is_key;
     r->is_cut = false;
+    r->key_len = 0;
     r->string_len = 0;
+    r->string_whole = 0;
     r->high = 0;
 }
 
-/* A string that is cut ends with a whole character. */
-static void cut_string(struct json_reader *r)
+/* Takes bytes of a string as they are spelled. `is_whole`: no character or escape goes on behind
+ * them. */
+static void put_string(struct json_reader *r, const uint8_t *bytes, uint32_t count, bool is_whole)
 {
-    r->is_cut = true;
-    while (r->string_len > 0 && (r->string[r->string_len - 1] & 0xc0U) == 0x80) {
-        r->string_len--;
+    uint32_t keep = JSON_STRING_SIZE_MAX - r->string_len;
+    keep = count < keep ? count : keep;
+    if (r->is_cut) {
+        return;
     }
-    if (r->string_len > 0 && r->string[r->string_len - 1] >= 0xc0) {
-        r->string_len--;
+    put(r, bytes, keep);
+    r->string_len += keep;
+    if (is_whole && keep > 0) {
+        r->string_whole = r->string_len;
+    }
+    if (keep < count && r->result == DROP_NONE) {
+        r->is_cut = true;
+        r->doc->piece.last->front -= r->string_len - r->string_whole;
     }
 }
 
-static void append(struct json_reader *r, const uint8_t *bytes, uint32_t count)
+/* Counts the bytes of a key, unescaped. */
+static void count_key(struct json_reader *r, uint32_t count)
 {
-    if (r->is_key && r->string_len + count > JSON_KEY_SIZE_MAX) {
+    r->key_len += count;
+    if (r->is_key && r->key_len > JSON_KEY_SIZE_MAX) {
         fail(r, DROP_JSON_LIMIT);
-        return;
-    }
-    uint32_t keep = JSON_STRING_SIZE_MAX - r->string_len;
-    keep = count < keep ? count : keep;
-    if (r->is_cut || count == 0) {
-        return;
-    }
-    struct chunk *chunk = room_for(r, r->string_len + keep);
-    if (chunk == NULL) {
-        return;
-    }
-    uint8_t *string = chunk->bytes + chunk->front;
-    if (r->string_len > 0 && string != r->string) {
-        memcpy(string, r->string, r->string_len);
-    }
-    r->string = string;
-    memcpy(string + r->string_len, bytes, keep);
-    r->string_len += keep;
-    if (keep < count) {
-        cut_string(r);
     }
 }
 
 static void string_done(struct json_reader *r)
 {
-    static const uint8_t empty[1] = {0};
-    const uint8_t *string = empty;
+    put(r, "\"", 1);
     r->lex = JSON_LEX_BETWEEN;
-    if (r->string_len > 0) {
-        string = r->string;
-        r->doc->memory.last->front += r->string_len;
-    }
-    if (r->is_key) {
-        r->key = string;
-        r->key_len = r->string_len;
-        look_for_duplicates(r);
-        r->want = JSON_WANT_COLON;
+    if (!r->is_key) {
+        value_done(r);
         return;
     }
-    struct json_value *value = add_value(r, JSON_STRING);
-    if (value != NULL) {
-        value->u.string = string;
-        value->len = r->string_len;
-        value_done(r);
-    }
+    r->work += r->members[r->depth - 1]++; /* it is compared with those before */
+    r->want = JSON_WANT_COLON;
 }
 
 /* The first byte of a character of several bytes; RFC 3629 section 4. */
@@ -201,7 +227,8 @@ static void utf8_lead(struct json_reader *r, uint8_t c)
     r->utf8_left = c >= 0xf0 ? 3 : (c >= 0xe0 ? 2 : 1);
     r->utf8_least = c == 0xe0 ? 0xa0 : (c == 0xf0 ? 0x90 : 0x80);
     r->utf8_most = c == 0xed ? 0x9f : (c == 0xf4 ? 0x8f : 0xbf);
-    append(r, &c, 1);
+    count_key(r, 1);
+    put_string(r, &c, 1, false);
 }
 
 static void string_byte(struct json_reader *r, uint8_t c)
@@ -215,13 +242,15 @@ static void string_byte(struct json_reader *r, uint8_t c)
         r->utf8_left--;
         r->utf8_least = 0x80;
         r->utf8_most = 0xbf;
-        append(r, &c, 1);
+        count_key(r, 1);
+        put_string(r, &c, 1, r->utf8_left == 0);
     } else if (c >= 0x80) {
         utf8_lead(r, c);
     } else if (c == '"') {
         string_done(r);
     } else if (c == '\\') {
         r->lex = JSON_LEX_ESCAPE;
+        put_string(r, &c, 1, false);
     } else {
         fail(r, DROP_JSON_SYNTAX); /* a control character */
     }
@@ -253,7 +282,8 @@ static void take_run(struct json_reader *r, struct view *text, uint32_t *work)
            text->at[size] != '"' && text->at[size] != '\\') {
         size++;
     }
-    append(r, text->at, size);
+    count_key(r, size);
+    put_string(r, text->at, size, true);
     bool stopped = size < most;
     if (stopped && r->result == DROP_NONE) {
         string_byte(r, text->at[size]);
@@ -266,19 +296,6 @@ static void take_run(struct json_reader *r, struct view *text, uint32_t *work)
 
 /* ---- escapes ---- */
 
-static void put_unit(struct json_reader *r, uint32_t code)
-{
-    uint8_t bytes[4];
-    uint32_t count = code < 0x80 ? 1 : (code < 0x800 ? 2 : (code < 0x10000 ? 3 : 4));
-    for (uint32_t i = count - 1; i > 0; i--) {
-        bytes[i] = (uint8_t)(0x80 | (code & 0x3f));
-        code >>= 6;
-    }
-    static const uint8_t leads[5] = {0, 0, 0xc0, 0xe0, 0xf0};
-    bytes[0] = (uint8_t)(leads[count] | code);
-    append(r, bytes, count);
-}
-
 static void unit_done(struct json_reader *r)
 {
     uint32_t unit = r->unit;
@@ -287,13 +304,13 @@ static void unit_done(struct json_reader *r)
     if (unit == 0 || is_low != (r->high != 0)) {
         fail(r, DROP_JSON_SYNTAX); /* U+0000, or half of a pair alone */
     } else if (is_low) {
-        put_unit(r, 0x10000 + ((r->high - 0xd800) << 10) + (unit - 0xdc00));
         r->high = 0;
+        count_key(r, 4);
     } else if (unit >= 0xd800 && unit <= 0xdbff) {
         r->high = unit;
         r->lex = JSON_LEX_LOW_ESCAPE;
     } else {
-        put_unit(r, unit);
+        count_key(r, unit < 0x80 ? 1 : (unit < 0x800 ? 2 : 3));
     }
 }
 
@@ -318,21 +335,20 @@ static void take_hex(struct json_reader *r, uint8_t c)
     if (++r->hex_count == 4) {
         unit_done(r);
     }
+    put_string(r, &c, 1, r->lex == JSON_LEX_STRING);
 }
 
 static void take_escape(struct json_reader *r, uint8_t c)
 {
-    static const char from[] = "\"\\/bfnrt";
-    static const char to[] = "\"\\/\b\f\n\r\t";
-    const char *found = c == 0 ? NULL : strchr(from, c);
     if (c == 'u') {
         start_hex(r);
-    } else if (found == NULL) {
+    } else if (c == 0 || strchr("\"\\/bfnrt", c) == NULL) {
         fail(r, DROP_JSON_SYNTAX);
     } else {
         r->lex = JSON_LEX_STRING;
-        append(r, (const uint8_t *)&to[found - from], 1);
+        count_key(r, 1);
     }
+    put_string(r, &c, 1, r->lex == JSON_LEX_STRING);
 }
 
 /* ---- numbers: RFC 8259 section 6, [ minus ] int [ frac ] [ exp ], no leading zeros ---- */
@@ -345,24 +361,22 @@ static void start_number(struct json_reader *r, uint8_t c)
     r->number_len = 1;
     r->amount = c == '-' ? 0 : (uint64_t)(c - '0');
     r->number = c == '-' ? JSON_NUMBER_MINUS : c == '0' ? JSON_NUMBER_ZERO : JSON_NUMBER_INTEGER;
+    put(r, &c, 1);
 }
 
 static void number_done(struct json_reader *r)
 {
     bool integer = r->number == JSON_NUMBER_ZERO || r->number == JSON_NUMBER_INTEGER;
-    enum json_kind kind = !integer || r->is_beyond           ? JSON_NO_INTEGER
-                          : r->is_negative && r->amount != 0 ? JSON_NEGATIVE
-                                                             : JSON_NOT_NEGATIVE;
+    enum json_number_kind kind = !integer || r->is_beyond           ? JSON_NO_INTEGER
+                                 : r->is_negative && r->amount != 0 ? JSON_NEGATIVE
+                                                                    : JSON_NOT_NEGATIVE;
     r->lex = JSON_LEX_BETWEEN;
     if (r->number_len > JSON_NUMBER_SIZE_MAX) {
         fail(r, DROP_JSON_LIMIT);
         return;
     }
-    struct json_value *value = add_value(r, kind);
-    if (value != NULL) {
-        value->u.amount = r->amount;
-        value_done(r);
-    }
+    put_number(r, kind);
+    value_done(r);
 }
 
 static void take_digit(struct json_reader *r, uint8_t c)
@@ -416,7 +430,9 @@ static bool take_number(struct json_reader *r, uint8_t c)
 {
     enum json_number_state before = r->number;
     if (number_next(r, c)) {
-        r->number_len++;
+        if (++r->number_len <= JSON_NUMBER_SIZE_MAX) {
+            put(r, &c, 1);
+        }
         if (r->number == JSON_NUMBER_INTEGER) {
             take_digit(r, c);
         }
@@ -433,11 +449,11 @@ static bool take_number(struct json_reader *r, uint8_t c)
 
 /* ---- between tokens ---- */
 
-static void start_word(struct json_reader *r, const char *rest, enum json_kind kind)
+static void start_word(struct json_reader *r, const char *word)
 {
     r->lex = JSON_LEX_WORD;
-    r->word = rest;
-    r->word_kind = (uint8_t)kind;
+    r->word = word + 1;
+    put(r, word, (uint32_t)strlen(word));
 }
 
 static void take_word(struct json_reader *r, uint8_t c)
@@ -449,9 +465,7 @@ static void take_word(struct json_reader *r, uint8_t c)
     r->word++;
     if (*r->word == 0) {
         r->lex = JSON_LEX_BETWEEN;
-        if (add_value(r, (enum json_kind)r->word_kind) != NULL) {
-            value_done(r);
-        }
+        value_done(r);
     }
 }
 
@@ -459,18 +473,24 @@ static void start_value(struct json_reader *r, uint8_t c)
 {
     if (++r->nodes > JSON_NODES_MAX) {
         fail(r, DROP_JSON_LIMIT);
-    } else if (c == '{' || c == '[') {
+        return;
+    }
+    r->work += WORK_VALUE;
+    if (r->depth > 0 && !r->is_object[r->depth - 1]) {
+        start_item(r);
+    }
+    if (c == '{' || c == '[') {
         open_value(r, c == '{');
     } else if (c == '"') {
         start_string(r, false);
     } else if (c == '-' || is_digit(c)) {
         start_number(r, c);
     } else if (c == 't') {
-        start_word(r, "rue", JSON_TRUE);
+        start_word(r, "true");
     } else if (c == 'f') {
-        start_word(r, "alse", JSON_FALSE);
+        start_word(r, "false");
     } else if (c == 'n') {
-        start_word(r, "ull", JSON_NULL);
+        start_word(r, "null");
     } else {
         fail(r, DROP_JSON_SYNTAX);
     }
@@ -480,16 +500,17 @@ static void start_key(struct json_reader *r, uint8_t c)
 {
     if (c != '"') {
         fail(r, DROP_JSON_SYNTAX);
-    } else if (r->open[r->depth - 1]->len == JSON_KEYS_MAX) {
+    } else if (r->members[r->depth - 1] == JSON_KEYS_MAX) {
         fail(r, DROP_JSON_LIMIT);
     } else {
+        start_item(r);
         start_string(r, true);
     }
 }
 
 static void take_comma_or_end(struct json_reader *r, uint8_t c)
 {
-    bool is_object = r->open[r->depth - 1]->kind == JSON_OBJECT;
+    bool is_object = r->is_object[r->depth - 1];
     if (c == ',') {
         r->want = is_object ? JSON_WANT_KEY : JSON_WANT_VALUE;
     } else if (c == (is_object ? '}' : ']')) {
@@ -529,6 +550,7 @@ static void take_between(struct json_reader *r, uint8_t c)
         if (c != ':') {
             fail(r, DROP_JSON_SYNTAX);
         }
+        put(r, ":", 1);
         r->want = JSON_WANT_VALUE;
         break;
     case JSON_WANT_COMMA_OR_END:
@@ -565,6 +587,7 @@ static bool take_byte(struct json_reader *r, uint8_t c)
         return true;
     case JSON_LEX_LOW_ESCAPE:
     case JSON_LEX_LOW_U:
+        put_string(r, &c, 1, false);
         if (c != (r->lex == JSON_LEX_LOW_U ? 'u' : '\\')) {
             fail(r, DROP_JSON_SYNTAX);
         } else if (r->lex == JSON_LEX_LOW_U) {
@@ -579,13 +602,25 @@ static bool take_byte(struct json_reader *r, uint8_t c)
 
 void json_read_begin(struct json_reader *r, struct json_doc *doc)
 {
-    ASSERT(doc->root == NULL && doc->memory.first == NULL);
-    *r = (struct json_reader){.doc = doc, .want = JSON_WANT_VALUE, .lex = JSON_LEX_BETWEEN};
+    ASSERT(doc->tree == NULL && doc->piece.first == NULL);
+    *r = (struct json_reader){.doc = doc,
+                              .want = JSON_WANT_VALUE,
+                              .lex = JSON_LEX_BETWEEN,
+                              .piece_most = JSON_PIECE_WORK};
+}
+
+/* A piece may end before and behind each item of what is open. */
+static bool is_piece_full(const struct json_reader *r)
+{
+    return r->piece_work >= r->piece_most && r->result == DROP_NONE && r->lex == JSON_LEX_BETWEEN &&
+           (r->want == JSON_WANT_COMMA_OR_END || r->want == JSON_WANT_VALUE_OR_END ||
+            r->want == JSON_WANT_KEY_OR_END);
 }
 
 void json_read(struct json_reader *r, struct view *text, uint32_t *work)
 {
     while (text->len > 0 && *work > 0 && r->result == DROP_NONE) {
+        uint32_t before = r->size;
         if (r->size == JSON_TEXT_SIZE_MAX) {
             fail(r, DROP_JSON_LIMIT);
         } else if (r->lex == JSON_LEX_STRING && r->utf8_left == 0) {
@@ -596,7 +631,12 @@ void json_read(struct json_reader *r, struct view *text, uint32_t *work)
             r->size++;
         }
         *work -= r->work < *work ? r->work : *work;
+        r->piece_work += r->size - before + r->work;
         r->work = 0;
+        if (is_piece_full(r)) {
+            end_piece(r);
+            begin_piece(r);
+        }
     }
     if (r->result != DROP_NONE) {
         *text = view_sub(*text, text->len, 0);
@@ -614,11 +654,13 @@ enum drop_reason json_read_end(struct json_reader *r)
     if (r->lex != JSON_LEX_BETWEEN || r->want != JSON_WANT_NOTHING) {
         fail(r, DROP_JSON_TRUNCATED);
     }
+    if (r->result == DROP_NONE) {
+        end_piece(r);
+    }
     if (r->has_duplicate) {
         fail(r, DROP_JSON_SYNTAX);
     }
-    if (r->result != DROP_NONE) {
-        r->doc->root = NULL;
-    }
+    chunk_free_all(&r->doc->piece);
+    r->doc->root = r->result == DROP_NONE ? r->doc->tree : NULL;
     return r->result;
 }

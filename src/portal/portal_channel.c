@@ -157,10 +157,16 @@ bool portal_step_has_unread(const struct portal_client *c)
     return listens(c) && (c->reading || c->ended || ws_has_event(&c->ws));
 }
 
+void portal_step_free(struct portal_client *c)
+{
+    (void)chunk_free_some(&c->trash, PORTAL_FREE_CHUNKS);
+    (void)json_free_some(&c->trees, PORTAL_FREE_VALUES);
+}
+
 void portal_step_forget(struct portal_client *c)
 {
-    portal_msg_release(&c->msg, &c->trash);
-    (void)chunk_free_some(&c->trash, PORTAL_FREE_SLICE);
+    portal_msg_release(&c->msg, &c->trees);
+    portal_step_free(c);
     c->reading = false;
     c->part = VIEW_EMPTY;
 }

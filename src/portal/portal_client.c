@@ -58,6 +58,7 @@ void portal_client_deinit(struct portal_client *c)
     ws_free(&c->ws);
     portal_msg_free(&c->msg);
     chunk_free_all(&c->trash);
+    (void)json_free_some(&c->trees, UINT32_MAX);
     portal_queue_clear(&c->queue);
     sodium_memzero(c->token, sizeof(c->token));
     sodium_memzero(c->out, sizeof(c->out));
@@ -225,7 +226,7 @@ void portal_client_handle_timeout(struct portal_client *c, struct clock_pair now
 {
     c->now = now;
     c->work = PORTAL_WORK;
-    (void)chunk_free_some(&c->trash, PORTAL_FREE_SLICE);
+    portal_step_free(c);
     if (instant_reached(now.boot, c->deadline)) {
         handle_deadline(c);
     }
@@ -250,7 +251,8 @@ struct wake portal_client_poll_timeout(const struct portal_client *c)
     if (has_heartbeat(c)) {
         wake = wake_min(wake, (struct wake){c->heartbeat_at, "portal heartbeat"});
     }
-    if (c->trash.first != NULL || (portal_step_has_unread(c) && !c->held)) {
+    if (c->trash.first != NULL || c->trees.last != NULL ||
+        (portal_step_has_unread(c) && !c->held)) {
         wake = wake_min(wake, (struct wake){c->now.boot, "portal messages"});
     }
     return wake;

@@ -51,7 +51,8 @@
 #define PORTAL_WORK         24576U
 #define PORTAL_WORK_MESSAGE 4096U /* of each message: what it does may take 40 us */
 #define PORTAL_WORK_PART    128U  /* of each piece of one */
-#define PORTAL_FREE_SLICE   4U    /* chunks given back between two inputs */
+#define PORTAL_FREE_CHUNKS  4U    /* of text, given back between two inputs */
+#define PORTAL_FREE_VALUES  512U  /* and of what was read from it */
 
 struct portal_client_config {
     struct view api_url;
@@ -238,6 +239,7 @@ struct portal_client {
     bool ended;              /* the stream is over; what was received is still being read */
     uint32_t work;           /* left until the next input */
     struct chunk_list trash; /* to be freed, a few at a time */
+    struct json_trash trees; /* the same */
     struct portal_notice lost;
     struct portal_notice died;
     uint32_t out_used; /* bytes of `out` that wait */

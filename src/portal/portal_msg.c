@@ -329,7 +329,7 @@ enum drop_reason portal_msg_decode(struct portal_msg *msg, struct view text)
     return reason;
 }
 
-void portal_msg_release(struct portal_msg *msg, struct chunk_list *trash)
+void portal_msg_release(struct portal_msg *msg, struct json_trash *trash)
 {
     json_release(&msg->doc, trash);
     *msg = (struct portal_msg){.kind = PORTAL_MSG_INIT};

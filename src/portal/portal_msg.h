@@ -224,7 +224,7 @@ struct portal_msg {
 MUST_USE enum drop_reason portal_msg_decode(struct portal_msg *msg, struct view text);
 void portal_msg_free(struct portal_msg *msg);
 /* As portal_msg_free(), but what the message held goes to `trash`, to be freed there. O(1). */
-void portal_msg_release(struct portal_msg *msg, struct chunk_list *trash);
+void portal_msg_release(struct portal_msg *msg, struct json_trash *trash);
 
 /* ---- piece by piece: the same, with a bounded amount of work a call ---- */
 

@@ -48,6 +48,8 @@ void portal_step_heartbeat(struct portal_client *c);
 MUST_USE bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out);
 /* True while something received has not been read to its end, the WebSocket's own end included. */
 MUST_USE bool portal_step_has_unread(const struct portal_client *c);
+/* Frees a part of what is not needed any more. */
+void portal_step_free(struct portal_client *c);
 /* Gives up the message that was shown or is being read. */
 void portal_step_forget(struct portal_client *c);
 /* Fills the send buffer as far as there is something to say. */

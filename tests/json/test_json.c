@@ -122,30 +122,62 @@ static void test_typed_members_follow_their_spellings(void **state)
 
 static void test_every_failing_allocation_is_survived(void **state)
 {
-    char text[40000];
-    struct json_doc doc;
+    static const char item[] = ",{\"b\":1,\"c\":[\"d\"]}";
+    char text[12000];
     unsigned number = 1;
     bool done = false;
     (void)state;
-    /* a long string, so that it moves to a larger chunk; many values, so that there are several */
+    /* a long string, so that the buffer grows; enough values for several pieces */
     memset(text, 'a', sizeof(text));
-    text[0] = '[';
-    text[1] = '"';
-    text[20000] = '"';
-    for (size_t i = 20001; i + 2 < sizeof(text); i += 2) {
-        text[i] = ',';
-        text[i + 1] = '1';
+    memcpy(text, "{\"key\":[\"", 9);
+    text[10000] = '"';
+    size_t at = 10001;
+    for (; at + 40 < sizeof(text); at += strlen(item)) {
+        memcpy(text + at, item, strlen(item));
     }
-    memcpy(text + sizeof(text) - 3, "1]", 3);
+    text[at++] = ']';
+    text[at++] = '}';
     for (; !done; number++) {
+        struct json_doc doc = {.root = NULL};
+        struct json_trash trash = {NULL};
+        struct json_reader reader;
+        struct view left = {(const uint8_t *)text, at};
+        uint32_t work = UINT32_MAX;
+        json_read_begin(&reader, &doc);
+        reader.piece_most = 1000;
         arm(number, true);
-        enum drop_reason reason = parse(&doc, text);
+        json_read(&reader, &left, &work);
+        enum drop_reason reason = json_read_end(&reader);
         done = !disarm();
         assert_int_equal(reason, done ? DROP_NONE : DROP_JSON_LIMIT);
         assert_true(done == (doc.root != NULL));
-        json_free(&doc);
+        json_release(&doc, &trash);
+        assert_true(json_free_some(&trash, JSON_NODES_MAX));
     }
-    assert_true(number > 5);
+    assert_true(number > 300);
+}
+
+static void test_what_is_released_is_freed_a_few_values_at_a_time(void **state)
+{
+    static const char *const texts[] = {"7", "{\"a\":[1,[],{\"b\":\"c\"}],\"d\":null}", "[2]"};
+    struct json_trash trash = {NULL};
+    struct json_doc doc;
+    unsigned calls = 0;
+    (void)state;
+    assert_true(json_free_some(&trash, 1));
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        assert_int_equal(parse(&doc, texts[i]), DROP_NONE);
+        json_release(&doc, &trash);
+        assert_null(doc.root);
+        json_release(&doc, &trash); /* an empty document adds nothing */
+    }
+    for (calls = 1; !json_free_some(&trash, 1); calls++) {
+    }
+    assert_int_equal(calls, 1 + 7 + 2);
+    assert_int_equal(parse(&doc, texts[1]), DROP_NONE);
+    json_release(&doc, &trash);
+    assert_false(json_free_some(&trash, 6));
+    assert_true(json_free_some(&trash, 1));
 }
 
 static void test_deep_trees_are_walked_to_their_end(void **state)
@@ -192,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_null_and_absent_differ_where_they_should),
         cmocka_unit_test(test_typed_members_follow_their_spellings),
         cmocka_unit_test(test_every_failing_allocation_is_survived),
+        cmocka_unit_test(test_what_is_released_is_freed_a_few_values_at_a_time),
         cmocka_unit_test(test_deep_trees_are_walked_to_their_end),
         cmocka_unit_test(test_scalars_are_documents),
     };

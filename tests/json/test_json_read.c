@@ -15,13 +15,15 @@ static enum drop_reason read_whole(struct view text)
     return reason;
 }
 
-/* The same, read in pieces: `size` bytes at a time, `work` of work at a time. Leaves the tree. */
+/* The same, read in parts: `size` bytes at a time, `work` of work at a time. The tree is built in
+ * pieces of `most` work each. Leaves the tree. */
 static enum drop_reason read_pieces(struct json_doc *doc, struct view text, size_t size,
-                                    uint32_t work)
+                                    uint32_t work, uint32_t most)
 {
     struct json_reader reader;
     *doc = (struct json_doc){.root = NULL};
     json_read_begin(&reader, doc);
+    reader.piece_most = most;
     for (size_t at = 0; at < text.len; at += size) {
         struct view piece = view_sub(text, at, text.len - at < size ? text.len - at : size);
         for (unsigned idle = 0; piece.len > 0;) {
@@ -200,13 +202,14 @@ static bool is_same(const struct json_value *a, const struct json_value *b)
 static void check_pieces(struct view text, enum drop_reason expected)
 {
     static const uint32_t works[] = {1, 2, 5, UINT32_MAX};
+    static const uint32_t mosts[] = {1, JSON_PIECE_WORK, 40, 90};
     struct json_doc whole;
     struct json_doc pieces;
     enum drop_reason reason = json_parse(&whole, text);
     assert_int_equal(reason, expected);
     for (size_t size = 1; size <= text.len + 1; size += text.len > 40 && size > 7 ? 13 : 1) {
         for (size_t i = 0; i < ARRAY_COUNT(works); i++) {
-            reason = read_pieces(&pieces, text, size, works[i]);
+            reason = read_pieces(&pieces, text, size, works[i], mosts[(size + i) % 4]);
             if (reason != expected || (reason == DROP_NONE && !is_same(whole.root, pieces.root))) {
                 fail_msg("%.*s in pieces of %zu, %u of work: %s", (int)text.len, text.at, size,
                          works[i], drop_label(reason));
@@ -260,7 +263,8 @@ static void test_long_strings_are_cut_between_characters(void **state)
                 writer_text(&w, characters[c]);
             }
             writer_text(&w, "\",7]");
-            assert_int_equal(read_pieces(&doc, writer_view(&w), 1000, 100000), DROP_NONE);
+            assert_int_equal(read_pieces(&doc, writer_view(&w), 1000, 100000, JSON_PIECE_WORK),
+                             DROP_NONE);
             assert_int_equal(json_count(doc.root), 2);
             assert_true(json_text(json_first(doc.root), &kept));
             assert_true(kept.len <= JSON_STRING_SIZE_MAX);
@@ -361,7 +365,9 @@ static void test_the_tree_is_the_one_that_another_reader_builds(void **state)
         }
         cJSON *theirs = cJSON_ParseWithLength((const char *)text, w.used);
         assert_non_null(theirs);
-        assert_int_equal(read_pieces(&doc, writer_view(&w), 1 + draw(64), 1 + draw(64)), DROP_NONE);
+        uint32_t most = draw(2) == 0 ? 1 + draw(300) : JSON_PIECE_WORK;
+        assert_int_equal(read_pieces(&doc, writer_view(&w), 1 + draw(64), 1 + draw(64), most),
+                         DROP_NONE);
         check_against(doc.root, theirs);
         json_free(&doc);
         cJSON_Delete(theirs);

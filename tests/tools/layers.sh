@@ -59,9 +59,10 @@ for file in src/*/*.[ch] platform/*.[ch] platform/linux/*.[ch] sim/*.[ch] sim/de
             src/portal:wslay/wslay.h) ;;
             src/ice:sodium.h | src/portal:sodium.h | src/policy:sodium.h) ;;
             src/crypto:sodium/*.h | src/portal:sodium/*.h) ;;
-            *) # the one file that allocates
+            *) # the one file that allocates, the one header around a library's nodes
                 case $file:$include in
                 src/base/chunk.c:stdlib.h) ;;
+                src/json/json_tree.h:cJSON.h) ;;
                 *) echo "$file: may not include <$include>"; bad=1 ;;
                 esac ;;
             esac

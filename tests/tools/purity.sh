@@ -14,7 +14,7 @@ undefined=$(nm -u "$out/src.o" | awk '{print $2}' | grep -vxE \
 'mem(cpy|move|set|cmp|chr)|bcmp|strlen|strcmp|strchr|panic_at|'\
 'crypto_[a-z0-9_]+|sodium_(memzero|memcmp|init)|'\
 'mbedtls_(md5|sha1|sha256)_[a-z_]+|blake2s(_[a-z_]+)?|'\
-'wslay_[a-z_]+|malloc|free|'\
+'cJSON_(ParseWithLengthOpts|Delete)|wslay_[a-z_]+|malloc|free|'\
 '(imb|IMB|init_mb_mgr|alloc_mb_mgr|free_mb_mgr)[a-zA-Z0-9_]*|'\
 '__popcountdi2|__udivti3|__umodti3|_GLOBAL_OFFSET_TABLE_' || true)
 if [ -n "$undefined" ]; then
@@ -31,6 +31,7 @@ only() { # pattern of symbols, pattern of the files that may use them
         fi
     done
 }
+only '^cJSON_' 'json/json_tree'
 only '^wslay_' 'portal/ws'
 only '^(imb_|init_mb_mgr)' 'crypto/aead_ipsec'
 only '^(malloc|free)$' 'base/chunk' # text of the portal, on the control path
