@@ -1,4 +1,4 @@
-/* chunk: lists of small pieces of memory, for text of the portal and what was read from it.
+/* chunk: lists of small pieces of memory, for text of the portal.
  *
  * The only part of src/ that calls malloc and free (docs/decisions/0001), on the control path. A
  * piece is small, so that no single call takes long: a list is moved as a whole in O(1) and given
