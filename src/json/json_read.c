@@ -6,7 +6,7 @@
 #include "json/json_tree.h"
 
 #define MEMORY_FIRST 4096U /* bytes of the first buffer: a common message */
-#define WORK_VALUE   24U   /* of a value, beside its bytes */
+#define WORK_VALUE   40U   /* of a value, beside its bytes */
 #define WORK_BYTE    2U    /* of a byte of a string that is not copied in a run */
 #define OPENER       4U    /* bytes of the longest, `{"":` */
 #define ESCAPE       6U    /* bytes of the longest escape */

@@ -52,7 +52,7 @@
 #define PORTAL_WORK_MESSAGE 4096U /* of each message: what it does may take 40 us */
 #define PORTAL_WORK_PART    128U  /* of each piece of one */
 #define PORTAL_FREE_CHUNKS  4U    /* of text, given back between two inputs */
-#define PORTAL_FREE_VALUES  512U  /* and of what was read from it */
+#define PORTAL_FREE_VALUES  256U  /* and of what was read from it */
 
 struct portal_client_config {
     struct view api_url;

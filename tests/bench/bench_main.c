@@ -8,6 +8,7 @@
 
 #include <sodium.h>
 
+#include "platform/linux/linux_malloc.h"
 #include "tests/bench/bench.h"
 
 int main(int argc, char **argv)
@@ -34,6 +35,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    linux_malloc_in_pieces(); /* as the program does */
     if (argc == 2 && strcmp(argv[1], "--counts") == 0 && sodium_init() >= 0) {
         bench_counts();
         return 0;
