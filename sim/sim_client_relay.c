@@ -193,6 +193,14 @@ bool client_relay_handle(struct sim_client *client, const struct sim_datagram *d
 
 /* ---- time ---- */
 
+/* Whether nothing is under way that could end in an allocation. */
+static bool is_stuck(const struct client_relay *relay)
+{
+    return !relay->has_active || relay->no_credentials ||
+           (!client_turn_has_allocation(relay) && instant_is_never(relay->retry_allocate_at) &&
+            !client_turn_in_flight(relay, STUN_ALLOCATE, 0));
+}
+
 /* The reference waits for the portal to mention the relay; here a healed network is enough. */
 static void revive(struct sim_client *client, struct client_relay *relay)
 {
@@ -238,8 +246,10 @@ void client_relays_timeout(struct sim_client *client)
                 client_turn_allocate(client, relay);
             }
         }
-        if (!relay->has_active || relay->no_credentials) {
+        if (is_stuck(relay)) {
             revive(client, relay);
+        } else {
+            relay->revive_at = TIME_NEVER;
         }
         if (relay->has_active && instant_reached(now, relay->keepalive_at)) {
             relay->keepalive_at = client_later(client, DURATION_S(KEEPALIVE_S));
