@@ -3,127 +3,15 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "json/json_tree.h"
+#include "json/json_piece.h"
 
-#define MEMORY_FIRST 4096U /* bytes of the first buffer: a common message */
-#define WORK_VALUE   40U   /* of a value, beside its bytes */
-#define WORK_BYTE    2U    /* of a byte of a string that is not copied in a run */
-#define OPENER       4U    /* bytes of the longest, `{"":` */
-#define ESCAPE       6U    /* bytes of the longest escape */
-#define TOKENS       64U   /* bytes of a number, and of all commas, colons and quotation marks */
+#define WORK_BYTE 2U /* of a byte of a string that is not copied in a run */
 
-/* A piece that is not full takes at most one more member. */
-static_assert(JSON_DEPTH_MAX * (OPENER + 1) + JSON_PIECE_WORK + ESCAPE * JSON_KEY_SIZE_MAX +
-                      JSON_STRING_SIZE_MAX + TOKENS +
-                      sizeof(struct json_number) * (JSON_PIECE_WORK / WORK_VALUE + 2) <=
-                  CHUNK_SIZE_MAX,
-              "a piece fits into a chunk");
-static_assert(JSON_STRING_SIZE_MAX >= ESCAPE * JSON_KEY_SIZE_MAX, "no key is cut");
 static_assert(JSON_KEYS_MAX < UINT8_MAX, "member counts fit their counter");
-
-static void fail(struct json_reader *r, enum drop_reason reason)
-{
-    if (r->result == DROP_NONE) {
-        r->result = reason;
-    }
-}
 
 static bool is_digit(uint8_t c)
 {
     return c >= '0' && c <= '9';
-}
-
-/* ---- the piece: its text from the front of the buffer, its numbers from the end ---- */
-
-static struct chunk *grow(struct json_reader *r, uint32_t size)
-{
-    struct chunk_list grown = {NULL, NULL};
-    const struct chunk *old = r->doc->piece.last;
-    uint32_t front = old == NULL ? 0 : old->front;
-    uint32_t behind = old == NULL ? 0 : old->size - old->back;
-    uint32_t next = old == NULL ? MEMORY_FIRST : old->size;
-    while (next < front + behind + size) {
-        next = next < CHUNK_SIZE_MAX / 2 ? 2 * next : CHUNK_SIZE_MAX;
-    }
-    struct chunk *chunk = chunk_add(&grown, next);
-    if (chunk == NULL) {
-        fail(r, DROP_JSON_LIMIT);
-        return NULL;
-    }
-    chunk->front = front;
-    chunk->back = chunk->size - behind;
-    if (old != NULL) {
-        memcpy(chunk->bytes, old->bytes, front);
-        memcpy(chunk->bytes + chunk->back, old->bytes + old->back, behind);
-    }
-    chunk_free_all(&r->doc->piece);
-    r->doc->piece = grown;
-    return chunk;
-}
-
-/* Returns the buffer with room for `size` bytes, and for the ends of all that may be open behind
- * them; NULL: no memory, the text is refused. */
-static struct chunk *room_for(struct json_reader *r, uint32_t size)
-{
-    struct chunk *last = r->doc->piece.last;
-    size += JSON_DEPTH_MAX;
-    return last != NULL && last->back - last->front >= size ? last : grow(r, size);
-}
-
-static void put(struct json_reader *r, const void *bytes, uint32_t count)
-{
-    struct chunk *chunk = room_for(r, count);
-    if (chunk != NULL) {
-        memcpy(chunk->bytes + chunk->front, bytes, count);
-        chunk->front += count;
-    }
-}
-
-static void put_number(struct json_reader *r, enum json_number_kind kind)
-{
-    struct json_number number = {r->amount, kind};
-    struct chunk *chunk = room_for(r, sizeof(number));
-    if (chunk != NULL) {
-        chunk->back -= (uint32_t)sizeof(number);
-        memcpy(chunk->bytes + chunk->back, &number, sizeof(number));
-        r->numbers++;
-    }
-}
-
-static void put_end(struct json_reader *r, uint32_t level)
-{
-    put(r, r->is_object[level] ? "}" : "]", 1);
-}
-
-/* Begins a piece inside of what is open. */
-static void begin_piece(struct json_reader *r)
-{
-    struct chunk *chunk = r->doc->piece.last;
-    chunk->front = 0;
-    chunk->back = chunk->size;
-    r->numbers = 0;
-    r->piece_work = 0;
-    r->piece_depth = r->depth;
-    for (uint32_t i = 0; i < r->depth; i++) {
-        bool is_last = i + 1 == r->depth;
-        r->has_item[i] = !is_last;
-        put(r, r->is_object[i] ? "{\"\":" : "[", r->is_object[i] ? (is_last ? 1 : OPENER) : 1);
-    }
-}
-
-/* Makes a part of the tree of the piece. */
-static void end_piece(struct json_reader *r)
-{
-    for (uint32_t i = r->depth; i > 0; i--) {
-        put_end(r, i - 1);
-    }
-    const struct chunk *chunk = r->doc->piece.last;
-    const struct json_number *end =
-        (const struct json_number *)(const void *)(chunk->bytes + chunk->size);
-    struct json_piece piece = {{chunk->bytes, chunk->front}, r->piece_depth, end - 1, r->numbers};
-    if (!json_tree_add(r->doc, &piece, &r->has_duplicate)) {
-        fail(r, DROP_JSON_LIMIT);
-    }
 }
 
 /* ---- values ---- */
@@ -137,7 +25,7 @@ static void value_done(struct json_reader *r)
 static void start_item(struct json_reader *r)
 {
     if (r->has_item[r->depth - 1]) {
-        put(r, ",", 1);
+        json_piece_put(r, ",", 1);
     }
     r->has_item[r->depth - 1] = true;
 }
@@ -145,10 +33,10 @@ static void start_item(struct json_reader *r)
 static void open_value(struct json_reader *r, bool is_object)
 {
     if (r->depth == JSON_DEPTH_MAX) {
-        fail(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_LIMIT);
         return;
     }
-    put(r, is_object ? "{" : "[", 1);
+    json_piece_put(r, is_object ? "{" : "[", 1);
     r->is_object[r->depth] = is_object;
     r->has_item[r->depth] = false;
     r->members[r->depth] = 0;
@@ -158,7 +46,7 @@ static void open_value(struct json_reader *r, bool is_object)
 
 static void close_value(struct json_reader *r)
 {
-    put_end(r, --r->depth);
+    json_piece_put_end(r, --r->depth);
     value_done(r);
 }
 
@@ -166,7 +54,7 @@ static void close_value(struct json_reader *r)
 
 static void start_string(struct json_reader *r, bool is_key)
 {
-    put(r, "\"", 1);
+    json_piece_put(r, "\"", 1);
     r->lex = JSON_LEX_STRING;
     r->is_key = is_key;
     r->is_cut = false;
@@ -185,7 +73,7 @@ static void put_string(struct json_reader *r, const uint8_t *bytes, uint32_t cou
     if (r->is_cut) {
         return;
     }
-    put(r, bytes, keep);
+    json_piece_put(r, bytes, keep);
     r->string_len += keep;
     if (is_whole && keep > 0) {
         r->string_whole = r->string_len;
@@ -201,13 +89,13 @@ static void count_key(struct json_reader *r, uint32_t count)
 {
     r->key_len += count;
     if (r->is_key && r->key_len > JSON_KEY_SIZE_MAX) {
-        fail(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_LIMIT);
     }
 }
 
 static void string_done(struct json_reader *r)
 {
-    put(r, "\"", 1);
+    json_piece_put(r, "\"", 1);
     r->lex = JSON_LEX_BETWEEN;
     if (!r->is_key) {
         value_done(r);
@@ -221,7 +109,7 @@ static void string_done(struct json_reader *r)
 static void utf8_lead(struct json_reader *r, uint8_t c)
 {
     if (c < 0xc2 || c > 0xf4) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
         return;
     }
     r->utf8_left = c >= 0xf0 ? 3 : (c >= 0xe0 ? 2 : 1);
@@ -236,7 +124,7 @@ static void string_byte(struct json_reader *r, uint8_t c)
     r->work += WORK_BYTE;
     if (r->utf8_left > 0) {
         if (c < r->utf8_least || c > r->utf8_most) {
-            fail(r, DROP_JSON_SYNTAX);
+            json_refuse(r, DROP_JSON_SYNTAX);
             return;
         }
         r->utf8_left--;
@@ -252,7 +140,7 @@ static void string_byte(struct json_reader *r, uint8_t c)
         r->lex = JSON_LEX_ESCAPE;
         put_string(r, &c, 1, false);
     } else {
-        fail(r, DROP_JSON_SYNTAX); /* a control character */
+        json_refuse(r, DROP_JSON_SYNTAX); /* a control character */
     }
 }
 
@@ -302,7 +190,7 @@ static void unit_done(struct json_reader *r)
     r->lex = JSON_LEX_STRING;
     bool is_low = unit >= 0xdc00 && unit <= 0xdfff;
     if (unit == 0 || is_low != (r->high != 0)) {
-        fail(r, DROP_JSON_SYNTAX); /* U+0000, or half of a pair alone */
+        json_refuse(r, DROP_JSON_SYNTAX); /* U+0000, or half of a pair alone */
     } else if (is_low) {
         r->high = 0;
         count_key(r, 4);
@@ -329,7 +217,7 @@ static void take_hex(struct json_reader *r, uint8_t c)
     } else if (lower >= 'a' && lower <= 'f') {
         r->unit = r->unit << 4 | (uint32_t)(lower - 'a' + 10);
     } else {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
         return;
     }
     if (++r->hex_count == 4) {
@@ -343,7 +231,7 @@ static void take_escape(struct json_reader *r, uint8_t c)
     if (c == 'u') {
         start_hex(r);
     } else if (c == 0 || strchr("\"\\/bfnrt", c) == NULL) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     } else {
         r->lex = JSON_LEX_STRING;
         count_key(r, 1);
@@ -361,7 +249,7 @@ static void start_number(struct json_reader *r, uint8_t c)
     r->number_len = 1;
     r->amount = c == '-' ? 0 : (uint64_t)(c - '0');
     r->number = c == '-' ? JSON_NUMBER_MINUS : c == '0' ? JSON_NUMBER_ZERO : JSON_NUMBER_INTEGER;
-    put(r, &c, 1);
+    json_piece_put(r, &c, 1);
 }
 
 static void number_done(struct json_reader *r)
@@ -372,10 +260,10 @@ static void number_done(struct json_reader *r)
                                                                     : JSON_NOT_NEGATIVE;
     r->lex = JSON_LEX_BETWEEN;
     if (r->number_len > JSON_NUMBER_SIZE_MAX) {
-        fail(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_LIMIT);
         return;
     }
-    put_number(r, kind);
+    json_piece_put_number(r, kind);
     value_done(r);
 }
 
@@ -431,7 +319,7 @@ static bool take_number(struct json_reader *r, uint8_t c)
     enum json_number_state before = r->number;
     if (number_next(r, c)) {
         if (++r->number_len <= JSON_NUMBER_SIZE_MAX) {
-            put(r, &c, 1);
+            json_piece_put(r, &c, 1);
         }
         if (r->number == JSON_NUMBER_INTEGER) {
             take_digit(r, c);
@@ -440,7 +328,7 @@ static bool take_number(struct json_reader *r, uint8_t c)
     }
     r->number = before;
     if (!number_may_end(before) || (before == JSON_NUMBER_ZERO && is_digit(c))) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
         return true;
     }
     number_done(r);
@@ -453,13 +341,13 @@ static void start_word(struct json_reader *r, const char *word)
 {
     r->lex = JSON_LEX_WORD;
     r->word = word + 1;
-    put(r, word, (uint32_t)strlen(word));
+    json_piece_put(r, word, (uint32_t)strlen(word));
 }
 
 static void take_word(struct json_reader *r, uint8_t c)
 {
     if (c != (uint8_t)*r->word) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
         return;
     }
     r->word++;
@@ -472,10 +360,10 @@ static void take_word(struct json_reader *r, uint8_t c)
 static void start_value(struct json_reader *r, uint8_t c)
 {
     if (++r->nodes > JSON_NODES_MAX) {
-        fail(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_LIMIT);
         return;
     }
-    r->work += WORK_VALUE;
+    r->work += JSON_WORK_VALUE;
     if (r->depth > 0 && !r->is_object[r->depth - 1]) {
         start_item(r);
     }
@@ -492,16 +380,16 @@ static void start_value(struct json_reader *r, uint8_t c)
     } else if (c == 'n') {
         start_word(r, "null");
     } else {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     }
 }
 
 static void start_key(struct json_reader *r, uint8_t c)
 {
     if (c != '"') {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     } else if (r->members[r->depth - 1] == JSON_KEYS_MAX) {
-        fail(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_LIMIT);
     } else {
         start_item(r);
         start_string(r, true);
@@ -516,7 +404,7 @@ static void take_comma_or_end(struct json_reader *r, uint8_t c)
     } else if (c == (is_object ? '}' : ']')) {
         close_value(r);
     } else {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     }
 }
 
@@ -548,16 +436,16 @@ static void take_between(struct json_reader *r, uint8_t c)
         break;
     case JSON_WANT_COLON:
         if (c != ':') {
-            fail(r, DROP_JSON_SYNTAX);
+            json_refuse(r, DROP_JSON_SYNTAX);
         }
-        put(r, ":", 1);
+        json_piece_put(r, ":", 1);
         r->want = JSON_WANT_VALUE;
         break;
     case JSON_WANT_COMMA_OR_END:
         take_comma_or_end(r, c);
         break;
     case JSON_WANT_NOTHING:
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
         break;
     }
 }
@@ -589,7 +477,7 @@ static bool take_byte(struct json_reader *r, uint8_t c)
     case JSON_LEX_LOW_U:
         put_string(r, &c, 1, false);
         if (c != (r->lex == JSON_LEX_LOW_U ? 'u' : '\\')) {
-            fail(r, DROP_JSON_SYNTAX);
+            json_refuse(r, DROP_JSON_SYNTAX);
         } else if (r->lex == JSON_LEX_LOW_U) {
             start_hex(r);
         } else {
@@ -622,7 +510,7 @@ void json_read(struct json_reader *r, struct view *text, uint32_t *work)
     while (text->len > 0 && *work > 0 && r->result == DROP_NONE) {
         uint32_t before = r->size;
         if (r->size == JSON_TEXT_SIZE_MAX) {
-            fail(r, DROP_JSON_LIMIT);
+            json_refuse(r, DROP_JSON_LIMIT);
         } else if (r->lex == JSON_LEX_STRING && r->utf8_left == 0) {
             take_run(r, text, work);
         } else if (take_byte(r, text->at[0])) {
@@ -634,8 +522,8 @@ void json_read(struct json_reader *r, struct view *text, uint32_t *work)
         r->piece_work += r->size - before + r->work;
         r->work = 0;
         if (is_piece_full(r)) {
-            end_piece(r);
-            begin_piece(r);
+            json_piece_end(r);
+            json_piece_begin(r);
         }
     }
     if (r->result != DROP_NONE) {
@@ -649,16 +537,16 @@ enum drop_reason json_read_end(struct json_reader *r)
         number_done(r);
     }
     if (r->lex == JSON_LEX_STRING && r->utf8_left > 0) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     }
     if (r->lex != JSON_LEX_BETWEEN || r->want != JSON_WANT_NOTHING) {
-        fail(r, DROP_JSON_TRUNCATED);
+        json_refuse(r, DROP_JSON_TRUNCATED);
     }
     if (r->result == DROP_NONE) {
-        end_piece(r);
+        json_piece_end(r);
     }
     if (r->has_duplicate) {
-        fail(r, DROP_JSON_SYNTAX);
+        json_refuse(r, DROP_JSON_SYNTAX);
     }
     chunk_free_all(&r->doc->piece);
     r->doc->root = r->result == DROP_NONE ? r->doc->tree : NULL;

@@ -45,20 +45,21 @@ static struct place merge(cJSON *tree, cJSON *piece, uint32_t depth)
 {
     struct place new = {.node = NULL};
     cJSON *around = tree;
-    for (uint32_t i = 0; i < depth; i++) {
-        cJSON *again = i + 1 < depth ? piece->child : NULL;
-        cJSON *first = again == NULL ? piece->child : again->next;
+    for (uint32_t i = 0; piece != NULL; i++) {
+        cJSON *again = NULL;
+        cJSON *open = around;
+        cJSON *first = piece->child;
         new.around[i] = around;
-        if (first != NULL) {
-            new.node = first;
-            new.depth = i + 1;
+        if (i + 1 < depth) {
+            again = first;
+            open = around->child->prev;
+            first = again->next;
+            again->next = NULL;
         }
-        cJSON *open = again == NULL ? NULL : around->child->prev;
         if (first != NULL) {
             append(around, first, piece->child->prev);
-        }
-        if (again != NULL) {
-            again->next = NULL;
+            new.node = first;
+            new.depth = i + 1;
         }
         piece->child = NULL;
         cJSON_Delete(piece);

@@ -239,6 +239,7 @@ static void test_a_duplicate_key_hides_nothing_else(void **state)
     (void)state;
     check_pieces(view_text("{\"a\":1,\"b\":2,\"a\":3}"), DROP_JSON_SYNTAX);
     check_pieces(view_text("{\"a\":1,\"b\":2,\"a\":3"), DROP_JSON_TRUNCATED);
+    check_pieces(view_text("{\"a\":1,\"a\":{},\"b"), DROP_JSON_TRUNCATED);
 }
 
 /* ---- limits of strings ---- */
@@ -288,6 +289,56 @@ static void test_keys_are_bounded(void **state)
         assert_int_equal(read_whole(view_text(text)),
                          size == JSON_KEY_SIZE_MAX ? DROP_NONE : DROP_JSON_LIMIT);
     }
+}
+
+static void put_escapes(struct writer *w, unsigned count)
+{
+    writer_text(w, "\"");
+    for (unsigned i = 0; i < count; i++) {
+        writer_text(w, "\\u0061");
+    }
+    writer_text(w, "\"");
+}
+
+/* Keys and a string of the longest spelling, as deep as may be, behind a piece that is almost full
+ * of numbers or of text: the buffer holds what comes before the piece may end. */
+static void test_the_longest_spelling_has_room(void **state)
+{
+    enum { ROOM = 1000000 };
+    uint8_t *text = malloc(ROOM);
+    (void)state;
+    assert_non_null(text);
+    for (unsigned before = 0; before <= JSON_PIECE_WORK; before += 100) {
+        struct writer w = writer_of((struct span){text, ROOM});
+        struct json_doc doc;
+        struct view kept = VIEW_EMPTY;
+        writer_text(&w, "[1");
+        for (unsigned i = 0; i < before; i += 42) {
+            writer_text(&w, ",2");
+        }
+        for (unsigned i = 1; i < JSON_DEPTH_MAX; i++) {
+            writer_text(&w, i == 1 ? ",{" : "{");
+            put_escapes(&w, JSON_KEY_SIZE_MAX);
+            writer_text(&w, ":");
+        }
+        put_escapes(&w, JSON_STRING_SIZE_MAX);
+        for (unsigned i = 1; i < JSON_DEPTH_MAX; i++) {
+            writer_text(&w, "}");
+        }
+        writer_text(&w, "]");
+        assert_int_equal(json_parse(&doc, writer_view(&w)), DROP_NONE);
+        const struct json_value *at = json_first(doc.root);
+        while (json_next(at) != NULL) {
+            at = json_next(at);
+        }
+        while (json_first(at) != NULL) {
+            at = json_first(at);
+        }
+        assert_true(json_text(at, &kept));
+        assert_int_equal(kept.len, JSON_STRING_SIZE_MAX / 6);
+        json_free(&doc);
+    }
+    free(text);
 }
 
 /* ---- a reader that we did not write ---- */
@@ -386,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_a_duplicate_key_hides_nothing_else),
         cmocka_unit_test(test_long_strings_are_cut_between_characters),
         cmocka_unit_test(test_keys_are_bounded),
+        cmocka_unit_test(test_the_longest_spelling_has_room),
         cmocka_unit_test(test_the_tree_is_the_one_that_another_reader_builds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
