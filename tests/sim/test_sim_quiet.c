@@ -221,6 +221,21 @@ static void seventeen_pairs_are_too_many(void **state)
     assert_true(bench->failures > 0);
 }
 
+static void pairs_that_a_change_ended_were_checked_before_it(void **state)
+{
+    struct bench *bench = *state;
+    connect(bench);
+    for (uint8_t peer = 3; peer <= 19; peer++) {
+        check(bench, peer, peer, true);
+    }
+    bench->failures = 0;
+    later(bench, 2000);
+    sim_quiet_woken(bench->quiet, 0, bench->now_ns);
+    later(bench, 23500);
+    check(bench, 1, 30, true);
+    assert_int_equal(bench->failures, 0);
+}
+
 static void each_answer_has_its_question(void **state)
 {
     struct bench *bench = *state;
@@ -368,6 +383,7 @@ int main(void)
         QUIET_TEST(an_answer_that_comes_late_counts_for_its_check),
         QUIET_TEST(only_nominated_pairs_never_idle),
         QUIET_TEST(seventeen_pairs_are_too_many),
+        QUIET_TEST(pairs_that_a_change_ended_were_checked_before_it),
         QUIET_TEST(each_answer_has_its_question),
         QUIET_TEST(keepalives_have_a_cause),
         QUIET_TEST(many_packets_do_not_hide_a_handshake),
