@@ -161,6 +161,7 @@ struct ice_agent {
     uint8_t locals_count;  /* <= ICE_LOCAL_MAX */
     uint8_t remotes_count; /* <= ICE_REMOTE_MAX */
     uint8_t pairs_count;   /* <= ICE_PAIRS_MAX */
+    uint8_t locals_oldest; /* where a full list looks first for a place */
     struct ice_reply *replies;
     struct ice_candidate *locals;
     struct ice_candidate *remotes;
@@ -187,7 +188,7 @@ void ice_agent_release(struct ice_agent *agent);
 /* Adds a local candidate and pairs it with all remote ones of its family. On ERR_NONE, *candidate
  * is completed with the priority and ufrag under which it is to be signalled. ERR_EXISTS: known
  * already (or superseded by a better kind at the same address), nothing to signal. ERR_FULL: all
- * ICE_LOCAL_MAX places are in use. Asserts a valid address and a kind other than prflx. */
+ * ICE_LOCAL_MAX candidates have live pairs. Asserts a valid address and a kind other than prflx. */
 MUST_USE enum err ice_agent_add_local(struct ice_agent *agent, struct ice_candidate *candidate,
                                       struct instant now);
 /* Adds a candidate that the peer signalled. DROP_NONE also when it was known. DROP_ICE_CANDIDATE:

@@ -37,6 +37,16 @@ struct ice_pair *ice_checklist_find_txn(struct ice_agent *agent, const struct st
     return NULL;
 }
 
+bool ice_checklist_uses_local(const struct ice_agent *agent, uint8_t local)
+{
+    for (size_t i = 0; i < agent->pairs_count; i++) {
+        if (agent->pairs[i].local == local) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool ice_checklist_uses_remote(const struct ice_agent *agent, uint8_t remote)
 {
     for (size_t i = 0; i < agent->pairs_count; i++) {

@@ -26,6 +26,7 @@ struct ice_pair *ice_checklist_find(struct ice_agent *agent, const struct sock_a
 /* Returns the pair and slot of an open check with this transaction id, or NULL. */
 struct ice_pair *ice_checklist_find_txn(struct ice_agent *agent, const struct stun_txn *txn,
                                         uint8_t *slot);
+MUST_USE bool ice_checklist_uses_local(const struct ice_agent *agent, uint8_t local);
 MUST_USE bool ice_checklist_uses_remote(const struct ice_agent *agent, uint8_t remote);
 
 /* Priority that a pair of these candidates has. */

@@ -52,6 +52,18 @@ static bool find_local_prflx(const struct ice_agent *agent, uint8_t *slot)
     return false;
 }
 
+static bool find_local_unused(const struct ice_agent *agent, uint8_t *slot)
+{
+    for (uint8_t i = 0; i < ICE_LOCAL_MAX; i++) {
+        uint8_t at = (uint8_t)((agent->locals_oldest + i) % ICE_LOCAL_MAX);
+        if (!ice_checklist_uses_local(agent, at)) {
+            *slot = at;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot)
 {
     if (agent->locals_count < ICE_LOCAL_MAX) {
@@ -64,7 +76,7 @@ bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot)
             return true;
         }
     }
-    return find_local_prflx(agent, slot);
+    return find_local_prflx(agent, slot) || find_local_unused(agent, slot);
 }
 
 /* 0: reused first. */
@@ -99,6 +111,8 @@ void ice_list_put_local(struct ice_agent *agent, uint8_t slot,
     ASSERT(slot <= agent->locals_count);
     if (slot == agent->locals_count) {
         ice_list_resize_locals(agent, (uint8_t)(slot + 1));
+    } else {
+        agent->locals_oldest = (uint8_t)((slot + 1) % ICE_LOCAL_MAX);
     }
     agent->locals[slot] = *candidate;
 }

@@ -14,7 +14,9 @@ void ice_list_resize_locals(struct ice_agent *agent, uint8_t count);
 void ice_list_resize_remotes(struct ice_agent *agent, uint8_t count);
 void ice_list_resize_pairs(struct ice_agent *agent, uint8_t count);
 
-/* Finds a place: a new one, else a discarded or discovered (prflx) candidate. False when full. */
+/* Finds a place: a new one, else a discarded or discovered (prflx) candidate, else the oldest
+ * without pairs: of an address that the host has no longer, as a host that moves often gets more
+ * candidates than there are places. False when every entry has a live pair. */
 MUST_USE bool ice_list_local_slot(const struct ice_agent *agent, uint8_t *slot);
 /* Finds a place: a new one, else one without pairs: discarded ones first, then prflx, then the
  * oldest. False when every entry has a live pair. */

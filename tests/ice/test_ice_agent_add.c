@@ -225,9 +225,28 @@ static void test_a_full_local_list_reuses_what_is_discarded(void **state)
     }
     struct sock_addr addr = sock_addr_of(ip_v4(203, 0, 113, 10), 1000);
     struct ice_candidate more = ice_candidate_relay(&addr, IP_V4);
+    struct ice_candidate remote = remote_of(ICE_HOST, 1);
+    assert_int_equal(ice_agent_add_remote(agent, &remote, w.now), DROP_NONE);
     assert_int_equal(ice_agent_add_local(agent, &more, w.now), ERR_FULL);
     assert_true(ice_agent_invalidate_local(agent, &relay, w.now));
     assert_int_equal(ice_agent_add_local(agent, &more, w.now), ERR_NONE);
+    ice_agent_check(agent);
+}
+
+/* A host that moves often leaves the candidates of its old addresses behind. */
+static void test_a_full_local_list_makes_room_for_a_new_address(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct ice_agent *agent = gateway_of(&w);
+    for (uint16_t i = 1; i <= 3 * ICE_LOCAL_MAX; i++) {
+        struct sock_addr addr = sock_addr_of(ip_v4(203, 0, 113, 10), i);
+        struct ice_candidate host = ice_candidate_host(&addr);
+        assert_int_equal(ice_agent_add_local(agent, &host, w.now), ERR_NONE);
+        assert_int_equal(ice_agent_add_local(agent, &host, w.now), ERR_EXISTS);
+    }
+    struct ice_candidate remote = remote_of(ICE_HOST, 1);
+    assert_int_equal(ice_agent_add_remote(agent, &remote, w.now), DROP_NONE);
     ice_agent_check(agent);
 }
 
@@ -263,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_a_candidate_whose_pairs_have_died_is_checked_again),
         cmocka_unit_test(test_optimistic_candidates_join_srflx_addresses_with_host_ports),
         cmocka_unit_test(test_a_full_local_list_reuses_what_is_discarded),
+        cmocka_unit_test(test_a_full_local_list_makes_room_for_a_new_address),
         cmocka_unit_test(test_a_full_remote_list_reuses_entries_without_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

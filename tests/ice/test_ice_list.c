@@ -25,12 +25,25 @@ static struct ice_agent *filled_agent(struct world *w)
     return agent;
 }
 
-static void test_a_full_local_list_gives_discarded_then_prflx_places(void **state)
+static void test_a_full_local_list_gives_discarded_then_prflx_then_old_places(void **state)
 {
     (void)state;
     static struct world w;
     struct ice_agent *agent = filled_agent(&w);
     uint8_t slot;
+    for (uint8_t i = 0; i < 8; i += 2) {
+        ice_checklist_form(agent, i, 0, w.now);
+    }
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_true(ice_list_local_slot(agent, &slot));
+        assert_int_equal(slot, 1 + 2 * i); /* the oldest without a pair */
+        struct sock_addr addr = sock_addr_of(ip_v4(10, 0, 0, 2), (uint16_t)(1 + i));
+        struct ice_candidate host = ice_candidate_host(&addr);
+        ice_list_put_local(agent, slot, &host);
+    }
+    for (uint8_t i = 0; i < ICE_LOCAL_MAX; i++) {
+        ice_checklist_form(agent, i, 0, w.now);
+    }
     assert_false(ice_list_local_slot(agent, &slot));
     agent->locals[3].kind = ICE_PRFLX;
     assert_true(ice_list_local_slot(agent, &slot));
@@ -84,7 +97,7 @@ static void test_a_reused_place_knows_nothing_of_its_predecessor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_full_local_list_gives_discarded_then_prflx_places),
+        cmocka_unit_test(test_a_full_local_list_gives_discarded_then_prflx_then_old_places),
         cmocka_unit_test(test_a_full_remote_list_gives_discarded_then_prflx_then_old_places),
         cmocka_unit_test(test_a_reused_place_knows_nothing_of_its_predecessor),
     };
