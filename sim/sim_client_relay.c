@@ -170,9 +170,12 @@ void client_relays_update(struct sim_client *client, const struct json_value *go
 
 /* ---- input ---- */
 
+/* A relay that restarted has two entries of one address until the portal has told that the old one
+ * is gone. */
 bool client_relay_handle(struct sim_client *client, const struct sim_datagram *datagram,
                          struct client_inner *inner)
 {
+    bool is_relay = false;
     for (uint32_t i = 0; i < CLIENT_RELAYS_MAX; i++) {
         struct client_relay *relay = &client->relays[i];
         if (!relay->used || (!sock_addr_equal(&datagram->remote, &relay->servers[0]) &&
@@ -181,14 +184,18 @@ bool client_relay_handle(struct sim_client *client, const struct sim_datagram *d
         }
         if (channel_data_is(datagram->bytes)) {
             client_channel_data(client, relay, datagram, inner);
-            return !inner->is_data;
-        }
-        if (stun_is_message(datagram->bytes)) {
-            client_turn_answer(client, relay, datagram);
-            return true;
+            if (inner->is_data) {
+                return false;
+            }
+            is_relay = true;
+        } else if (stun_is_message(datagram->bytes)) {
+            if (client_turn_answer(client, relay, datagram)) {
+                return true;
+            }
+            is_relay = true;
         }
     }
-    return false;
+    return is_relay;
 }
 
 /* ---- time ---- */

@@ -313,13 +313,13 @@ static bool is_signed_by(const struct client_relay *relay, struct view bytes,
     return stun_msg_check_integrity(bytes, msg, VIEW_OF(key));
 }
 
-void client_turn_answer(struct sim_client *client, struct client_relay *relay,
+bool client_turn_answer(struct sim_client *client, struct client_relay *relay,
                         const struct sim_datagram *datagram)
 {
     struct stun_msg msg;
     if (stun_msg_decode(datagram->bytes, &msg) != DROP_NONE ||
         (msg.class != STUN_SUCCESS && msg.class != STUN_ERROR)) {
-        return;
+        return false;
     }
     for (uint32_t i = 0; i < CLIENT_REQUESTS_MAX; i++) {
         struct client_request *slot = &relay->requests[i];
@@ -329,7 +329,7 @@ void client_turn_answer(struct sim_client *client, struct client_relay *relay,
         bool is_signed = is_signed_by(relay, datagram->bytes, &msg);
         bool is_error = msg.class == STUN_ERROR;
         if (slot->method != STUN_BINDING && !is_error && !is_signed) {
-            return;
+            return true;
         }
         struct client_request request = *slot;
         slot->used = false;
@@ -340,8 +340,9 @@ void client_turn_answer(struct sim_client *client, struct client_relay *relay,
         } else {
             succeeded(client, relay, &request, &msg);
         }
-        return;
+        return true;
     }
+    return false;
 }
 
 /* ---- time ---- */

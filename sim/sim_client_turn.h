@@ -29,8 +29,9 @@ void client_turn_allocate(struct sim_client *client, struct client_relay *relay)
 void client_turn_start(struct sim_client *client, struct client_relay *relay);
 /* The allocation is gone, and everything that belonged to it. */
 void client_turn_invalidate(struct sim_client *client, struct client_relay *relay);
-void client_turn_answer(struct sim_client *client, struct client_relay *relay,
-                        const struct sim_datagram *datagram);
+/* False when the relay was not asked for it. */
+MUST_USE bool client_turn_answer(struct sim_client *client, struct client_relay *relay,
+                                 const struct sim_datagram *datagram);
 void client_turn_timeout(struct sim_client *client, struct client_relay *relay);
 
 /* sim_client_channel.c */
