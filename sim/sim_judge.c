@@ -11,6 +11,7 @@
 
 #define SESSION_LIFE_NS (180 * NS_PER_S)
 #define CLOCK_SLACK_NS  NS_PER_S /* drift of the gateway's clock over that time */
+#define CLOSED_NS       (5 * NS_PER_S - 10 * NS_PER_MS) /* of a clock that runs fast */
 #define SECRETS_MAX     512U
 #define SECRET_MIN      10U
 #define SECRET_MAX      96U
@@ -25,6 +26,7 @@ enum topic {
     TOPIC_COUNTER,   /* their session indexes: last counter, plus one */
     TOPIC_REQUEST,   /* transaction ids: hash of the message */
     TOPIC_FLOW,      /* client, ports: hash of the address */
+    TOPIC_CLOSING,   /* the same: when its last packet went by, once a FIN has */
 };
 
 struct secret {
@@ -260,7 +262,7 @@ static void learn(struct sim_judge *judge, struct view bytes)
 
 /* ---- flows ---- */
 
-void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client,
+void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client, uint64_t now_ns,
                     const struct sim_packet *packet)
 {
     uint8_t key[16];
@@ -273,10 +275,16 @@ void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client,
     uint64_t *address = number_of(judge, TOPIC_FLOW, gateway, writer_view(&w), &fresh);
     uint64_t hash = hash_of(VIEW_OF(packet->destination.bytes));
     bool opens = (packet->tcp_flags & SIM_TCP_SYN) != 0;
-    if (!fresh && !opens && *address != hash) {
+    bool is_known = !fresh;
+    bool moved = is_known && *address != hash;
+    *address = hash;
+    uint64_t *closing_at = number_of(judge, TOPIC_CLOSING, gateway, writer_view(&w), &fresh);
+    bool is_over = *closing_at != 0 && now_ns - *closing_at > CLOSED_NS;
+    if (moved && !opens && !is_over) {
         fail(judge, "O-07", "a TCP connection to a name went on to another address");
     }
-    *address = hash;
+    bool closes = (packet->tcp_flags & SIM_TCP_FIN) != 0 || *closing_at != 0;
+    *closing_at = closes && !opens ? now_ns : 0;
 }
 
 /* ---- the tap ---- */

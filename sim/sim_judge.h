@@ -43,8 +43,10 @@ void sim_judge_boot(struct sim_judge *judge, uint32_t gateway);
 /* The tap: `self` is the judge. */
 void sim_judge_see(void *self, const struct sim_record *record);
 
-/* A TCP packet of a client left the TUN device towards a name's address. */
-void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client,
+/* A TCP packet of a client left the TUN device towards a name's address. A connection whose FIN
+ * went by counts until it was silent for 5 s: then its session may be over, and a late
+ * acknowledgement begins another (spec/dataplane.md section 5.6). */
+void sim_judge_flow(struct sim_judge *judge, uint32_t gateway, uint32_t client, uint64_t now_ns,
                     const struct sim_packet *packet);
 /* Policy or names of the gateway changed: flows may begin anew. */
 void sim_judge_flows_forget(struct sim_judge *judge, uint32_t gateway);

@@ -156,7 +156,7 @@ static void judge_packet(struct world_gateway *gateway, struct view bytes)
     /* The judge tells connections apart by their port, which FAULT_PORT_WRAP gives to several. */
     bool tells = (world->options.fault_points >> FAULT_PORT_WRAP & 1U) == 0;
     if (tells && packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination)) {
-        sim_judge_flow(world->judge, gateway->index, client, &packet);
+        sim_judge_flow(world->judge, gateway->index, client, world->sched.now_ns, &packet);
     }
     if (sim_packet_is_icmp_error(&packet)) {
         world_fail(world, "O-01", "an ICMP error of a client left the TUN device");

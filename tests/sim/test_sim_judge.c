@@ -267,15 +267,34 @@ static void a_connection_to_a_name_keeps_its_address(void **state)
                                 .source_port = 4000,
                                 .destination_port = 80,
                                 .tcp_flags = SIM_TCP_SYN};
-    sim_judge_flow(bench->judge, 0, 1, &packet);
+    sim_judge_flow(bench->judge, 0, 1, 1, &packet);
     packet.tcp_flags = SIM_TCP_ACK;
-    sim_judge_flow(bench->judge, 0, 1, &packet);
+    sim_judge_flow(bench->judge, 0, 1, 1, &packet);
     sim_judge_flows_forget(bench->judge, 0);
     packet.destination = ip_v4(172, 20, 0, 2);
-    sim_judge_flow(bench->judge, 0, 1, &packet);
+    sim_judge_flow(bench->judge, 0, 1, 1, &packet);
     expect(bench, "");
     packet.destination = ip_v4(172, 20, 0, 3);
-    sim_judge_flow(bench->judge, 0, 1, &packet);
+    sim_judge_flow(bench->judge, 0, 1, 1, &packet);
+    expect(bench, "O-07");
+}
+
+static void a_connection_that_is_over_may_leave_an_acknowledgement(void **state)
+{
+    struct bench *bench = *state;
+    struct sim_packet packet = {.destination = ip_v4(172, 20, 0, 1),
+                                .source_port = 4000,
+                                .destination_port = 80,
+                                .tcp_flags = SIM_TCP_SYN};
+    sim_judge_flow(bench->judge, 0, 1, 1, &packet);
+    packet.tcp_flags = SIM_TCP_FIN | SIM_TCP_ACK;
+    sim_judge_flow(bench->judge, 0, 1, NS_PER_S, &packet);
+    packet.tcp_flags = SIM_TCP_ACK;
+    packet.destination = ip_v4(172, 20, 0, 2);
+    sim_judge_flow(bench->judge, 0, 1, 6 * NS_PER_S, &packet);
+    expect(bench, "");
+    packet.destination = ip_v4(172, 20, 0, 3);
+    sim_judge_flow(bench->judge, 0, 1, 10 * NS_PER_S, &packet);
     expect(bench, "O-07");
 }
 
@@ -295,6 +314,7 @@ int main(void)
         JUDGE_TEST(a_secret_of_the_portal_in_an_event_is_noticed),
         JUDGE_TEST(a_token_on_the_wire_is_noticed),
         JUDGE_TEST(a_connection_to_a_name_keeps_its_address),
+        JUDGE_TEST(a_connection_that_is_over_may_leave_an_acknowledgement),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
