@@ -63,7 +63,9 @@ static void defer_note(struct sim_world *world, const struct world_node *node,
     pending->note.text = VIEW_EMPTY;
     pending->unheard = node->last_stream == node->broken_stream;
     uint32_t resource = sim_policy_resource(&world->policy, &note->grant.resource);
-    if (resource != UINT32_MAX) {
+    if (note->has_resource) {
+        pending->resource = note->resource;
+    } else if (resource != UINT32_MAX) {
         pending->resource = world->policy.resources[resource];
     }
     sim_stream_mark(world->streams, node->net, node->last_stream, slot);
