@@ -28,6 +28,7 @@
 #define RELAY_REFRESH_NS (300 * NS_PER_S)
 #define RELAY_SILENT_NS  (30 * NS_PER_S) /* until a relay that failed is tried again */
 #define RELAY_REFUSED_NS (300 * NS_PER_S)
+#define RELAY_DELETED_NS (2 * NS_PER_S)
 #define RELAY_ATTEMPT_NS (10 * NS_PER_S)
 #define FAILURES_MAX     64U
 #define RELAY_UNANSWERED (250 * NS_PER_MS)
@@ -390,7 +391,9 @@ static void see_request(struct sim_quiet *quiet, uint32_t gateway, const struct 
     if (is_attempt(watched, now)) {
         return; /* of one of several relays with this address, it may be */
     }
-    bool free = series->failed || is_within(now, watched->woken_at, LATE_NS);
+    /* After a new allocation it is also asked whether a deletion came later still. */
+    uint64_t excused = type == WIRE_BINDING ? LATE_NS : RELAY_DELETED_NS + LATE_NS;
+    bool free = series->failed || is_within(now, watched->woken_at, excused);
     if (series->sent > 0 && !free && now - series->sent_at < SLACK(gap)) {
         fail(quiet, gateway, record, "a request to a relay", now - series->sent_at);
     }

@@ -15,7 +15,8 @@
  *                 (spec/wireguard.md sections 8 and 11)
  *   packets       only while the TUN device or a client brings some, or names are looked up
  *   relays        per server: BINDING every 25 s, REFRESH and CHANNEL-BIND every 300 s, again at
- * once after an error, after 250 ms without an answer (sections 3.4, 3.6, 3.7)
+ *                 once after an error, after 250 ms without an answer, 2 s after a new allocation
+ *                 (sections 3.4, 3.6, 3.7)
  *
  * Whoever has just got a path or candidates may do all of this sooner: sim_quiet_woken().
  * Used as a tap of the trace, from the beginning of the run; judges once told to. Memory: malloc.

@@ -340,6 +340,23 @@ static void relays_are_asked_seldom(void **state)
     assert_int_equal(bench->failures, 2);
 }
 
+static void a_new_allocation_is_asked_for_once_more(void **state)
+{
+    struct bench *bench = *state;
+    uint8_t room[MAX_SIZE];
+    see(bench, SIM_KIND_SENT, 1, stun(room, 0x0004, 1, NULL, false)); /* a deletion */
+    see(bench, SIM_KIND_DELIVERED, 1, stun(room, 0x0104, 1, NULL, false));
+    later(bench, 1000);
+    sim_quiet_woken(bench->quiet, 0, bench->now_ns);
+    later(bench, 2000);
+    see(bench, SIM_KIND_SENT, 1, stun(room, 0x0004, 2, NULL, false));
+    see(bench, SIM_KIND_DELIVERED, 1, stun(room, 0x0104, 2, NULL, false));
+    assert_int_equal(bench->failures, 0);
+    later(bench, 2000);
+    see(bench, SIM_KIND_SENT, 1, stun(room, 0x0004, 3, NULL, false));
+    assert_int_equal(bench->failures, 1);
+}
+
 static void a_relay_that_failed_is_tried_again(void **state)
 {
     struct bench *bench = *state;
@@ -391,6 +408,7 @@ int main(void)
         QUIET_TEST(handshakes_are_tried_four_times),
         QUIET_TEST(answered_handshakes_come_every_two_minutes),
         QUIET_TEST(relays_are_asked_seldom),
+        QUIET_TEST(a_new_allocation_is_asked_for_once_more),
         QUIET_TEST(a_relay_that_failed_is_tried_again),
         QUIET_TEST(news_are_an_excuse_for_20_s),
     };
