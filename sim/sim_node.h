@@ -90,8 +90,8 @@ struct sim_note {
     struct view text;
     struct ip_addr addresses[SIM_NOTE_ADDRESSES_MAX];
     uint32_t addresses_count;
-    bool has_resource;            /* the resource as the message describes it, */
-    struct sim_resource resource; /* which may wait while the policy changes */
+    struct sim_resource resource; /* of a grant or resource: as the message describes it, which
+                                   * may wait while the policy changes */
 };
 
 struct sim_out {

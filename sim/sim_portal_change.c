@@ -181,7 +181,8 @@ static void send_resource_updated(struct portal_call *call, uint32_t resource)
     }
     if (any) {
         struct sim_note note = {.kind = SIM_NOTE_RESOURCE,
-                                .grant = {.resource = row->id, .gateway = row->gateway}};
+                                .grant = {.resource = row->id, .gateway = row->gateway},
+                                .resource = *row};
         session_note(call, row->gateway, &note);
     }
 }

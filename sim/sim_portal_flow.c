@@ -17,7 +17,6 @@ void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct p
                   .gateway = flow->gateway,
                   .expires_unix_s = flow->expires_s},
         .text = view_text(text),
-        .has_resource = true,
         .resource = policy->resources[flow->resource],
     };
     session_note(call, flow->gateway, &note);

@@ -81,7 +81,6 @@ struct world_tcp {
 struct world_pending {
     bool used;
     struct sim_note note;
-    struct sim_resource resource;
     bool unheard; /* the gateway may never understand it */
     char text[8];
 };

@@ -62,12 +62,6 @@ static void defer_note(struct sim_world *world, const struct world_node *node,
     }
     pending->note.text = VIEW_EMPTY;
     pending->unheard = node->last_stream == node->broken_stream;
-    uint32_t resource = sim_policy_resource(&world->policy, &note->grant.resource);
-    if (note->has_resource) {
-        pending->resource = note->resource;
-    } else if (resource != UINT32_MAX) {
-        pending->resource = world->policy.resources[resource];
-    }
     sim_stream_mark(world->streams, node->net, node->last_stream, slot);
 }
 
@@ -174,7 +168,7 @@ void world_mark(void *self, uint64_t token, bool lost)
         if (strcmp(pending->text, "init") == 0) {
             sim_model_retain(world->model, &note->grant);
         } else {
-            sim_model_grant(world->model, &note->grant, &pending->resource);
+            sim_model_grant(world->model, &note->grant, &note->resource);
         }
         break;
     case SIM_NOTE_GRANT_EXPIRY:
@@ -184,7 +178,7 @@ void world_mark(void *self, uint64_t token, bool lost)
         sim_model_revoke(world->model, &note->grant);
         break;
     case SIM_NOTE_RESOURCE:
-        sim_model_resource(world->model, note->grant.gateway, &pending->resource);
+        sim_model_resource(world->model, note->grant.gateway, &note->resource);
         break;
     case SIM_NOTE_INIT:
         if (strcmp(pending->text, "keep") != 0) {
