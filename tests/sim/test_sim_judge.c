@@ -260,13 +260,18 @@ static void a_token_on_the_wire_is_noticed(void **state)
 
 /* ---- O-07 ---- */
 
+static struct sim_packet opening_packet(void)
+{
+    return (struct sim_packet){.destination = ip_v4(172, 20, 0, 1),
+                               .source_port = 4000,
+                               .destination_port = 80,
+                               .tcp_flags = SIM_TCP_SYN};
+}
+
 static void a_connection_to_a_name_keeps_its_address(void **state)
 {
     struct bench *bench = *state;
-    struct sim_packet packet = {.destination = ip_v4(172, 20, 0, 1),
-                                .source_port = 4000,
-                                .destination_port = 80,
-                                .tcp_flags = SIM_TCP_SYN};
+    struct sim_packet packet = opening_packet();
     sim_judge_flow(bench->judge, 0, 1, 1, &packet);
     packet.tcp_flags = SIM_TCP_ACK;
     sim_judge_flow(bench->judge, 0, 1, 1, &packet);
@@ -282,10 +287,7 @@ static void a_connection_to_a_name_keeps_its_address(void **state)
 static void a_connection_that_is_over_may_leave_an_acknowledgement(void **state)
 {
     struct bench *bench = *state;
-    struct sim_packet packet = {.destination = ip_v4(172, 20, 0, 1),
-                                .source_port = 4000,
-                                .destination_port = 80,
-                                .tcp_flags = SIM_TCP_SYN};
+    struct sim_packet packet = opening_packet();
     sim_judge_flow(bench->judge, 0, 1, 1, &packet);
     packet.tcp_flags = SIM_TCP_FIN | SIM_TCP_ACK;
     sim_judge_flow(bench->judge, 0, 1, NS_PER_S, &packet);
