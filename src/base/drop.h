@@ -53,7 +53,8 @@
     X(DROP_IP_LENGTH, "ip_length", "the length fields disagree with the packet")                   \
     X(DROP_IP_TOO_BIG, "ip_too_big", "the packet is larger than the tunnel's MTU")                 \
     X(DROP_IP_FRAGMENT, "ip_fragment", "fragments are not forwarded")                              \
-    X(DROP_IP_EXTENSION, "ip_extension", "the IPv6 extension header chain is not acceptable")      \
+    X(DROP_IP_EXTENSION, "ip_extension",                                                           \
+      "an IPv4 option or the chain of IPv6 extension headers is not acceptable")                   \
     X(DROP_IP_L4, "ip_l4", "the TCP, UDP or ICMP header is not valid")                             \
     X(DROP_IP_CHECKSUM, "ip_checksum", "a checksum is wrong")                                      \
     X(DROP_IP_MULTICAST, "ip_multicast", "multicast is not forwarded")                             \

@@ -5,6 +5,12 @@
 #include "base/assert.h"
 #include "packet/checksum.h"
 
+/* IPv4 options, RFC 791 section 3.1. */
+#define OPTION_END          0U
+#define OPTION_NONE         1U
+#define OPTION_LOOSE_ROUTE  131U
+#define OPTION_STRICT_ROUTE 137U
+
 struct packet packet_of(struct span room, size_t offset, size_t len)
 {
     ASSERT(offset <= room.len);
@@ -39,6 +45,28 @@ size_t packet_claimed_size(struct view bytes)
     return 0;
 }
 
+/* Reads the IPv4 options. False for the two source routes with a stop to come, and for what cannot
+ * be read: somebody behind us might find one there. RFC 791 section 3.1, RFC 7126 section 4. */
+static bool options_ok(struct view options)
+{
+    while (options.len > 0 && options.at[0] != OPTION_END) {
+        uint8_t kind = options.at[0];
+        size_t size = 1;
+        if (kind != OPTION_NONE) {
+            size = options.len >= 2 ? options.at[1] : 0;
+            if (size < 2 || size > options.len) {
+                return false;
+            }
+        }
+        bool is_route = kind == OPTION_LOOSE_ROUTE || kind == OPTION_STRICT_ROUTE;
+        if (is_route && (size < 3 || options.at[2] <= size)) {
+            return false;
+        }
+        options = view_sub(options, size, options.len - size);
+    }
+    return true;
+}
+
 static enum drop_reason parse_ipv4(struct view bytes, struct packet_info *out)
 {
     size_t header_size = (size_t)(bytes.at[0] & 0x0fU) * 4;
@@ -61,6 +89,10 @@ static enum drop_reason parse_ipv4(struct view bytes, struct packet_info *out)
     out->destination = ip_from_bytes(IP_V4, bytes.at + 16);
     out->has_options = header_size > PACKET_IPV4_HEADER_SIZE;
     out->l4_offset = header_size;
+    if (out->has_options && !options_ok(view_sub(bytes, PACKET_IPV4_HEADER_SIZE,
+                                                 header_size - PACKET_IPV4_HEADER_SIZE))) {
+        return DROP_IP_EXTENSION;
+    }
     return DROP_NONE;
 }
 

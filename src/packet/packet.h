@@ -4,7 +4,8 @@
  * length field exactly, fragments are refused (an IPv6 fragment header of a whole packet, RFC 6946,
  * is not), the L4 header is complete and, for UDP, its length equals the IP payload. Extension
  * headers are walked, at most PACKET_EXTENSIONS_MAX of them. Stricter than the reference: a
- * routing header with segments left is refused, as it would carry a packet past the policy.
+ * routing header with segments left and an IPv4 source route are refused, as they would carry a
+ * packet past the policy, and so are IPv4 options that cannot be read.
  * Checksums are not verified here; packet_checksums_ok() does.
  * Source: RFC 791, RFC 8200 section 4, RFC 4302 (AH), RFC 9293, RFC 768, RFC 792, RFC 4443.
  * Memory: nothing is allocated; a packet borrows its buffer.

@@ -93,6 +93,49 @@ static void test_acceptance_table(void **state)
     }
 }
 
+/* A UDP packet with `options` of a multiple of four bytes. */
+static enum drop_reason parse_with_options(const char *options)
+{
+    uint8_t bytes[128] = {0};
+    size_t size = support_unhex(options, bytes + 20, 40);
+    size_t len = 20 + size + 8;
+    bytes[0] = (uint8_t)(0x45 + size / 4);
+    store_be16(bytes + 2, (uint16_t)len);
+    bytes[9] = PACKET_PROTOCOL_UDP;
+    store_be16(bytes + 20 + size + 4, 8);
+    struct packet packet = packet_of((struct span){bytes, sizeof(bytes)}, 0, len);
+    struct packet_info info;
+    return packet_parse(&packet, &info);
+}
+
+static void test_ipv4_options_carry_no_packet_past_the_policy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *options;
+        enum drop_reason expected;
+    } rows[] = {
+        {"94040000", DROP_NONE},                 /* router alert */
+        {"01010101", DROP_NONE},                 /* no operation */
+        {"0183070400000000", DROP_IP_EXTENSION}, /* loose source route, a stop to come */
+        {"0189070400000000", DROP_IP_EXTENSION}, /* strict */
+        {"0183070800000000", DROP_NONE},         /* all stops made */
+        {"940400008307040a00000100", DROP_IP_EXTENSION},
+        {"0083070400000000", DROP_NONE}, /* behind the end nothing counts */
+        {"01010183", DROP_IP_EXTENSION}, /* no length */
+        {"94000000", DROP_IP_EXTENSION}, /* a length that does not advance */
+        {"94050000", DROP_IP_EXTENSION}, /* beyond the header */
+        {"83020101", DROP_IP_EXTENSION}, /* no pointer */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        enum drop_reason reason = parse_with_options(rows[i].options);
+        if (reason != rows[i].expected) {
+            print_error("row %zu: %s\n", i, drop_label(reason));
+        }
+        assert_int_equal(reason, rows[i].expected);
+    }
+}
+
 static void test_extension_chain_is_bounded(void **state)
 {
     (void)state;
@@ -259,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_acceptance_table),
+        cmocka_unit_test(test_ipv4_options_carry_no_packet_past_the_policy),
         cmocka_unit_test(test_extension_chain_is_bounded),
         cmocka_unit_test(test_extension_headers_of_every_length_are_skipped),
         cmocka_unit_test(test_ports_behind_unknown_headers_are_not_read),
