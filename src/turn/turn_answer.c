@@ -168,12 +168,10 @@ static void on_mismatch(struct turn_client *c, const struct answer *a)
         break;
     case TURN_REQUEST_CHANNEL_BIND:
         turn_state_push_pending(c, &c->channels.entries[request.channel].peer);
-        turn_state_lose(c);
-        turn_state_allocate(c, a->now);
+        turn_state_begin_anew(c, a->now);
         break;
     case TURN_REQUEST_REFRESH:
-        turn_state_lose(c);
-        turn_state_allocate(c, a->now);
+        turn_state_begin_anew(c, a->now);
         break;
     }
 }
@@ -272,8 +270,7 @@ static enum drop_reason on_bound(struct turn_client *c, const struct answer *a)
     bool moved = server == c->active && c->allocated && c->allocated_from.ip.family != IP_NONE &&
                  !sock_addr_equal(&c->allocated_from, mapped);
     if (moved) {
-        turn_state_lose(c);
-        turn_state_allocate(c, a->now);
+        turn_state_begin_anew(c, a->now);
     }
     return DROP_NONE;
 }
@@ -294,6 +291,7 @@ static enum drop_reason on_allocated(struct turn_client *c, const struct answer 
         c->relayed[i].base = c->relayed[i].addr;
     }
     c->allocated = true;
+    c->allocated_at = a->now;
     c->was_ready = true;
     c->failure = TURN_FAILURE_NONE;
     c->retries = 0;
@@ -310,7 +308,8 @@ static enum drop_reason on_allocated(struct turn_client *c, const struct answer 
 
 static struct stun_txn *recent_allocate(struct turn_client *c, const struct stun_txn *txn)
 {
-    for (uint32_t i = 0; i < TURN_RECENT_MAX; i++) {
+    static const struct stun_txn none = {{0}};
+    for (uint32_t i = 0; i < TURN_RECENT_MAX && !stun_txn_equal(txn, &none); i++) {
         if (stun_txn_equal(&c->recent[i], txn)) {
             return &c->recent[i];
         }
@@ -353,8 +352,7 @@ static enum drop_reason on_refreshed(struct turn_client *c, const struct answer 
     }
     turn_request_end(c, a->slot);
     if (a->msg.lifetime_s == 0) {
-        turn_state_lose(c);
-        turn_state_allocate(c, a->now);
+        turn_state_begin_anew(c, a->now);
     } else {
         turn_state_extend(c, a->msg.lifetime_s, a->now);
     }

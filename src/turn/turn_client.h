@@ -12,6 +12,8 @@
  *   So half a second lies between deleting and allocating, a REFRESH looks after the allocation two
  *   seconds later, and a success of a recent ALLOCATE that names another address than the one that
  *   we know begins anew.
+ * - A relay that ends one young allocation after the other is asked for the next after a pause that
+ *   grows: each change of the relayed address is told to every peer.
  * - A relay that failed is tried again every 30 s for as long as the owner keeps the client.
  *
  * Use: after every call that takes `now`, drain turn_client_poll_transmit() and
@@ -197,6 +199,8 @@ struct turn_client {
     bool was_ready;                  /* there has been an allocation since the last start */
     uint8_t families;                /* enum turn_families: what ALLOCATE asks for */
     struct sock_addr allocated_from; /* our mapped address as of the allocation */
+    struct instant allocated_at;     /* the last time */
+    uint32_t short_lives;            /* allocations in a row that ended soon by the relay's word */
     struct instant expires_at;
     struct instant refresh_at;
     struct instant retry_at;                 /* next ALLOCATE after an error */

@@ -6,6 +6,9 @@
 #define RESTART_AFTER_REFUSAL                                                                      \
     DURATION_S(300)                   /* a relay that said no will hardly change its mind          \
                                        */
+#define SHORT_LIFE     DURATION_S(30) /* of an allocation that the relay ended soon */
+#define ANEW_PAUSE_S   UINT64_C(1)    /* after the second of these; doubles up to 32 s */
+#define ANEW_SHIFT_MAX 5U
 #define LIFETIME_S_MAX UINT32_C(3600) /* relays grant at most this; more is not believed */
 
 bool turn_address_is_usable(const struct sock_addr *addr)
@@ -79,6 +82,20 @@ void turn_state_lose(struct turn_client *c)
         c->relayed[i].base = (struct sock_addr){0};
     }
     (void)turn_state_adopt(c);
+}
+
+void turn_state_begin_anew(struct turn_client *c, struct instant now)
+{
+    bool is_short = instant_before(now, instant_add(c->allocated_at, SHORT_LIFE));
+    turn_state_lose(c);
+    c->short_lives = is_short ? c->short_lives + 1 : 0;
+    if (c->short_lives < 2) {
+        turn_state_allocate(c, now);
+        return;
+    }
+    uint32_t shift = c->short_lives - 2;
+    shift = shift < ANEW_SHIFT_MAX ? shift : ANEW_SHIFT_MAX;
+    c->retry_at = instant_add(now, DURATION_S(ANEW_PAUSE_S << shift));
 }
 
 void turn_state_fail(struct turn_client *c, enum turn_failure failure, struct instant now)

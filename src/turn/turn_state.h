@@ -24,6 +24,9 @@ void turn_state_allocate(struct turn_client *c, struct instant now);
 /* The allocation is gone: its candidates, channels and all requests in flight with it. Waiting
  * peers, nonce and server stay. Newer credentials are adopted. */
 void turn_state_lose(struct turn_client *c);
+/* The relay says that the allocation is gone: loses it and asks for another, at once unless it is
+ * not the first in a row that did not live long. */
+void turn_state_begin_anew(struct turn_client *c, struct instant now);
 /* Loses what there is and gives up; the owner is told, and a new start follows later. */
 void turn_state_fail(struct turn_client *c, enum turn_failure failure, struct instant now);
 /* An allocation exists until `lifetime_s` from now. */

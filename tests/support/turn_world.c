@@ -208,6 +208,7 @@ static struct view serve(struct relay *r, struct view datagram, const struct soc
     }
     if (r->fail_count > 0 && r->fail_method == msg.method) {
         r->fail_count--;
+        r->allocated = r->allocated && !r->fail_forgets;
         return reply_error(r, out, &msg, r->fail_code, !r->fail_unsigned);
     }
     switch (msg.method) {

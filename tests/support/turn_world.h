@@ -41,6 +41,7 @@ struct relay {
     uint16_t fail_code;   /* ... with this code ... */
     unsigned fail_count;  /* ... this often ... */
     bool fail_unsigned;   /* ... without MESSAGE-INTEGRITY */
+    bool fail_forgets;    /* ... and the allocation is gone indeed */
     bool forge_success;   /* sign successes with a wrong key */
 
     unsigned seen[16]; /* requests by method, deliveries only */

@@ -125,6 +125,27 @@ static enum drop_reason answer_refresh(struct world *w, const struct sent *sent,
     return give(w, &sent->to, stun_finish(&s));
 }
 
+/* No ALLOCATE of ours has the transaction id zero, however few there have been. */
+static void a_success_for_no_request_ends_nothing(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    uint8_t bytes[128];
+    uint8_t key[STUN_LONG_TERM_KEY_SIZE];
+    struct stun_txn nobody = {{0}};
+    struct stun_writer s;
+    struct sock_addr other = sock_addr_of(ip_v4(198, 51, 100, 9), 9);
+    stun_long_term_key(view_text(w->relay.user), view_text("firezone"), view_text(w->relay.pass),
+                       key);
+    stun_start(&s, (struct span){bytes, sizeof(bytes)}, STUN_ALLOCATE, STUN_SUCCESS, &nobody);
+    stun_put_xor_address(&s, STUN_ATTR_XOR_RELAYED_ADDRESS, &other);
+    stun_put_lifetime(&s, 600);
+    stun_put_integrity(&s, VIEW_OF(key));
+    assert_int_equal(give(w, &w->relay.addr[0], stun_finish(&s)), DROP_STUN_UNKNOWN_TXN);
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 static void a_refresh_answered_with_lifetime_zero_leads_to_a_new_allocation(void **state)
 {
     (void)state;
@@ -239,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_counts_from_the_address_that_was_asked_only),
         cmocka_unit_test(an_answer_of_another_method_or_without_its_field_is_refused),
+        cmocka_unit_test(a_success_for_no_request_ends_nothing),
         cmocka_unit_test(a_refresh_answered_with_lifetime_zero_leads_to_a_new_allocation),
         cmocka_unit_test(a_refresh_answered_without_lifetime_is_tried_again_after_ten_seconds),
         cmocka_unit_test(a_deletion_is_not_repeated_while_it_may_linger),

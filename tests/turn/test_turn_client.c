@@ -616,6 +616,36 @@ static void an_unsigned_437_does_not_tear_down_a_working_allocation(void **state
     world_free(w);
 }
 
+/* A relay that ends every allocation at once: the first time a restart, then a fault that must not
+ * cost each client a message a round trip. */
+static void a_relay_that_ends_every_allocation_is_asked_less_and_less(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    struct sock_addr peer = sock_addr_of(ip_v4(192, 0, 2, 1), 1000);
+    unsigned before = w->relay.allocations;
+    w->relay.fail_method = STUN_CHANNEL_BIND;
+    w->relay.fail_code = 437;
+    w->relay.fail_forgets = true;
+    w->relay.fail_count = 1;
+    turn_client_bind_channel(w->client, &peer, w->now);
+    struct instant asked_at = w->now;
+    world_settle(w);
+    assert_int_equal(w->relay.allocations, before + 1); /* at once */
+    assert_true(instant_since(w->now, asked_at).ns < NS_PER_S);
+    assert_true(turn_client_is_ready(w->client));
+
+    world_forget_events(w);
+    w->relay.fail_count = UINT32_MAX;
+    turn_client_bind_channel(w->client, &(struct sock_addr){ip_v4(192, 0, 2, 2), 1000}, w->now);
+    world_pass(w, DURATION_S(60));
+    assert_in_range(w->relay.allocations - before, 4, 9);
+    w->relay.fail_count = 0; /* it gets well */
+    world_pass(w, DURATION_S(40));
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 static void a_signed_437_to_refresh_leads_to_a_new_allocation(void **state)
 {
     (void)state;
@@ -1033,6 +1063,7 @@ int main(void)
         cmocka_unit_test(a_repeated_success_of_the_same_allocation_changes_nothing),
         cmocka_unit_test(a_deleted_allocation_of_coturn_may_linger),
         cmocka_unit_test(an_unsigned_437_does_not_tear_down_a_working_allocation),
+        cmocka_unit_test(a_relay_that_ends_every_allocation_is_asked_less_and_less),
         cmocka_unit_test(a_signed_437_to_refresh_leads_to_a_new_allocation),
         cmocka_unit_test(a_forged_success_is_dropped),
         cmocka_unit_test(another_realm_is_refused),
