@@ -182,8 +182,8 @@ static enum drop_reason handle_request(struct ice_agent *agent, const struct soc
     return DROP_NONE;
 }
 
-/* Remembers our address as the peer sees it, unless it is known. It is not paired, not signalled.
- */
+/* Remembers our address as the peer sees it, unless it is known. It is not paired, not signalled,
+ * and takes no place from a candidate that may be. */
 static void learn_mapped(struct ice_agent *agent, const struct sock_addr *mapped,
                          const struct ice_candidate *sender)
 {
@@ -193,7 +193,9 @@ static void learn_mapped(struct ice_agent *agent, const struct sock_addr *mapped
         }
     }
     uint8_t slot;
-    if (!ice_list_local_slot(agent, &slot)) {
+    if (!ice_list_local_slot(agent, &slot) ||
+        (slot < agent->locals_count && !agent->locals[slot].discarded &&
+         agent->locals[slot].kind != ICE_PRFLX)) {
         return;
     }
     struct ice_candidate learned;

@@ -201,6 +201,37 @@ static void test_answers_count_once_and_with_the_right_key(void **state)
     assert_int_equal(agent->locals_count, 2);
 }
 
+/* What the peer says of our address is worth less than any address of ours, used or not. */
+static void test_an_address_that_the_peer_made_up_displaces_none_of_ours(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct ice_agent *agent = gateway_of(&w);
+    for (uint16_t i = 1; i < ICE_LOCAL_MAX; i++) {
+        static const uint8_t v6[16] = {0x20, 0x01, 0x0d, 0xb8, 1};
+        struct sock_addr addr = sock_addr_of(ip_from_bytes(IP_V6, v6), i);
+        struct ice_candidate host = ice_candidate_host(&addr);
+        assert_int_equal(ice_agent_add_local(agent, &host, w.now), ERR_NONE);
+    }
+    ice_agent_handle_timeout(agent, w.now);
+    struct sock_addr from = peer(7);
+    struct ice_candidate remote = ice_candidate_host(&from);
+    assert_int_equal(ice_agent_add_remote(agent, &remote, w.now), DROP_NONE);
+    struct ice_transmit t;
+    assert_true(ice_agent_poll_transmit(agent, &t));
+    struct stun_msg request;
+    assert_int_equal(stun_msg_decode(t.bytes, &request), DROP_NONE);
+    uint8_t out[256];
+    struct sock_addr mapped = sock_addr_of(ip_v4(198, 51, 100, 77), 9);
+    struct view answer = ice_message_success((struct span){out, sizeof(out)}, &request.txn, &mapped,
+                                             view_text("sfl3nrmziix5dcaydtq4xd"));
+    assert_int_equal(handle(&w, answer, &w.nodes[1].host), DROP_NONE);
+    assert_int_equal(agent->pairs[0].state, ICE_PAIR_SUCCEEDED);
+    for (size_t i = 0; i < ICE_LOCAL_MAX; i++) {
+        assert_int_equal(agent->locals[i].kind, ICE_HOST);
+    }
+}
+
 static void test_a_peer_that_claims_our_role_is_told_487(void **state)
 {
     (void)state;
@@ -288,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_checks_from_or_to_invalidated_candidates_are_dropped),
         cmocka_unit_test(test_use_candidate_selects_at_once_and_is_answered),
         cmocka_unit_test(test_answers_count_once_and_with_the_right_key),
+        cmocka_unit_test(test_an_address_that_the_peer_made_up_displaces_none_of_ours),
         cmocka_unit_test(test_a_peer_that_claims_our_role_is_told_487),
         cmocka_unit_test(test_the_controlled_side_may_not_nominate),
         cmocka_unit_test(test_unanswered_replies_are_bounded),
