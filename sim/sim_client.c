@@ -82,6 +82,15 @@ void client_event(struct sim_client *client, enum sim_client_event_kind kind,
     }
 }
 
+void client_note_goodbye(struct sim_client *client, const struct uuid *gateway)
+{
+    struct sim_note note = {
+        .kind = SIM_NOTE_CLIENT_GOODBYE,
+        .grant = {.client = client->config.id, .gateway = gateway_index(client, gateway)},
+    };
+    sim_put_note(client->out, &note);
+}
+
 struct client_packet *client_queue_take(struct client_queue *queue)
 {
     struct client_packet *packet = queue->first;

@@ -21,6 +21,7 @@
  *                          tunnel                         SYNs replace each other
  *   names (13.4, 13.7)     Pending, Confirmed             Pending, Recreating, Confirmed, Failed
  *   filters                the gateway's business         refused here, ICMP prohibited
+ *   "prohibited" received  nothing                        asks the portal anew if `asks_again`
  *   goodbye                neither sent nor understood    both
  *   relay lost             relayed connection fails       moves to another relay
  *
@@ -62,6 +63,9 @@ struct sim_client_config {
     char external_id[SIM_CLIENT_TEXT_MAX]; /* WEBSOCKET: as sent; empty: the hex of the id */
     char user_agent[SIM_CLIENT_TEXT_MAX];  /* WEBSOCKET; empty: one of the personality */
     bool relay_only;                       /* signals and uses relayed candidates alone */
+    bool asks_again; /* HEAD: "prohibited" from a gateway makes it ask the portal anew,
+                        spec/features.md 1.4.13. A feature that the service of today switches on for
+                        its own clients; with any other portal it is off */
     const struct sim_policy *policy; /* borrowed; only to name gateways in notes; may be NULL */
 };
 

@@ -220,7 +220,8 @@ static void deliver(struct sim_client_bulk *bulk, struct client_link *link, stru
     struct packet_info info;
     struct packet packet = packet_of(bytes, 0, bytes.len);
     if (p2p_is_control(view_of_span(bytes)) || packet_parse(&packet, &info) != DROP_NONE ||
-        client_dns_is_answer(&info) || !client_flow_is_source(client, link, &info.source)) {
+        info.kind == PACKET_ICMP_ERROR || client_dns_is_answer(&info) ||
+        !client_flow_is_source(client, link, &info.source)) {
         deliver_all(bulk);
         client_flow_inbound(client, link, view_of_span(bytes));
         return;

@@ -476,6 +476,31 @@ static void take_control(struct sim_client *client, struct client_link *link, st
     }
 }
 
+/* ICMPv4 3/13, ICMPv6 1/1. */
+static bool is_prohibited(const struct packet_info *info)
+{
+    return info->version == 4
+               ? info->icmp_type == PACKET_ICMPV4_UNREACHABLE && info->icmp_code == 13
+               : info->icmp_type == PACKET_ICMPV6_UNREACHABLE && info->icmp_code == 1;
+}
+
+/* A gateway that prohibits may know less than we do: a grant can cross a goodbye. Asks the portal
+ * anew, whatever the filters say; the error itself is the application's. */
+static void take_refusal(struct sim_client *client, const struct packet *packet,
+                         const struct packet_info *info)
+{
+    struct packet_icmp_error error;
+    struct client_name *name = NULL;
+    if (!client->config.asks_again || info->kind != PACKET_ICMP_ERROR || !is_prohibited(info) ||
+        packet_icmp_error_parse(packet, info, &error) != DROP_NONE) {
+        return;
+    }
+    struct client_resource *resource = resource_for(client, &error.quote_destination, &name);
+    if (resource != NULL) {
+        client_flow_intend(client, resource);
+    }
+}
+
 void client_flow_inbound(struct sim_client *client, struct client_link *link, struct view bytes)
 {
     uint8_t copy[2048];
@@ -492,6 +517,7 @@ void client_flow_inbound(struct sim_client *client, struct client_link *link, st
         return;
     }
     client->counters.received++;
+    take_refusal(client, &packet, &info);
     if (!client_dns_inbound(client, &packet, &info)) {
         sim_put_tun(client->out, bytes);
     }

@@ -334,6 +334,8 @@ static inline bool client_is_head(const struct sim_client *client)
 /* sim_client.c */
 void client_event(struct sim_client *client, enum sim_client_event_kind kind,
                   const struct uuid *gateway, const struct uuid *resource, const char *text);
+/* For the model: the gateway may forget us and every right of ours. */
+void client_note_goodbye(struct sim_client *client, const struct uuid *gateway);
 void client_queue_put(struct sim_client *client, struct client_queue *queue, struct view packet,
                       uint32_t limit);
 /* Takes the oldest; the caller frees it. NULL: none. */

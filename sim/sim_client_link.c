@@ -435,6 +435,7 @@ void client_link_goodbye(struct sim_client *client, struct client_link *link)
     size_t len = p2p_encode_goodbye((struct span){room, sizeof room});
     if (client_is_head(client) && len > 0) {
         (void)seal_and_send(client, link, (struct view){room, len});
+        client_note_goodbye(client, &link->gateway);
     }
 }
 

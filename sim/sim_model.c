@@ -11,8 +11,9 @@
 struct grant {
     bool live;
     bool ending; /* live ends when the gateway has settled */
-    bool known;  /* to this boot of the gateway, live or not */
-    bool stale;  /* known to an earlier boot */
+    bool fresh;  /* told since the gateway has settled: it may not have read that yet */
+    bool known;  /* to this boot of the gateway, live or not, and not forgotten by a goodbye */
+    bool stale;  /* was known once */
     bool lapsed; /* the gateway's clock was beyond the expiry: it may have let go for good */
     uint32_t client;
     uint32_t resource;
@@ -124,6 +125,7 @@ void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
     keep_old(g);
     g->live = true;
     g->ending = false;
+    g->fresh = true;
     g->known = true;
     g->lapsed = false;
     g->expires_unix_s = grant->expires_unix_s;
@@ -196,7 +198,20 @@ void sim_model_settle(struct sim_model *model, uint32_t gateway)
         if (g->gateway == gateway) {
             g->live = g->live && !g->ending;
             g->ending = false;
+            g->fresh = false;
             g->has_old = false;
+        }
+    }
+}
+
+void sim_model_goodbye(struct sim_model *model, uint32_t gateway, uint32_t client)
+{
+    for (uint32_t i = 0; i < model->grants_count; i++) {
+        struct grant *g = &model->grants[i];
+        if (g->gateway == gateway && g->client == client) {
+            g->stale = g->stale || g->known;
+            g->known = false;
+            g->ending = g->live && !g->fresh;
         }
     }
 }

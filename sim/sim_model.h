@@ -52,6 +52,9 @@ void sim_model_settle(struct sim_model *model, uint32_t gateway);
 /* The gateway's wall clock shows this. A grant that has expired by it may be gone for good, even
  * when the clock goes back. */
 void sim_model_clock(struct sim_model *model, uint32_t gateway, uint64_t unix_ns);
+/* The gateway has heard the client's goodbye: what it had been granted is void. What it is being
+ * told in these moments may come before or after. */
+void sim_model_goodbye(struct sim_model *model, uint32_t gateway, uint32_t client);
 /* The gateway's process is new: it knows nothing. */
 void sim_model_forget(struct sim_model *model, uint32_t gateway);
 
@@ -64,8 +67,9 @@ MUST_USE struct sim_verdict sim_model_judge(const struct sim_model *model, uint3
 enum sim_standing {
     SIM_STANDING_NONE,  /* this boot of the gateway was never told: the client must ask */
     SIM_STANDING_GOOD,  /* a grant that outlasts `until_unix_ns` */
-    SIM_STANDING_STALE, /* an earlier boot was told, this one was not: a client that kept its
-                           connection across the restart does not ask again */
+    SIM_STANDING_STALE, /* told once and forgotten, by a new boot or since the client said goodbye:
+                           a client that kept its connection across the restart, or asked before
+                           its goodbye was heard, does not ask again by itself */
     SIM_STANDING_ENDED, /* expired, expiring before that, revoked, or changing right now: the client
                            has no way to know */
 };

@@ -76,6 +76,7 @@ enum sim_note_kind {
     SIM_NOTE_CLIENT_PATH,    /* client `grant.client` has a working path; text: "direct"|"relay" */
     SIM_NOTE_CLIENT_UP,      /* client `grant.client`: WireGuard session with `grant.gateway` */
     SIM_NOTE_CLIENT_DOWN,    /* client `grant.client` gave the connection up; text says why */
+    SIM_NOTE_CLIENT_GOODBYE, /* client `grant.client` said goodbye to `grant.gateway` */
     SIM_NOTE_RESOLVED,       /* client: `text` = name, `addresses` = its proxy addresses */
     SIM_NOTE_VIOLATION,      /* the node saw the gateway break a protocol: text says what. Fails the
                                 run with oracle O-13 */

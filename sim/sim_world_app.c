@@ -109,7 +109,8 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     enum sim_standing standing = sim_model_standing(world->model, &grant, until, &resource);
     bool granted = sim_portal_permitted(world->portal, client, target->resource,
                                         world_now(world, &world->portal_node).unix_ns / NS_PER_S);
-    if (standing == SIM_STANDING_ENDED || standing == SIM_STANDING_STALE) {
+    bool asks_again = world_asks_again(world, client);
+    if (standing == SIM_STANDING_ENDED || (standing == SIM_STANDING_STALE && !asks_again)) {
         return SIM_EXPECT_ANY;
     }
     /* The portal forgot to tell the gateway; the client does know, and filters by itself. */
@@ -118,7 +119,7 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     if (standing == SIM_STANDING_GOOD && !now_permitted) {
         return SIM_EXPECT_ANY;
     }
-    if ((standing == SIM_STANDING_NONE && !granted) || !sim_filters_permit(resource, packet)) {
+    if ((standing != SIM_STANDING_GOOD && !granted) || !sim_filters_permit(resource, packet)) {
         return SIM_EXPECT_NOTHING;
     }
     enum sim_host_behaviour behaviour = behaviour_of(world, target);

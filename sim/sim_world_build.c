@@ -477,6 +477,11 @@ static void build_relay(struct sim_world *world, uint32_t index)
     world_node_start(world, &world->relay_nodes[index], sim_relay_node(world->relays[index]), net);
 }
 
+bool world_asks_again(const struct sim_world *world, uint32_t client)
+{
+    return world->policy.clients[client].head && world->options.head_portal != 0;
+}
+
 static void build_client(struct sim_world *world, uint32_t index)
 {
     char name[16];
@@ -491,6 +496,7 @@ static void build_client(struct sim_world *world, uint32_t index)
         .id = identity->id,
         .portal_v4 = {world->policy.portal_v4, PORTAL_PORT},
         .portal_v6 = {world->policy.portal_v6, PORTAL_PORT},
+        .asks_again = world_asks_again(world, index),
         .policy = &world->policy,
     };
     memcpy(config.private_key, identity->private_key, sizeof(config.private_key));

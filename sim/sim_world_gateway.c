@@ -243,12 +243,26 @@ static void tell_quiet(struct sim_world *world, uint32_t index, enum trace_id ev
     }
 }
 
+/* The gateway obeys a goodbye, which takes every right of the client. That it was said is the
+ * client's word, when it was heard the gateway's. */
+static void take_goodbye(struct sim_world *world, uint32_t index, const struct trace_event *event)
+{
+    uint32_t client = sim_policy_client(&world->policy, &event->id);
+    bool *said = client == UINT32_MAX ? NULL : &world->gateways[index].goodbyes[client];
+    if (event->event == EV_CONNECTION_CLOSED && said != NULL && *said &&
+        view_equal_text(event->text, "the client said goodbye")) {
+        *said = false;
+        sim_model_goodbye(world->model, index, client);
+    }
+}
+
 static void on_event(void *self, uint32_t index, const struct trace_event *event)
 {
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
     tell_quiet(world, index, event->event);
+    take_goodbye(world, index, event);
     sim_states_event(world->states, index, sim_policy_client(&world->policy, &event->id),
                      event->event, event->value, world->sched.now_ns);
     world->report.seen[event->event]++;

@@ -105,8 +105,9 @@ struct world_gateway {
     struct sim_host_addresses lost; /* what its host had before it lost a family */
     FILE *record;                   /* of this boot; NULL: none */
     bool record_failed;
-    uint32_t moves; /* roaming so far: names the next addresses */
-    bool joined;    /* the portal, in this boot */
+    uint32_t moves;                 /* roaming so far: names the next addresses */
+    bool joined;                    /* the portal, in this boot */
+    bool goodbyes[SIM_CLIENTS_MAX]; /* said by the client, not yet obeyed */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
 
@@ -178,6 +179,9 @@ void world_relay_announce(struct sim_world *world, uint32_t relay);
 void world_family_restore(struct world_gateway *gateway);
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind);
 void world_set_gateway_addresses(struct sim_world *world, uint32_t index, uint32_t edge_kind);
+
+/* Whether the client asks for a right anew that a gateway refuses. */
+bool world_asks_again(const struct sim_world *world, uint32_t client);
 
 /* sim_world_node.c: runs nodes. */
 void world_node_start(struct sim_world *world, struct world_node *node, struct sim_node machine,

@@ -97,6 +97,8 @@ static const char *note_name(enum sim_note_kind kind)
         return "client-up";
     case SIM_NOTE_CLIENT_DOWN:
         return "client-down";
+    case SIM_NOTE_CLIENT_GOODBYE:
+        return "client-goodbye";
     case SIM_NOTE_RESOLVED:
         return "resolved";
     case SIM_NOTE_VIOLATION:
@@ -128,6 +130,11 @@ static void take_note(struct sim_world *world, const struct world_node *node,
         break;
     case SIM_NOTE_CLIENT_PATH:
         path_note(world, note);
+        break;
+    case SIM_NOTE_CLIENT_GOODBYE:
+        if (is_client(world, node, &client)) {
+            world->gateways[note->grant.gateway].goodbyes[client] = true;
+        }
         break;
     case SIM_NOTE_RESOLVED:
         if (is_client(world, node, &client)) {
@@ -190,6 +197,7 @@ void world_mark(void *self, uint64_t token, bool lost)
     case SIM_NOTE_CLIENT_PATH:
     case SIM_NOTE_CLIENT_UP:
     case SIM_NOTE_CLIENT_DOWN:
+    case SIM_NOTE_CLIENT_GOODBYE:
     case SIM_NOTE_RESOLVED:
     case SIM_NOTE_VIOLATION:
     case SIM_NOTE_TEXT:

@@ -86,6 +86,7 @@ struct cw {
     struct cw_pipe pipes[CW_PIPES_MAX];
     uint32_t pipes_count;
     bool block_direct; /* between client and gateway */
+    bool asks_again;   /* the client, when it is refused */
     bool cut_gateway;  /* the gateway's network is unplugged */
     bool cut_relay;
     uint32_t loss_percent;
@@ -773,6 +774,7 @@ static inline struct cw *cw_new(const struct cw_options *options)
     rng_init(&w->dice, DICE);
     w->verbose = getenv("CW_VERBOSE") != NULL;
     w->block_direct = options->block_direct;
+    w->asks_again = options->head_client && options->head_portal;
     w->real_v4 = cw_ip("10.9.0.7");
     w->real_v6 = cw_ip("fd99::7");
     cw_policy(&w->policy, options);
@@ -805,6 +807,7 @@ static inline struct cw *cw_new(const struct cw_options *options)
         .portal_v4 = sock_addr_of(w->policy.portal_v4, 443),
         .portal_v6 = sock_addr_of(w->policy.portal_v6, 443),
         .relay_only = options->relay_only,
+        .asks_again = w->asks_again,
         .policy = &w->policy};
     memcpy(client.private_key, w->policy.clients[0].private_key, 32);
     strcpy(client.host, "203.0.113.20");

@@ -296,6 +296,26 @@ static void revoked_resources_are_unreachable_until_granted_again(void **state)
     each(revoked, &(struct cw_options){0});
 }
 
+static void refused(struct cw *w)
+{
+    assert_int_equal(ping_for(w, "10.3.0.2", 3), 3);
+    assert_int_equal(ping_for(w, "fd33::2", 3), 3);
+    uint64_t intents = sim_client_counters(w->client)->intents;
+    assert_int_equal(sim_portal_reject(w->portal, w->now, 0, 0, w->out), ERR_NONE);
+    cw_carry(w, CW_PORTAL);
+    (void)ping_for(w, "10.3.0.2", 3);
+    uint64_t asked = sim_client_counters(w->client)->intents - intents;
+    assert_int_equal(asked, w->asks_again ? 1 : 0);
+    assert_int_equal(ping_for(w, "10.3.0.2", 3), w->asks_again ? 3 : 0);
+    assert_int_equal(ping_for(w, "fd33::2", 3), 3);
+}
+
+static void a_right_that_the_gateway_lost_is_asked_for_again(void **state)
+{
+    (void)state;
+    each(refused, &(struct cw_options){0});
+}
+
 static void shuts_down(struct cw *w)
 {
     assert_int_equal(ping_for(w, "10.3.0.2", 3), 3);
@@ -908,6 +928,7 @@ int main(void)
         cmocka_unit_test(broken_portal_connections_are_not_noticed_by_traffic),
         cmocka_unit_test(a_restarted_relay_is_used_again),
         cmocka_unit_test(revoked_resources_are_unreachable_until_granted_again),
+        cmocka_unit_test(a_right_that_the_gateway_lost_is_asked_for_again),
         cmocka_unit_test(goodbye_ends_the_connection_at_the_gateway),
         cmocka_unit_test(a_gateway_that_ends_says_goodbye),
         cmocka_unit_test(the_first_packets_wait_and_arrive),
