@@ -47,7 +47,7 @@
     X(DROP_WG_NO_SESSION, "wg_no_session", "no session to send on")                                \
     X(DROP_WG_QUEUE, "wg_queue", "the queue of packets waiting for a session is full")             \
     X(DROP_NO_PATH, "no_path", "no path to the peer has been nominated")                           \
-    X(DROP_NO_CHANNEL, "no_channel", "no channel to the peer on the relay yet")                    \
+    X(DROP_NO_CHANNEL, "no_channel", "no channel to the peer on the relay, or not yet")            \
     /* inner packets */                                                                            \
     X(DROP_IP_MALFORMED, "ip_malformed", "the IP header is not valid")                             \
     X(DROP_IP_LENGTH, "ip_length", "the length fields disagree with the packet")                   \

@@ -189,6 +189,9 @@ static enum err create(struct gateway *gw, const struct gateway_offer *offer, ui
     if (c->used) {
         gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "replaced");
     }
+    if (!uuid_equal(&c->client, &offer->client)) {
+        c->channels_at = gw->now.boot; /* a new connection of the same client is not a new client */
+    }
     c->generation++;
     c->id24 = gateway_connection_make_id(gw, index, c->generation);
     c->policy_client = offer->policy_client;

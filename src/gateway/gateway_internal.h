@@ -88,7 +88,11 @@
 #define GATEWAY_RESOLVE_SHARE_MIN   4U  /* but never fewer than these */
 #define GATEWAY_RESOLVED_MAX        64U /* addresses kept of one name */
 #define GATEWAY_CACHE_TTL_MAX_S     3600U
-#define GATEWAY_SHUTDOWN_S          1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
+/* Channels of a relay that a client may have asked for at once, and how soon it gets one more: all
+ * clients share 4096, and each is taken for 15 minutes. */
+#define GATEWAY_CHANNELS_MAX    64U
+#define GATEWAY_CHANNEL_EVERY_S 5U
+#define GATEWAY_SHUTDOWN_S      1U /* for goodbye and Close to leave, spec/portal.md 10.6 */
 
 /* ---- relays ---- */
 
@@ -146,6 +150,7 @@ struct gateway_connection {
     struct instant offer_at;        /* our candidates are held until then; TIME_NEVER: not held */
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
+    struct instant channels_at;     /* when all that the client has had asked for is forgiven */
     uint32_t signals_count;         /* lists in blocks, like those of the agent */
     uint32_t held_count;
     struct gateway_signal *signals;
@@ -610,6 +615,10 @@ void gateway_connection_offer_relay(struct gateway *gw, struct gateway_connectio
 
 /* Keeps a message until there is a path; the oldest gives way to more than GATEWAY_HELD_MAX. */
 void gateway_connection_hold(struct gateway *gw, struct gateway_connection *c, struct view message);
+/* True when a channel for `peer` may be asked for on the connection's relay: the peer has one
+ * already, or the client has not had its share. Counts it. */
+MUST_USE bool gateway_connection_may_bind(struct gateway *gw, struct gateway_connection *c,
+                                          const struct sock_addr *peer);
 void gateway_connection_drop_held(struct gateway *gw, struct gateway_connection *c);
 MUST_USE bool gateway_connection_poll(struct gateway *gw, struct gateway_output *out);
 /* Tells the client inside the tunnel that this is the end. */

@@ -91,6 +91,17 @@ bool gateway_connection_migrate(struct gateway *gw, struct gateway_connection *c
     return true;
 }
 
+static void bind_channel(struct gateway *gw, struct gateway_connection *c,
+                         const struct sock_addr *peer)
+{
+    if (!gateway_connection_may_bind(gw, c, peer)) {
+        gateway_drop(gw, DROP_NO_CHANNEL, peer);
+        return;
+    }
+    turn_client_bind_channel(&gw->relays[c->relay].turn, peer, gw->now.boot);
+    gateway_relay_touch(gw, c->relay);
+}
+
 void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection *c,
                                    struct view text)
 {
@@ -107,8 +118,7 @@ void gateway_connection_add_remote(struct gateway *gw, struct gateway_connection
     c->signalled = true;
     if (candidate.kind != ICE_HOST) {
         if (gateway_relay_is_used(gw, c->relay)) {
-            turn_client_bind_channel(&gw->relays[c->relay].turn, &candidate.addr, gw->now.boot);
-            gateway_relay_touch(gw, c->relay);
+            bind_channel(gw, c, &candidate.addr);
         }
         gateway_signal_release(gw, c);
     }

@@ -46,13 +46,31 @@ void gateway_connection_drop_held(struct gateway *gw, struct gateway_connection 
 
 /* ---- output ---- */
 
+bool gateway_connection_may_bind(struct gateway *gw, struct gateway_connection *c,
+                                 const struct sock_addr *peer)
+{
+    const struct duration every = DURATION_S(GATEWAY_CHANNEL_EVERY_S);
+    if (turn_client_knows_peer(&gw->relays[c->relay].turn, peer)) {
+        return true;
+    }
+    struct instant at = instant_add(instant_max(c->channels_at, gw->now.boot), every);
+    struct instant limit =
+        instant_add(gw->now.boot, DURATION_S(GATEWAY_CHANNELS_MAX * GATEWAY_CHANNEL_EVERY_S));
+    if (instant_before(limit, at)) {
+        return false;
+    }
+    c->channels_at = at;
+    return true;
+}
+
 /* Wraps a control message for the relay into the scratch memory. False without a channel. */
 static bool through_relay(struct gateway *gw, struct gateway_connection *c,
                           const struct sock_addr *peer, struct view bytes,
                           struct gateway_output *out)
 {
     uint16_t number;
-    if (!gateway_relay_is_used(gw, c->relay) || ice_agent_remote_is_private(&c->ice, peer)) {
+    if (!gateway_relay_is_used(gw, c->relay) || ice_agent_remote_is_private(&c->ice, peer) ||
+        !gateway_connection_may_bind(gw, c, peer)) {
         return false;
     }
     struct turn_client *turn = &gw->relays[c->relay].turn;

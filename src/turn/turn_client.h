@@ -312,6 +312,9 @@ void turn_client_bind_channel(struct turn_client *c, const struct sock_addr *pee
 MUST_USE bool turn_client_channel(struct turn_client *c, const struct sock_addr *peer,
                                   struct instant now, uint16_t *number);
 
+/* True when `peer` has a number, usable or not, or waits for one: asking again takes no other. */
+MUST_USE bool turn_client_knows_peer(const struct turn_client *c, const struct sock_addr *peer);
+
 /* ChannelData was sent: puts off the keep-alive. */
 void turn_client_note_sent(struct turn_client *c, struct instant now);
 

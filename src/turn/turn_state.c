@@ -130,30 +130,43 @@ void turn_state_refresh(struct turn_client *c, bool probe, struct instant now)
 
 /* ---- peers that wait for a channel ---- */
 
-static struct sock_addr *pending_at(struct turn_client *c, uint32_t i)
+static uint32_t pending_index(const struct turn_client *c, uint32_t i)
 {
-    return &c->pending[(c->pending_first + i) % TURN_PENDING_MAX];
+    return (c->pending_first + i) % TURN_PENDING_MAX;
+}
+
+static bool is_pending(const struct turn_client *c, const struct sock_addr *peer)
+{
+    for (uint32_t i = 0; i < c->pending_count; i++) {
+        if (sock_addr_equal(&c->pending[pending_index(c, i)], peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool turn_client_knows_peer(const struct turn_client *c, const struct sock_addr *peer)
+{
+    return turn_channels_find(&c->channels, peer) != TURN_CHANNEL_NONE || is_pending(c, peer);
 }
 
 void turn_state_push_pending(struct turn_client *c, const struct sock_addr *peer)
 {
-    for (uint32_t i = 0; i < c->pending_count; i++) {
-        if (sock_addr_equal(pending_at(c, i), peer)) {
-            return;
-        }
+    if (is_pending(c, peer)) {
+        return;
     }
     if (c->pending_count == TURN_PENDING_MAX) { /* the oldest makes room */
         c->pending_first = (c->pending_first + 1) % TURN_PENDING_MAX;
         c->pending_count--;
     }
-    *pending_at(c, c->pending_count) = *peer;
+    c->pending[pending_index(c, c->pending_count)] = *peer;
     c->pending_count++;
 }
 
 void turn_state_drain_pending(struct turn_client *c, struct instant now)
 {
     while (c->allocated && c->pending_count > 0 && turn_request_has_room(c)) {
-        struct sock_addr peer = *pending_at(c, 0);
+        struct sock_addr peer = c->pending[c->pending_first];
         c->pending_first = (c->pending_first + 1) % TURN_PENDING_MAX;
         c->pending_count--;
         turn_client_bind_channel(c, &peer, now);

@@ -105,6 +105,50 @@ static void remote_candidates_are_taken_in_every_state(void **state)
     rig_free(rig);
 }
 
+static unsigned bound_count(const struct rig_relay *relay)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < RIG_CHANNELS; i++) {
+        count += relay->is_bound[i];
+    }
+    return count;
+}
+
+/* A relay has 4096 numbers, and each is taken for a quarter of an hour: one client must not use
+ * them up with candidates that it makes up. */
+static void a_client_gets_a_small_part_of_a_relays_channels(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->portal.relays = 1;
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_CIDR4);
+    for (unsigned i = 0; i < 1000; i++) {
+        char text[128];
+        (void)snprintf(text, sizeof(text), "candidate:1 1 udp %u 198.51.100.7 %u typ srflx",
+                       1694498559U + i, 1000 + i);
+        rig_push_candidate(rig, 0, "ice_candidates", text);
+    }
+    assert_in_range(bound_count(&rig->relays[0]), 10, 80);
+    assert_true(rig_drops(rig, DROP_NO_CHANNEL) > 0);
+    assert_true(rig_reaches_tun(rig, 0, server4, 80)); /* it works all the same ... */
+    unsigned taken = bound_count(&rig->relays[0]);
+    rig_connect(rig, 1, RIG_CIDR4); /* ... and so do others */
+    assert_true(bound_count(&rig->relays[0]) > taken);
+    assert_true(rig_reaches_tun(rig, 1, server4, 80));
+    /* A new connection does not count anew; later it may have others. */
+    rig->clients[0].ufrag[0] ^= 1;
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    uint8_t last = 100;
+    while (is_taken(rig, last)) {
+        last++;
+    }
+    assert_in_range(last, 100, 105);
+    rig_pass(rig, DURATION_S(GATEWAY_CHANNEL_EVERY_S * 2));
+    assert_true(is_taken(rig, 112));
+    rig_free(rig);
+}
+
 /* ---- choice of a relay ---- */
 
 static void set_rtt(struct rig *rig, uint32_t relay, uint64_t ms)
@@ -423,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_host_candidate_is_told_to_all),
         cmocka_unit_test(remote_candidates_are_taken_in_every_state),
+        cmocka_unit_test(a_client_gets_a_small_part_of_a_relays_channels),
         cmocka_unit_test(relays_are_chosen_by_their_round_trip),
         cmocka_unit_test(a_relays_address_decides_what_stun_is),
         cmocka_unit_test(only_a_relays_channel_data_is_unwrapped_and_only_once),
