@@ -427,10 +427,14 @@ enum err linux_udp_send(struct linux_udp *udp, const struct gateway_train *train
     }
     enum err err = send_bytes(udp, train, train->bytes, train->segment_size);
     if (err == ERR_IO || err == ERR_UNSUPPORTED) {
-        /* The way out cannot segment: the same train goes out singly, nothing is lost. */
-        udp->gso = false;
-        udp->gso_retry_at = instant_add(now, DURATION_S(LINUX_UDP_GSO_RETRY_S));
-        return send_singly(udp, train);
+        /* The way out cannot segment: the same train goes out singly, nothing is lost. If that
+         * fails too, it was about the addresses and tells nothing. */
+        err = send_singly(udp, train);
+        if (err == ERR_NONE || err == ERR_WOULD_BLOCK) {
+            udp->gso = false;
+            udp->gso_retry_at = instant_add(now, DURATION_S(LINUX_UDP_GSO_RETRY_S));
+        }
+        return err;
     }
     udp->gso = udp->gso || err == ERR_NONE;
     return err;

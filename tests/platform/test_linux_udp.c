@@ -406,6 +406,27 @@ static void test_an_unreachable_destination_loses_that_train_only(void **state)
     close_pair(&p);
 }
 
+/* An address that the host has no longer is refused with the same error as a train that the way out
+ * cannot segment. */
+static void test_a_source_address_that_is_gone_says_nothing_about_segmentation(void **state)
+{
+    (void)state;
+    static const uint8_t gone6[16] = {0x20, 0x01, 0x0d, 0xb8, 7};
+    const struct ip_addr gone[] = {ip_v4(192, 0, 2, 1), ip_from_bytes(IP_V6, gone6)};
+    struct pair p;
+    open_pair(&p, false, false);
+    bool had_gso = p.a.gso;
+    for (size_t i = 0; i < ARRAY_COUNT(gone); i++) {
+        struct gateway_train train =
+            train_to(&p.b, (enum ip_family)gone[i].family, view_text("two segments"), 6);
+        train.local = sock_addr_of(gone[i], 0);
+        enum err err = linux_udp_send(&p.a, &train, now);
+        assert_true(err != ERR_NONE && err != ERR_WOULD_BLOCK);
+        assert_int_equal(p.a.gso, had_gso);
+    }
+    close_pair(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
         cmocka_unit_test(test_sockets_at_one_address_receive_into_one_room),
         cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
+        cmocka_unit_test(test_a_source_address_that_is_gone_says_nothing_about_segmentation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
