@@ -381,6 +381,20 @@ static void answer_localhost(struct gateway_lookup_answer *answer, enum gateway_
     }
 }
 
+/* The library of Debian 12 takes the digits of \DDD as they are and would ask for another name. */
+static bool has_decimal_escape(struct view name)
+{
+    for (size_t i = 0; i + 1 < name.len; i++) {
+        if (name.at[i] == '\\') {
+            i++; /* what follows is escaped, a backslash included */
+            if (name.at[i] >= '0' && name.at[i] <= '9') {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway_lookup *lookup,
                            struct instant now)
 {
@@ -396,7 +410,8 @@ void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway
     }
     refresh_channel(resolver, now);
     bool fits = lookup->name.len > 0 && lookup->name.len <= LINUX_RESOLVER_NAME_MAX &&
-                memchr(lookup->name.at, 0, lookup->name.len) == NULL;
+                memchr(lookup->name.at, 0, lookup->name.len) == NULL &&
+                !has_decimal_escape(lookup->name);
     if (!fits || !resolver->has_channel) {
         request->answer.result = fits ? ERR_IO : ERR_SYNTAX;
         finish(request);

@@ -29,7 +29,8 @@ struct linux_resolver_options {
 struct linux_resolver *linux_resolver_create(const struct linux_resolver_options *options);
 void linux_resolver_destroy(struct linux_resolver *resolver);
 
-/* Starts a lookup; its answer comes from linux_resolver_answer(), possibly at once. */
+/* Starts a lookup; its answer comes from linux_resolver_answer(), possibly at once. ERR_SYNTAX for
+ * a name that is too long, holds a zero or a byte that only \DDD can write. */
 void linux_resolver_lookup(struct linux_resolver *resolver, const struct gateway_lookup *lookup,
                            struct instant now);
 /* Passes readiness on: the lower 32 bits of epoll_data.u64 and the events. */

@@ -323,6 +323,19 @@ static void test_a_literal_needs_no_server(void **state)
     assert_null(linux_resolver_answer(w->resolver));
 }
 
+/* Another name than the one that the policy has judged must not be asked. */
+static void test_a_name_with_unprintable_bytes_is_not_asked_as_another(void **state)
+{
+    struct world *w = *state;
+    ask(w, 1, GATEWAY_LOOKUP_A, "\\098oth.test");
+    ask(w, 2, GATEWAY_LOOKUP_TXT, "x\\001.test");
+    assert_int_equal(wait_answer(w)->result, ERR_SYNTAX);
+    assert_int_equal(wait_answer(w)->result, ERR_SYNTAX);
+    assert_int_equal(w->queries, 0);
+    ask(w, 3, GATEWAY_LOOKUP_A, "\\both.test"); /* an escaped letter is that letter */
+    assert_int_equal(wait_answer(w)->result, ERR_NONE);
+}
+
 static void test_localhost_is_loopback_and_nobody_is_asked(void **state)
 {
     struct world *w = *state;
@@ -626,6 +639,7 @@ int main(void)
         RESOLVER_TEST(test_records_come_as_the_raw_message),
         RESOLVER_TEST(test_a_long_answer_comes_over_tcp_and_is_bounded),
         RESOLVER_TEST(test_a_literal_needs_no_server),
+        RESOLVER_TEST(test_a_name_with_unprintable_bytes_is_not_asked_as_another),
         RESOLVER_TEST(test_localhost_is_loopback_and_nobody_is_asked),
         RESOLVER_TEST(test_name_servers_that_are_dead_or_mute_are_passed_over),
         RESOLVER_TEST(test_silence_ends_after_ten_seconds),
