@@ -26,13 +26,14 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-#define DEVICE       "/dev/net/tun"
-#define SLOT_SIZE    (GATEWAY_TUN_HEADROOM + 65536U)
-#define SEGMENTS_MAX 512U /* of one read round, spec/performance.md section 4.6 */
-#define FAILURES_MAX 3U
+#define DEVICE          "/dev/net/tun"
+#define SLOT_SIZE       (GATEWAY_TUN_HEADROOM + 65536U)
+#define SEGMENTS_MAX    512U /* of one read round, spec/performance.md section 4.6 */
+#define FAILURES_MAX    3U
 
-#define PROTOCOL_TCP 6U
-#define PROTOCOL_UDP 17U
+#define PROTOCOL_TCP    6U
+#define PROTOCOL_UDP    17U
+#define PROTOCOL_ICMPV6 58U
 
 /* ---- opening ---- */
 
@@ -139,6 +140,39 @@ static struct gateway_offload to_offload(const struct virtio_net_hdr *header)
     return offload;
 }
 
+/* True when the checksum to be completed is the one of the packet's own TCP, UDP or ICMPv6 header.
+ */
+static bool is_own_checksum(const struct virtio_net_hdr *header, struct span packet)
+{
+    bool v6 = packet.at[0] >> 4 == 6;
+    size_t start = v6 ? 40U : (packet.at[0] & 15U) * 4U;
+    if (packet.len < 40U || header->csum_start != start) {
+        return false;
+    }
+    switch (v6 ? packet.at[6] : packet.at[9]) {
+    case PROTOCOL_TCP:
+        return header->csum_offset == 16;
+    case PROTOCOL_UDP:
+        return header->csum_offset == 6;
+    case PROTOCOL_ICMPV6:
+        return v6 && header->csum_offset == 2;
+    default:
+        return false;
+    }
+}
+
+/* A packet with another one inside (VXLAN, IP in IP) may be asked for the inner checksum only: what
+ * is behind the device knows one place of a checksum. */
+static void complete_inner(const struct virtio_net_hdr *header, struct gateway_tun_packet *packet)
+{
+    struct gateway_offload *offload = &packet->offload;
+    if (offload->checksum_needed && offload->gso == GATEWAY_GSO_NONE &&
+        !is_own_checksum(header, packet->bytes)) {
+        offload->checksum_needed =
+            !gateway_tun_complete(packet->bytes, header->csum_start, header->csum_offset);
+    }
+}
+
 enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, size_t max,
                         size_t *count)
 {
@@ -166,6 +200,7 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
         struct gateway_tun_packet *packet = &out[(*count)++];
         packet->bytes = (struct span){slot + GATEWAY_TUN_HEADROOM, (size_t)got - sizeof(header)};
         packet->offload = to_offload(&header);
+        complete_inner(&header, packet);
         segments +=
             packet->offload.gso_size == 0 ? 1 : packet->bytes.len / packet->offload.gso_size + 1;
     }

@@ -116,6 +116,11 @@ void gateway_set_tun_offload(struct gateway *gw, bool tcp, bool udp);
 void gateway_tun_cut(const struct gateway_tun_group *group, struct span room,
                      void (*emit)(void *self, struct view packet), void *self);
 
+/* Completes a checksum that the kernel left to the device, over all from `start` on, where it
+ * stands `offset` further: for one that is not the packet's own but that of a packet inside.
+ * Touches no gateway. False, and nothing has changed, when it would lie outside the packet. */
+MUST_USE bool gateway_tun_complete(struct span packet, size_t start, size_t offset);
+
 /* What the platform counted since start: how well its calls were filled. */
 struct gateway_io_counters {
     uint64_t wakeups;              /* returns from waiting */

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "packet/checksum.h"
+
 #include "packet/packet_rewrite.h"
 
 /* One packet on its way to the TUN device, or the first of several that share its fate. */
@@ -295,7 +297,18 @@ void gateway_set_tun_offload(struct gateway *gw, bool tcp, bool udp)
     gw->tun_offload_udp = udp;
 }
 
-/* ---- the way back, for a device that refuses ---- */
+/* ---- for the device ---- */
+
+bool gateway_tun_complete(struct span packet, size_t start, size_t offset)
+{
+    if (start >= packet.len || offset + 2 > packet.len - start) {
+        return false;
+    }
+    uint8_t *field = packet.at + start + offset;
+    struct view covered = {packet.at + start, packet.len - start};
+    store_be16(field, checksum_finish_udp(checksum_sum(covered)));
+    return true;
+}
 
 void gateway_tun_cut(const struct gateway_tun_group *group, struct span room,
                      void (*emit)(void *self, struct view packet), void *self)

@@ -56,24 +56,25 @@
 #define GATEWAY_HELD_MAX    8U  /* handshake messages that wait for a path, per connection */
 #define GATEWAY_JOBS_MAX    64U /* changes that concern all connections */
 /* Work that concerns many is done in slices, one per call, each well under 1 ms. */
-#define GATEWAY_JOB_SLICE      64U  /* connections changed, authorizations ended */
-#define GATEWAY_LOOK_SLICE     256U /* records only looked at */
-#define GATEWAY_TIMER_BUDGET   64U  /* due connections and relays */
-#define GATEWAY_SIGNAL_SLICE   32U  /* connections whose candidates are told */
-#define GATEWAY_AEAD_BATCH     256U /* messages sealed or opened together */
-#define GATEWAY_TUN_BATCH_MAX  64U  /* packets of one gateway_handle_tun() */
-#define GATEWAY_TRAINS_MAX     (GATEWAY_TUN_BATCH_MAX * PACKET_SEGMENTS_MAX)
-#define GATEWAY_LOOK_AHEAD_MIN 4U /* packets for which it pays */
-#define GATEWAY_LOOK_AHEAD_MAX POLICY_AHEAD_MAX
-#define GATEWAY_TUN_OUT_MAX    4096U  /* packets of one gateway_handle_udp() */
-#define GATEWAY_GROUPS_MAX     64U    /* open at once, spec/performance.md section 4.3 */
-#define GATEWAY_TRAIN_SEGMENTS 64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
-#define GATEWAY_TRAIN_BYTES    65000U /* under 65 535 with all headers */
+#define GATEWAY_JOB_SLICE        64U    /* connections changed, authorizations ended */
+#define GATEWAY_LOOK_SLICE       256U   /* records only looked at */
+#define GATEWAY_TIMER_BUDGET     64U    /* due connections and relays */
+#define GATEWAY_SIGNAL_SLICE     32U    /* connections whose candidates are told */
+#define GATEWAY_AEAD_BATCH       256U   /* messages sealed or opened together */
+#define GATEWAY_TUN_BATCH_MAX    64U    /* packets of one gateway_handle_tun() */
+#define GATEWAY_TUN_SEGMENTS_MAX 16384U /* what all of them may become; the memory is for that */
+#define GATEWAY_TRAINS_MAX       GATEWAY_TUN_SEGMENTS_MAX
+#define GATEWAY_LOOK_AHEAD_MIN   4U /* packets for which it pays */
+#define GATEWAY_LOOK_AHEAD_MAX   POLICY_AHEAD_MAX
+#define GATEWAY_TUN_OUT_MAX      4096U  /* packets of one gateway_handle_udp() */
+#define GATEWAY_GROUPS_MAX       64U    /* open at once, spec/performance.md section 4.3 */
+#define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
+#define GATEWAY_TRAIN_BYTES      65000U /* under 65 535 with all headers */
 /* ChannelData and WireGuard headers, tag, and the headers that cutting repeats. */
 #define GATEWAY_SEGMENT_OVERHEAD (CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD + 80U)
 #define GATEWAY_TX_SIZE                                                                            \
-    (GATEWAY_TUN_BATCH_MAX *                                                                       \
-     (GATEWAY_SUPERPACKET_MAX + PACKET_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD))
+    (GATEWAY_TUN_BATCH_MAX * GATEWAY_SUPERPACKET_MAX +                                             \
+     GATEWAY_TUN_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD)
 
 #define GATEWAY_ID_ROUNDS           4U
 #define GATEWAY_ID_HALF_BITS        12U
@@ -431,6 +432,7 @@ struct gateway {
     uint64_t group_marks[4];         /* which of 256 kinds of keys there are */
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;
+    uint32_t inbound_segments; /* of all of them, at most GATEWAY_TUN_SEGMENTS_MAX */
     uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];
     uint8_t *inbound_last; /* of each connection: its last packet, if that one is its own */
     struct policy_hint hints[GATEWAY_LOOK_AHEAD_MAX]; /* of the packets being judged */

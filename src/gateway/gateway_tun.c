@@ -8,6 +8,7 @@
 #define COUNTERS_LEFT 20U /* of a session that FAULT_COUNTER_LAST uses up */
 
 static_assert(GATEWAY_TUN_BATCH_MAX <= UINT8_MAX, "the last packet of a batch has 8 bits");
+static_assert(GATEWAY_TUN_SEGMENTS_MAX >= PACKET_SEGMENTS_MAX, "any packet alone fits");
 
 /* ---- the transmit memory ---- */
 
@@ -215,6 +216,10 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     if (packet_segment_size(&in->segments, 0) > GATEWAY_INNER_MTU) {
         return DROP_IP_TOO_BIG; /* no other segment is longer */
     }
+    if (in->segments.count > GATEWAY_TUN_SEGMENTS_MAX - gw->inbound_segments) {
+        return DROP_WG_QUEUE;
+    }
+    gw->inbound_segments += in->segments.count;
     uint32_t index = gw->inbound_count++;
     uint32_t connection = (uint32_t)(c - gw->connections);
     gw->inbound_connections[index] = connection;
@@ -337,6 +342,7 @@ void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
     ASSERT(count <= GATEWAY_TUN_BATCH_MAX);
     gateway_begin(gw, now);
     gw->inbound_count = 0;
+    gw->inbound_segments = 0;
     for (size_t i = 0; i < count; i += GATEWAY_LOOK_AHEAD_MAX) {
         size_t left = count - i;
         judge_some(gw, packets + i, left < GATEWAY_LOOK_AHEAD_MAX ? left : GATEWAY_LOOK_AHEAD_MAX);

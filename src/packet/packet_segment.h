@@ -15,10 +15,12 @@
 
 #include "packet/packet.h"
 
-#define PACKET_SEGMENTS_MAX                                                                        \
-    256U /* segments of one super-packet, spec/dataplane.md section 11.5                           \
+/* Segments of one super-packet: Linux fills 64 KiB whatever the segment size, and the smallest one
+ * of its TCP is 48 bytes, of which options may take 40. */
+#define PACKET_SEGMENTS_MAX 8192U
+#define PACKET_SEGMENTS_UDP_MAX                                                                    \
+    128U /* of a coalesced UDP write, spec/dataplane.md section 11.5                               \
           */
-#define PACKET_SEGMENTS_UDP_MAX 128U /* segments of a coalesced UDP write, same place */
 
 enum packet_gso {
     PACKET_GSO_NONE,

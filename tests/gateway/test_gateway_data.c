@@ -173,10 +173,10 @@ static void super_packets_with_wrong_metadata_are_dropped(void **state)
     static uint8_t room[65535];
     struct rig *rig = connected_to(RIG_CIDR4);
     assert_true(rig_reaches_tun(rig, 0, server4, 80));
-    struct view packet = put_super(room, sizeof(room), rig, false, 3000);
+    struct view packet = put_super(room, sizeof(room), rig, false, 10000);
     struct gateway_offload wrong[] = {
         {GATEWAY_GSO_UDP, 0, true},   /* no size */
-        {GATEWAY_GSO_UDP, 1, true},   /* 3 000 segments */
+        {GATEWAY_GSO_UDP, 1, true},   /* 10 000 segments */
         {GATEWAY_GSO_NONE, 0, false}, /* simply too long */
         {GATEWAY_GSO_UDP, 1400, true} /* segments above the tunnel's MTU */
     };

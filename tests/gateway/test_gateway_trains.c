@@ -198,6 +198,37 @@ static void trains_keep_their_bounds(void **state)
     }
 }
 
+/* Small segments make many of a super-packet: 52 128 bytes of TCP with 188 a segment were seen.
+ * What a batch may become has a bound all the same; beyond it whole packets are lost, and counted.
+ */
+static void small_segments_are_as_many_as_they_are(void **state)
+{
+    static const uint16_t sizes[] = {8, 8, 8, 188}; /* bytes a segment, of 64 000 */
+    static const size_t through = 2 * 8000 + 341;
+    const size_t slot = GATEWAY_TUN_HEADROOM + 65536U;
+    struct rig *rig = connected();
+    uint8_t *room = malloc(ARRAY_COUNT(sizes) * slot);
+    struct gateway_tun_packet packets[ARRAY_COUNT(sizes)];
+    (void)state;
+    assert_non_null(room);
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        uint8_t *at = room + i * slot + GATEWAY_TUN_HEADROOM;
+        size_t len = rig_put_udp(at, &server, &rig->clients[0].ipv4, 4000, 64000, (uint8_t)i);
+        packets[i] = (struct gateway_tun_packet){.bytes = {at, len},
+                                                 .offload = {GATEWAY_GSO_UDP, sizes[i], false}};
+    }
+    uint64_t refused = rig_drops_all(rig);
+    gateway_handle_tun(rig->gw, rig->now, packets, ARRAY_COUNT(sizes));
+    rig_settle(rig);
+    assert_int_equal(rig_drops_all(rig) - refused, 1);
+    assert_int_equal(rig_drops(rig, DROP_WG_QUEUE), 1);
+    assert_int_equal(rig->clients[0].packets.count, through);
+    assert_int_equal(rig->clients[0].packets.items[0].len, 36);
+    assert_int_equal(rig->clients[0].packets.items[through - 1].len, 28 + 64000 - 340 * 188);
+    free(room);
+    rig_free(rig);
+}
+
 static void a_bad_packet_does_not_discard_its_batch(void **state)
 {
     struct source *source = calloc(1, sizeof(*source));
@@ -289,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_client_without_a_path_costs_the_others_nothing),
         cmocka_unit_test(one_input_is_sealed_as_one_batch),
         cmocka_unit_test(trains_keep_their_bounds),
+        cmocka_unit_test(small_segments_are_as_many_as_they_are),
         cmocka_unit_test(a_bad_packet_does_not_discard_its_batch),
         cmocka_unit_test(a_channel_header_stands_in_front_of_the_message_where_it_was_sealed),
     };

@@ -358,7 +358,7 @@ static void test_offload_metadata_is_checked(void **state)
         {{PACKET_GSO_UDP, 2000, true}, DROP_NONE, 1},
         {{PACKET_GSO_UDP, 1023, true}, DROP_NONE, 2},
         {{PACKET_GSO_UDP, 4, true}, DROP_NONE, 256},
-        {{PACKET_GSO_UDP, 3, true}, DROP_TUN_OFFLOAD, 0},
+        {{PACKET_GSO_UDP, 1, true}, DROP_NONE, 1024},
         {{PACKET_GSO_UDP, 0, true}, DROP_TUN_OFFLOAD, 0},
         {{PACKET_GSO_TCPV4, 100, true}, DROP_TUN_OFFLOAD, 0},
         {{PACKET_GSO_TCPV6, 100, true}, DROP_TUN_OFFLOAD, 0},

@@ -4,6 +4,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
@@ -316,6 +320,54 @@ static void test_a_written_super_packet_is_split_by_the_kernel(void **state)
     linux_tun_close(&tun);
 }
 
+/* Hands a packet to the device as a virtual machine's neighbour would: with an offload header. */
+static void send_with_header(const struct virtio_net_hdr *header, struct view packet)
+{
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_IP));
+    int on = 1;
+    struct sockaddr_ll to = {.sll_family = AF_PACKET,
+                             .sll_protocol = htons(ETH_P_IP),
+                             .sll_ifindex = (int)if_nametoindex(NAME)};
+    uint8_t bytes[512];
+    struct writer w = writer_of((struct span){bytes, sizeof(bytes)});
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), 0);
+    writer_bytes(&w, (struct view){(const uint8_t *)header, sizeof(*header)});
+    writer_bytes(&w, packet);
+    assert_int_equal(sendto(fd, bytes, w.used, 0, (struct sockaddr *)&to, sizeof(to)), w.used);
+    (void)close(fd);
+}
+
+/* A UDP packet inside of another one, as VXLAN carries them: the checksum left open is the inner
+ * one's, and the outer one stands. */
+static void test_the_checksum_of_a_packet_inside_is_completed(void **state)
+{
+    struct linux_tun tun;
+    uint8_t bytes[28 + 28 + 40] = {0};
+    uint8_t *inner = bytes + 28;
+    struct virtio_net_hdr header = {
+        .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 28 + 20, .csum_offset = 6};
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    put_headers(bytes, sizeof(bytes) - 28);
+    store_be16(bytes + 26, 0x1234);
+    put_headers(inner, 40);
+    memset(inner + 28, 7, 40);
+    send_with_header(&header, VIEW_OF(bytes));
+    struct gateway_tun_packet packet = read_udp(&tun);
+    const uint8_t *at = packet.bytes.at + 28;
+    assert_int_equal(packet.bytes.len, sizeof(bytes));
+    assert_false(packet.offload.checksum_needed);
+    assert_int_equal(load_be16(packet.bytes.at + 26), 0x1234);
+    assert_int_equal(fold(sum_words(sum_words(IPPROTO_UDP + 48, at + 12, 8), at + 20, 48)), 0xffff);
+
+    header.csum_start = 20; /* the packet's own: the gateway completes it */
+    send_with_header(&header, VIEW_OF(bytes));
+    packet = read_udp(&tun);
+    assert_true(packet.offload.checksum_needed);
+    assert_int_equal(load_be16(packet.bytes.at + 26), 0x1234);
+    linux_tun_close(&tun);
+}
+
 static void test_a_device_that_is_held_is_refused(void **state)
 {
     struct linux_tun tun;
@@ -338,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_a_train_of_the_kernel_is_one_packet),
         cmocka_unit_test(test_written_packets_reach_the_kernel),
         cmocka_unit_test(test_a_written_super_packet_is_split_by_the_kernel),
+        cmocka_unit_test(test_the_checksum_of_a_packet_inside_is_completed),
         cmocka_unit_test(test_a_device_that_is_held_is_refused),
     };
     return cmocka_run_group_tests(tests, enter_namespace, leave_namespace);
