@@ -96,6 +96,22 @@ static enum sim_host_behaviour behaviour_of(const struct sim_world *world,
     return behaviour;
 }
 
+/* Whether the client will ask anew for a right that the gateway has forgotten: it must hear
+ * "prohibited". To somebody with the Internet resource a gateway says of private addresses that
+ * there is no network (spec/dataplane.md section 3.6), which makes nobody ask. */
+static bool asks_again(struct sim_world *world, uint32_t client, uint32_t gateway, uint64_t until)
+{
+    for (uint32_t i = 0; i < world->policy.resources_count; i++) {
+        const struct sim_resource *resource = &world->policy.resources[i];
+        struct sim_grant grant = {world->policy.clients[client].id, resource->id, gateway, 0};
+        if (resource->kind == SIM_RESOURCE_INTERNET &&
+            sim_model_standing(world->model, &grant, until, &resource) != SIM_STANDING_NONE) {
+            return false;
+        }
+    }
+    return world_asks_again(world, client);
+}
+
 static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
                                  const struct world_target *target, const struct sim_packet *packet)
 {
@@ -109,8 +125,8 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
     enum sim_standing standing = sim_model_standing(world->model, &grant, until, &resource);
     bool granted = sim_portal_permitted(world->portal, client, target->resource,
                                         world_now(world, &world->portal_node).unix_ns / NS_PER_S);
-    bool asks_again = world_asks_again(world, client);
-    if (standing == SIM_STANDING_ENDED || (standing == SIM_STANDING_STALE && !asks_again)) {
+    if (standing == SIM_STANDING_ENDED ||
+        (standing == SIM_STANDING_STALE && !asks_again(world, client, target->gateway, until))) {
         return SIM_EXPECT_ANY;
     }
     /* The portal forgot to tell the gateway; the client does know, and filters by itself. */

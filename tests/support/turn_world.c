@@ -313,6 +313,25 @@ static void check_txn(const struct world *w, struct view request)
     }
 }
 
+static void deliver_as_fated(struct world *w, const struct world_request *request)
+{
+    struct world_request late = w->late;
+    enum world_fate fate = (enum world_fate)odometer_choose(w->odometer, WORLD_FATES);
+    w->fated--;
+    w->late.len = 0;
+    if (fate == WORLD_LATE) {
+        w->late = *request;
+    }
+    for (unsigned n = fate == WORLD_TWICE ? 2 : 1; n > 0; n--) {
+        if (fate != WORLD_LOST && fate != WORLD_LATE) {
+            (void)deliver(w, request, fate == WORLD_ANSWER_LOST);
+        }
+    }
+    if (late.len > 0) {
+        (void)deliver(w, &late, false);
+    }
+}
+
 static void exchange(struct world *w, const struct turn_transmit *transmit)
 {
     struct relay *r = &w->relay;
@@ -325,6 +344,13 @@ static void exchange(struct world *w, const struct turn_transmit *transmit)
     assert_true(w->requests < EXCHANGES_MAX);
     bool lost = r->lose_every > 0 && w->requests % r->lose_every == 0;
     if (r->silent || lost || r->mapped[request->family].ip.family == IP_NONE) {
+        return;
+    }
+    struct stun_msg head;
+    assert_int_equal(stun_msg_decode_header(transmit->bytes, &head), DROP_NONE);
+    if (w->odometer != NULL && w->fated > 0 &&
+        (w->fated_method == 0 || w->fated_method == head.method)) {
+        deliver_as_fated(w, request);
         return;
     }
     enum turn_input input = deliver(w, request, false);

@@ -6,6 +6,7 @@
 #ifndef TESTS_TURN_WORLD_H
 #define TESTS_TURN_WORLD_H
 
+#include "tests/support/odometer.h"
 #include "turn/turn_client.h"
 
 #define WORLD_EVENTS_MAX 64U
@@ -57,12 +58,26 @@ struct world_request {
     unsigned family;
 };
 
+/* What becomes of a request when an odometer chooses. */
+enum world_fate {
+    WORLD_DELIVERED,
+    WORLD_LOST,
+    WORLD_ANSWER_LOST, /* the relay has done what was asked */
+    WORLD_TWICE,       /* so is the answer */
+    WORLD_LATE,        /* after the next request that has a fate */
+    WORLD_FATES,
+};
+
 struct world {
     struct turn_client *client;
     struct rng rng;
     struct relay relay;
     struct sock_addr local[2];
     struct instant now;
+    struct odometer *odometer; /* NULL: every request is delivered */
+    unsigned fated;            /* requests that still have a fate ... */
+    uint16_t fated_method;     /* ... of this method; 0: of any */
+    struct world_request late; /* len 0: none */
     unsigned requests;
     struct world_request history[WORLD_HISTORY]; /* the last ones, number n at n % WORLD_HISTORY */
     struct turn_event events[WORLD_EVENTS_MAX];

@@ -36,7 +36,7 @@ part sanitizers tests/tools/sanitizers.sh "$build/asan"
 part tidy tests/tools/tidy.sh
 part determinism tests/tools/determinism.sh "$build" "${MATRIX_SEEDS:-1..12}"
 part streams "$build/fzsim" --streams --seeds "${STREAM_SEEDS:-1..30}"
-part seeds "$build/fzsim" --seeds "${CHECK_SEEDS:-1..1000}" -j2
+part seeds tests/tools/seeds.sh "$build/fzsim" "${CHECK_SEEDS:-1..1000}" 2
 part cover tests/tools/cover.sh "$build/cover"
 part mutants tests/tools/mutants.sh "$build" "${MUTANTS_EVERY:-4}"
 part fuzz tests/tools/fuzz.sh "$build" "${FUZZ_SECONDS:-20}"
