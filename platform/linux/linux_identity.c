@@ -104,29 +104,71 @@ static void id_of_machine(struct view machine_id, char out[LINUX_IDENTITY_ID_MAX
     out[w.used] = '\0';
 }
 
+static enum err write_all(int fd, struct view bytes)
+{
+    ssize_t written = write(fd, bytes.at, bytes.len);
+    if (written != (ssize_t)bytes.len || fsync(fd) != 0) {
+        (void)close(fd);
+        return ERR_IO;
+    }
+    return close(fd) == 0 ? ERR_NONE : ERR_IO;
+}
+
+/* Writes the changed names of a directory to the disk; some file systems cannot. Without it a crash
+ * of the machine may take the file back, and the next start makes another id. */
+static void sync_directory(const char *directory)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        int ignored = fsync(fd);
+        (void)ignored;
+        (void)close(fd);
+    }
+}
+
+/* The file is there as a whole or not at all: it is written at `beside` and then renamed. */
+static enum err replace_file(const char *path, const char *beside, struct view bytes)
+{
+    (void)unlink(beside); /* of a start that did not get far */
+    int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return errno == ENOENT ? ERR_NOT_FOUND : linux_err(errno);
+    }
+    enum err err = write_all(fd, bytes);
+    if (err == ERR_NONE && rename(beside, path) != 0) {
+        err = linux_err(errno);
+    }
+    if (err != ERR_NONE) {
+        (void)unlink(beside);
+    }
+    return err;
+}
+
 /* Creates the directory of `path`, mode 0770, and writes {"id":"..."} there, mode 0640. */
 static enum err write_id(const char *path, const char *id)
 {
+    static const char suffix[] = ".new";
     uint8_t room[LINUX_IDENTITY_ID_MAX + 16];
-    char directory[PATH_SIZE];
+    char beside[PATH_SIZE];
     const char *slash = strrchr(path, '/');
-    if (slash != NULL && (size_t)(slash - path) < sizeof(directory)) {
-        memcpy(directory, path, (size_t)(slash - path));
-        directory[slash - path] = '\0';
-        (void)mkdir(directory, 0770); /* opening the file says whether it is there */
+    size_t len = strlen(path);
+    if (slash == NULL || len + sizeof(suffix) > sizeof(beside)) {
+        return ERR_ARGUMENT;
     }
+    size_t directory_len = (size_t)(slash - path);
+    memcpy(beside, path, len + 1);
+    beside[directory_len] = '\0';
+    (void)mkdir(beside, 0770); /* opening the file says whether it is there */
+    beside[directory_len] = '/';
+    memcpy(beside + len, suffix, sizeof(suffix));
     struct writer w = writer_of((struct span){room, sizeof(room)});
     writer_text(&w, "{\"id\":\"");
     writer_text(&w, id);
     writer_text(&w, "\"}");
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        return errno == ENOENT ? ERR_NOT_FOUND : linux_err(errno);
-    }
-    ssize_t written = write(fd, room, w.used);
-    enum err err = written == (ssize_t)w.used ? ERR_NONE : ERR_IO;
-    if (close(fd) != 0) {
-        err = ERR_IO;
+    enum err err = replace_file(path, beside, writer_view(&w));
+    if (err == ERR_NONE) {
+        beside[directory_len] = '\0';
+        sync_directory(beside);
     }
     return err;
 }

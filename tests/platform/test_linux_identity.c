@@ -1,9 +1,12 @@
 #undef _FORTIFY_SOURCE /* its gethostname() is an inline function, and ours takes its place */
 #include "platform/linux/linux_identity.h"
 
+#include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,6 +127,58 @@ static void test_an_empty_id_file_counts_as_none(void **state)
     write_id_file(place, "");
     write_file(place->machine_id, "0123456789abcdef0123456789abcdef\n");
     assert_string_equal(id_of(place, NULL, out), MACHINE_VECTOR);
+}
+
+/* Names in the directory of the id file. */
+static unsigned files_beside(const struct place *place)
+{
+    char path[160];
+    unsigned count = 0;
+    (void)snprintf(path, sizeof(path), "%s/sub", place->directory);
+    DIR *directory = opendir(path);
+    assert_non_null(directory);
+    for (const struct dirent *entry = readdir(directory); entry != NULL;
+         entry = readdir(directory)) {
+        count += entry->d_name[0] != '.';
+    }
+    assert_int_equal(closedir(directory), 0);
+    return count;
+}
+
+/* A part of an id would be the identity of another gateway from the next start on. */
+static void test_a_disk_that_is_full_leaves_no_part_of_an_id(void **state)
+{
+    const struct place *place = *state;
+    struct linux_identity_paths paths = {place->id_file, place->machine_id};
+    char out[LINUX_IDENTITY_ID_MAX + 1];
+    struct rlimit before;
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction old;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(sigaction(SIGXFSZ, &ignore, &old), 0);
+    struct rlimit small = {10, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum err err = linux_identity_id(NULL, &paths, out);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(sigaction(SIGXFSZ, &old, NULL), 0);
+    assert_int_equal(err, ERR_IO);
+    assert_int_equal(access(place->id_file, F_OK), -1);
+    assert_int_equal(files_beside(place), 0);
+}
+
+static void test_what_a_crash_left_behind_is_no_hindrance(void **state)
+{
+    const struct place *place = *state;
+    char out[LINUX_IDENTITY_ID_MAX + 1];
+    char again[LINUX_IDENTITY_ID_MAX + 1];
+    char left[160];
+    write_id_file(place, ""); /* an empty file is replaced, too */
+    (void)snprintf(left, sizeof(left), "%s.new", place->id_file);
+    write_file(left, "{\"id\":\"half");
+    id_of(place, NULL, out);
+    assert_int_equal(strlen(out), 64);
+    assert_string_equal(id_of(place, NULL, again), out);
+    assert_int_equal(files_beside(place), 1);
 }
 
 static void test_a_new_id_is_written_and_found_again(void **state)
@@ -272,6 +327,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_id_file_is_plain_text_or_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_machine_id_is_keyed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_empty_id_file_counts_as_none, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_disk_that_is_full_leaves_no_part_of_an_id, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_crash_left_behind_is_no_hindrance, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_a_new_id_is_written_and_found_again, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_an_id_that_cannot_be_kept_is_an_error, set_up,
