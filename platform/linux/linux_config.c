@@ -86,6 +86,8 @@ static const struct option options[] = {
     {0, "record-plain", NULL, KIND_FLAG, FIELD(record_plain), NULL, "write the recording unsealed"},
     {0, "no-sandbox", NULL, KIND_FLAG, FIELD(no_sandbox), NULL,
      "keep all capabilities and system calls after start"},
+    {0, "core-dumps", NULL, KIND_FLAG, FIELD(core_dumps), NULL,
+     "let a crash leave a core dump, and debuggers in; a dump holds every key"},
     {0, "max-clients", NULL, KIND_U32, FIELD(limits.clients), "N", NULL},
     {0, "max-relays", NULL, KIND_U32, FIELD(limits.relays), "N", NULL},
     {0, "max-resources-per-client", NULL, KIND_U32, FIELD(limits.resources_per_client), "N", NULL},

@@ -50,6 +50,7 @@ struct linux_config {
     bool no_check;
     bool no_increase_buffers;
     bool no_sandbox;
+    bool core_dumps;
     bool nat64_translate;
     bool refuse_own_addresses;
     bool no_huge_pages;

@@ -376,6 +376,10 @@ static int run(struct app *app)
                                     config->log_format == LINUX_CONFIG_JSON};
     linux_log_init(&app->log, &log);
     take_over_signals();
+    if (!config->core_dumps && linux_sandbox_forbid_dumps() != ERR_NONE) {
+        linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,
+                       "core dumps cannot be switched off on this system");
+    }
     int code = start(app);
     if (code == 0) {
         log_start(app, use_huge_pages(app));

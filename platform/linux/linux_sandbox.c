@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* ---- capabilities ---- */
@@ -122,7 +123,9 @@ static const int plain_calls[] = {
     SCMP_SYS(exit_group),
 };
 
-static const int socket_families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+/* No local sockets: the one to the supervisor is connected before, and if_nametoindex() is content
+ * with another family. */
+static const int socket_families[] = {AF_INET, AF_INET6, AF_NETLINK};
 
 /* SIOCGIFINDEX is what if_nametoindex() asks; the others are what C libraries ask of a file. */
 static const unsigned long ioctls[] = {0x8933, FIONBIO, FIONREAD, TCGETS};
@@ -176,6 +179,15 @@ static enum err load_filter(void)
     }
     seccomp_release(filter);
     return err;
+}
+
+enum err linux_sandbox_forbid_dumps(void)
+{
+    static const struct rlimit none = {0, 0};
+    /* The limit alone does not bind a program that the kernel pipes dumps to. */
+    bool done = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+    done = setrlimit(RLIMIT_CORE, &none) == 0 && done;
+    return done ? ERR_NONE : ERR_PERMISSION;
 }
 
 enum err linux_sandbox_enter(const struct linux_sandbox_options *options)

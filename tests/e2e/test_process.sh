@@ -60,6 +60,19 @@ check "the token is gone from arguments and environment" \
     sh -c "! cat /proc/$(pid_of gateway)/cmdline /proc/$(pid_of gateway)/environ | grep -qaF '$GATEWAY_TOKEN'"
 end_with TERM
 
+# A crash must not write its keys to a disk; who wants that says so.
+core_limit() { grep "Max core file size" "/proc/$1/limits"; }
+start_fresh
+wait_for 10 joined || fail "the gateway does not join"
+check "it may leave no core dump" sh -c "grep -Eq 'Max core file size +0 +0 ' /proc/$(pid_of gateway)/limits"
+end_with TERM
+GATEWAY_FLAGS=--core-dumps
+start_fresh
+GATEWAY_FLAGS=
+wait_for 10 joined || fail "the gateway does not join with --core-dumps"
+check "unless it was asked to" [ "$(core_limit "$(pid_of gateway)")" = "$(core_limit $$)" ]
+end_with TERM
+
 # The health address is taken: a warning, and the gateway serves.
 spawn squatter gw nc -l 127.0.0.1 8080
 start_fresh

@@ -91,7 +91,7 @@ static void test_an_option_beats_its_variable(void **state)
     struct parsed p =
         parse(ARGS("-u", "ws://a", "--firezone-name=b", "-ic", "-m=2h", "--log-format", "json",
                    "cli", "--nat64=icmp", "--tun-offload=tso", "--portal-api=auto", "--no-gso",
-                   "--listen-port", "0", "--no-huge-pages"),
+                   "--listen-port", "0", "--no-huge-pages", "--core-dumps"),
               ENV("FIREZONE_TOKEN=env", "FIREZONE_API_URL=ws://env", "FIREZONE_NAME=env",
                   "FIREZONE_ID=env", "FIREZONE_LOG_FORMAT=human"));
     assert_int_equal(p.verdict, LINUX_CONFIG_RUN);
@@ -106,7 +106,9 @@ static void test_an_option_beats_its_variable(void **state)
     assert_int_equal(p.config.portal_api, LINUX_CONFIG_PORTAL_AUTO);
     assert_true(p.config.no_gso);
     assert_true(p.config.no_huge_pages);
+    assert_true(p.config.core_dumps);
     assert_false(p.config.no_gro);
+    assert_false(p.config.no_sandbox);
     assert_int_equal(p.config.listen_port, 0);
 }
 

@@ -4,11 +4,13 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,6 +74,8 @@ static int try_forbidden(void)
     CHECK(open("/dev/null", O_RDWR | O_CLOEXEC) == -1 && errno == EPERM);
     CHECK(unlink("/tmp/fz-sandbox-forbidden") == -1 && errno == EPERM);
     CHECK(socket(AF_PACKET, SOCK_RAW, 0) == -1 && errno == EPERM);
+    CHECK(socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EPERM);
+    CHECK(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) == -1 && errno == EPERM);
     CHECK(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
           MAP_FAILED);
     CHECK(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == -1 && errno == EPERM);
@@ -88,7 +92,7 @@ static int try_needed(void)
     CHECK(linux_clock_now().boot.ns > 0);
     int fd = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
     CHECK(fd >= 0 || errno == ENOENT);
-    static const int families[] = {AF_INET, AF_INET6, AF_UNIX, AF_NETLINK};
+    static const int families[] = {AF_INET, AF_INET6, AF_NETLINK};
     for (size_t i = 0; i < ARRAY_COUNT(families); i++) {
         int s = socket(families[i], families[i] == AF_NETLINK ? SOCK_RAW : SOCK_DGRAM, 0);
         CHECK(s >= 0 || errno == EAFNOSUPPORT);
@@ -99,6 +103,7 @@ static int try_needed(void)
     memset(much, 1, 64U << 20);
     free(much);
     CHECK(getpid() > 0);
+    CHECK(if_nametoindex("lo") > 0); /* it would like a local socket */
     return OK;
 }
 
@@ -144,6 +149,48 @@ static int try_capabilities(void)
     return OK;
 }
 
+/* What opened before stays open: the supervisor is told that all is well. */
+static int local_pair[2];
+
+static int try_local_pair(void)
+{
+    char byte = 0;
+    CHECK(send(local_pair[0], "x", 1, MSG_NOSIGNAL) == 1);
+    CHECK(recv(local_pair[1], &byte, 1, 0) == 1 && byte == 'x');
+    return OK;
+}
+
+static void test_an_open_local_socket_goes_on(void **state)
+{
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, local_pair), 0);
+    run_confined(try_local_pair);
+    assert_int_equal(close(local_pair[0]) | close(local_pair[1]), 0);
+}
+
+static void test_a_crash_leaves_no_dump(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit limit;
+        struct rlimit after;
+        bool ok = getrlimit(RLIMIT_CORE, &limit) == 0;
+        limit.rlim_cur = limit.rlim_max;
+        ok = ok && setrlimit(RLIMIT_CORE, &limit) == 0 && chdir("/tmp") == 0;
+        ok = ok && linux_sandbox_forbid_dumps() == ERR_NONE &&
+             prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 && getrlimit(RLIMIT_CORE, &after) == 0 &&
+             after.rlim_cur == 0 && after.rlim_max == 0;
+        (void)signal(SIGSEGV, SIG_DFL);
+        _exit(ok ? raise(SIGSEGV) : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_false(WCOREDUMP(status));
+}
+
 static void test_what_is_not_needed_is_refused(void **state)
 {
     (void)state;
@@ -168,6 +215,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_needed_is_refused),
         cmocka_unit_test(test_what_is_needed_goes_on),
+        cmocka_unit_test(test_an_open_local_socket_goes_on),
+        cmocka_unit_test(test_a_crash_leaves_no_dump),
         cmocka_unit_test(test_capabilities_are_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
