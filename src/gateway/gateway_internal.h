@@ -1,7 +1,9 @@
 /* gateway_internal: the parts of a gateway and what they ask of each other. Private to
  * src/gateway/.
  *
- *   gateway.c            the face: init, timeouts, which output comes next
+ *   gateway.c            the face: inputs that belong to no other file, timeouts
+ *   gateway_init.c       the limits, the memory, beginning and end
+ *   gateway_poll.c       which output comes next
  *   gateway_relay.c      the table of relays and what their loss means
  *   gateway_connection.c one connection a client: beginning, path, timers, idle, end
  *   gateway_find.c       which connection an id, a key or a client means
@@ -468,6 +470,8 @@ void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gat
 /* Traces that a message waits for the portal, unless it was refused. Returns `err`. */
 enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
+/* The process is to end, once what is due has left; the first reason counts. */
+void gateway_request_exit(struct gateway *gw, int code, const char *reason);
 
 /* ---- gateway_flow.c: all but init, poll and the two of time only while limits.flows > 0 ---- */
 

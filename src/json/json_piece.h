@@ -17,6 +17,12 @@ static inline void json_refuse(struct json_reader *r, enum drop_reason reason)
     }
 }
 
+/* A value is complete. */
+static inline void json_value_done(struct json_reader *r)
+{
+    r->want = r->depth == 0 ? JSON_WANT_NOTHING : JSON_WANT_COMMA_OR_END;
+}
+
 void json_piece_put(struct json_reader *r, const void *bytes, uint32_t count);
 /* The exact value of a number whose text was put: r->amount. */
 void json_piece_put_number(struct json_reader *r, enum json_number_kind kind);

@@ -3,23 +3,14 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "json/json_number.h"
 #include "json/json_piece.h"
 
 #define WORK_BYTE 2U /* of a byte of a string that is not copied in a run */
 
 static_assert(JSON_KEYS_MAX < UINT8_MAX, "member counts fit their counter");
 
-static bool is_digit(uint8_t c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* ---- values ---- */
-
-static void value_done(struct json_reader *r)
-{
-    r->want = r->depth == 0 ? JSON_WANT_NOTHING : JSON_WANT_COMMA_OR_END;
-}
 
 /* An item of what is open begins. */
 static void start_item(struct json_reader *r)
@@ -47,7 +38,7 @@ static void open_value(struct json_reader *r, bool is_object)
 static void close_value(struct json_reader *r)
 {
     json_piece_put_end(r, --r->depth);
-    value_done(r);
+    json_value_done(r);
 }
 
 /* ---- strings ---- */
@@ -98,7 +89,7 @@ static void string_done(struct json_reader *r)
     json_piece_put(r, "\"", 1);
     r->lex = JSON_LEX_BETWEEN;
     if (!r->is_key) {
-        value_done(r);
+        json_value_done(r);
         return;
     }
     r->work += r->members[r->depth - 1]++; /* it is compared with those before */
@@ -212,7 +203,7 @@ static void start_hex(struct json_reader *r)
 static void take_hex(struct json_reader *r, uint8_t c)
 {
     uint8_t lower = (uint8_t)(c | 0x20U);
-    if (is_digit(c)) {
+    if (json_is_digit(c)) {
         r->unit = r->unit << 4 | (uint32_t)(c - '0');
     } else if (lower >= 'a' && lower <= 'f') {
         r->unit = r->unit << 4 | (uint32_t)(lower - 'a' + 10);
@@ -239,102 +230,6 @@ static void take_escape(struct json_reader *r, uint8_t c)
     put_string(r, &c, 1, r->lex == JSON_LEX_STRING);
 }
 
-/* ---- numbers: RFC 8259 section 6, [ minus ] int [ frac ] [ exp ], no leading zeros ---- */
-
-static void start_number(struct json_reader *r, uint8_t c)
-{
-    r->lex = JSON_LEX_NUMBER;
-    r->is_negative = c == '-';
-    r->is_beyond = false;
-    r->number_len = 1;
-    r->amount = c == '-' ? 0 : (uint64_t)(c - '0');
-    r->number = c == '-' ? JSON_NUMBER_MINUS : c == '0' ? JSON_NUMBER_ZERO : JSON_NUMBER_INTEGER;
-    json_piece_put(r, &c, 1);
-}
-
-static void number_done(struct json_reader *r)
-{
-    bool integer = r->number == JSON_NUMBER_ZERO || r->number == JSON_NUMBER_INTEGER;
-    enum json_number_kind kind = !integer || r->is_beyond           ? JSON_NO_INTEGER
-                                 : r->is_negative && r->amount != 0 ? JSON_NEGATIVE
-                                                                    : JSON_NOT_NEGATIVE;
-    r->lex = JSON_LEX_BETWEEN;
-    if (r->number_len > JSON_NUMBER_SIZE_MAX) {
-        json_refuse(r, DROP_JSON_LIMIT);
-        return;
-    }
-    json_piece_put_number(r, kind);
-    value_done(r);
-}
-
-static void take_digit(struct json_reader *r, uint8_t c)
-{
-    uint64_t digit = (uint64_t)(c - '0');
-    r->is_beyond = r->is_beyond || r->amount > (UINT64_MAX - digit) / 10;
-    r->amount = r->amount * 10 + digit;
-}
-
-/* Where the number stands behind `c`; false: `c` does not belong to it. */
-static bool number_next(struct json_reader *r, uint8_t c)
-{
-    bool is_e = c == 'e' || c == 'E';
-    switch (r->number) {
-    case JSON_NUMBER_MINUS:
-        r->number = c == '0' ? JSON_NUMBER_ZERO : JSON_NUMBER_INTEGER;
-        return is_digit(c);
-    case JSON_NUMBER_ZERO:
-    case JSON_NUMBER_INTEGER:
-        if (is_digit(c)) {
-            return r->number == JSON_NUMBER_INTEGER;
-        }
-        r->number = c == '.' ? JSON_NUMBER_POINT : (is_e ? JSON_NUMBER_E : r->number);
-        return c == '.' || is_e;
-    case JSON_NUMBER_POINT:
-        r->number = JSON_NUMBER_FRACTION;
-        return is_digit(c);
-    case JSON_NUMBER_FRACTION:
-        r->number = is_e ? JSON_NUMBER_E : r->number;
-        return is_e || is_digit(c);
-    case JSON_NUMBER_E:
-        r->number = is_digit(c) ? JSON_NUMBER_EXPONENT : JSON_NUMBER_SIGN;
-        return is_digit(c) || c == '+' || c == '-';
-    case JSON_NUMBER_SIGN:
-        r->number = JSON_NUMBER_EXPONENT;
-        return is_digit(c);
-    case JSON_NUMBER_EXPONENT:
-        return is_digit(c);
-    }
-    UNREACHABLE();
-}
-
-static bool number_may_end(enum json_number_state state)
-{
-    return state == JSON_NUMBER_ZERO || state == JSON_NUMBER_INTEGER ||
-           state == JSON_NUMBER_FRACTION || state == JSON_NUMBER_EXPONENT;
-}
-
-/* False: the number is over, `c` still to be taken. */
-static bool take_number(struct json_reader *r, uint8_t c)
-{
-    enum json_number_state before = r->number;
-    if (number_next(r, c)) {
-        if (++r->number_len <= JSON_NUMBER_SIZE_MAX) {
-            json_piece_put(r, &c, 1);
-        }
-        if (r->number == JSON_NUMBER_INTEGER) {
-            take_digit(r, c);
-        }
-        return true;
-    }
-    r->number = before;
-    if (!number_may_end(before) || (before == JSON_NUMBER_ZERO && is_digit(c))) {
-        json_refuse(r, DROP_JSON_SYNTAX);
-        return true;
-    }
-    number_done(r);
-    return false;
-}
-
 /* ---- between tokens ---- */
 
 static void start_word(struct json_reader *r, const char *word)
@@ -353,7 +248,7 @@ static void take_word(struct json_reader *r, uint8_t c)
     r->word++;
     if (*r->word == 0) {
         r->lex = JSON_LEX_BETWEEN;
-        value_done(r);
+        json_value_done(r);
     }
 }
 
@@ -371,8 +266,8 @@ static void start_value(struct json_reader *r, uint8_t c)
         open_value(r, c == '{');
     } else if (c == '"') {
         start_string(r, false);
-    } else if (c == '-' || is_digit(c)) {
-        start_number(r, c);
+    } else if (c == '-' || json_is_digit(c)) {
+        json_number_start(r, c);
     } else if (c == 't') {
         start_word(r, "true");
     } else if (c == 'f') {
@@ -463,7 +358,7 @@ static bool take_byte(struct json_reader *r, uint8_t c)
         take_word(r, c);
         return true;
     case JSON_LEX_NUMBER:
-        return take_number(r, c);
+        return json_number_take(r, c);
     case JSON_LEX_STRING:
         string_byte(r, c);
         return true;
@@ -533,8 +428,8 @@ void json_read(struct json_reader *r, struct view *text, uint32_t *work)
 
 enum drop_reason json_read_end(struct json_reader *r)
 {
-    if (r->result == DROP_NONE && r->lex == JSON_LEX_NUMBER && number_may_end(r->number)) {
-        number_done(r);
+    if (r->result == DROP_NONE && r->lex == JSON_LEX_NUMBER && json_number_may_end(r)) {
+        json_number_done(r);
     }
     if (r->lex == JSON_LEX_STRING && r->utf8_left > 0) {
         json_refuse(r, DROP_JSON_SYNTAX);

@@ -12,7 +12,7 @@ DECODERS_MIN=98
 DECODERS="src/base/bytes.h src/base/bytes.c src/base/text.c
   src/stun/stun_msg.c src/stun/channel_data.c src/stun/stun_integrity.c
   src/ice/ice_candidate.c src/ice/ice_message.c src/wg/wg_msg.c src/p2p/p2p.c
-  src/json/json_read.c src/json/json_piece.c src/json/json_tree.c src/json/json_get.c src/json/json.c
+  src/json/json_read.c src/json/json_number.c src/json/json_piece.c src/json/json_tree.c src/json/json_get.c src/json/json.c
   src/portal/http_head.c src/portal/http_upgrade.c src/portal/http_date.c src/portal/ws.c
   src/portal/portal_msg.c src/portal/portal_part.c
   src/dns/dns_msg.c src/dns/dns_name.c src/dns/dns_pattern.c
