@@ -263,27 +263,49 @@ static void a_tcp_query_may_come_byte_by_byte_and_its_answer_leave_in_pieces(voi
     rig_free(rig);
 }
 
+/* A connection that asks for a.test, id 1, and b.test, id 2, in one go; the bytes go to `out`. */
+static void ask_twice(struct rig *rig, enum gateway_listener listener, uint8_t out[1000])
+{
+    size_t len = put_framed(out, 1000, 1, "a.test");
+    len += put_framed(out + len, 1000 - len, 2, "b.test");
+    rig_accept(rig, 1, listener);
+    rig_stream_bytes(rig, 1, (struct view){out, len});
+}
+
+/* There is no such name. */
+static void deny(struct rig *rig, const char *name)
+{
+    size_t lookup = rig_lookup(rig, GATEWAY_LOOKUP_TXT, name);
+    assert_true(lookup < RIG_LOOKUPS_MAX);
+    rig_answer_records(rig, lookup, ERR_NAME, VIEW_EMPTY);
+}
+
+/* The connection has the answers 1 to `count` and no more; true when it was closed behind them. */
+static bool has_answers(struct rig *rig, uint16_t count)
+{
+    uint8_t got[2000];
+    bool closed;
+    size_t size = collect(rig, 1, got, sizeof(got), &closed);
+    size_t at = 0;
+    for (uint16_t id = 1; id <= count; id++) {
+        assert_true(size >= at + 4);
+        assert_int_equal(load_be16(got + at + 2), id);
+        at += 2 + (size_t)load_be16(got + at);
+    }
+    assert_int_equal(size, at);
+    return closed;
+}
+
 static void queries_of_one_connection_are_answered_one_after_the_other(void **state)
 {
     (void)state;
     struct rig *rig = joined();
     uint8_t bytes[1000];
-    uint8_t got[2000];
-    bool closed;
-    size_t len = put_framed(bytes, sizeof(bytes), 1, "a.test");
-    len += put_framed(bytes + len, sizeof(bytes) - len, 2, "b.test");
-    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP6);
-    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    ask_twice(rig, GATEWAY_LISTENER_DNS_TCP6, bytes);
     assert_int_equal(rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test"), RIG_LOOKUPS_MAX);
-    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test"), ERR_NAME, VIEW_EMPTY);
-    size_t second = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test");
-    assert_true(second < RIG_LOOKUPS_MAX);
-    rig_answer_records(rig, second, ERR_NAME, VIEW_EMPTY);
-    size_t size = collect(rig, 1, got, sizeof(got), &closed);
-    size_t first = 2 + (size_t)load_be16(got);
-    assert_int_equal(load_be16(got + 2), 1);
-    assert_int_equal(load_be16(got + first + 2), 2);
-    assert_int_equal(size, first + 2 + load_be16(got + first));
+    deny(rig, "a.test");
+    deny(rig, "b.test");
+    assert_false(has_answers(rig, 2));
     rig_free(rig);
 }
 
@@ -295,21 +317,12 @@ static void a_client_that_ended_its_side_gets_every_answer_and_the_end(void **st
     uint8_t bytes[1000];
     uint8_t got[2000];
     bool closed;
-    size_t len = put_framed(bytes, sizeof(bytes), 1, "a.test");
-    len += put_framed(bytes + len, sizeof(bytes) - len, 2, "b.test");
-    rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
-    rig_stream_bytes(rig, 1, (struct view){bytes, len});
+    ask_twice(rig, GATEWAY_LISTENER_DNS_TCP4, bytes);
     rig_stream_ended(rig, 1);
-    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test"), ERR_NAME, VIEW_EMPTY);
-    size_t size = collect(rig, 1, got, sizeof(got), &closed);
-    size_t first = 2 + (size_t)load_be16(got);
-    assert_int_equal(size, first);
-    assert_false(closed);
-    rig_answer_records(rig, rig_lookup(rig, GATEWAY_LOOKUP_TXT, "b.test"), ERR_NAME, VIEW_EMPTY);
-    size = collect(rig, 1, got, sizeof(got), &closed);
-    assert_int_equal(load_be16(got + first + 2), 2);
-    assert_int_equal(size, first + 2 + load_be16(got + first));
-    assert_true(closed);
+    deny(rig, "a.test");
+    assert_false(has_answers(rig, 1));
+    deny(rig, "b.test");
+    assert_true(has_answers(rig, 2));
     rig_accept(rig, 2, GATEWAY_LISTENER_DNS_TCP4); /* nothing asked, or half a query: closed */
     rig_stream_bytes(rig, 2, (struct view){bytes, 9});
     rig_stream_ended(rig, 2);
@@ -551,9 +564,7 @@ static void a_burst_of_queries_on_one_connection_is_answered_in_turn(void **stat
     rig_accept(rig, 1, GATEWAY_LISTENER_DNS_TCP4);
     rig_stream_bytes(rig, 1, (struct view){bytes, len});
     for (uint16_t i = 0; i < count; i++) {
-        size_t lookup = rig_lookup(rig, GATEWAY_LOOKUP_TXT, "a.test");
-        assert_true(lookup < RIG_LOOKUPS_MAX);
-        rig_answer_records(rig, lookup, ERR_NAME, VIEW_EMPTY);
+        deny(rig, "a.test");
     }
     assert_false(is_closed(rig, 1));
     assert_int_equal(rig_drops(rig, DROP_DNS_MALFORMED), 0);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/sim_seen.h"
 #include "tests/support/support.h"
 
-#define NODE     5U
 #define MAX_SIZE 2000U
 
 /* A judge, the time of the next record, and what it said. */
@@ -36,7 +36,7 @@ static int set_up(void **state)
     struct sim_judge_config config = {bench, on_failed, decided};
     bench->judge = sim_judge_new(&config);
     bench->now_ns = NS_PER_S;
-    sim_judge_gateway(bench->judge, 0, NODE);
+    sim_judge_gateway(bench->judge, 0, SEEN_NODE);
     sim_judge_stranger(bench->judge, ip_v4(51, 15, 9, 9));
     *state = bench;
     return 0;
@@ -52,15 +52,7 @@ static int tear_down(void **state)
 
 static void see(struct bench *bench, enum sim_kind kind, uint8_t peer, struct view payload)
 {
-    struct sock_addr own = sock_addr_of(ip_v4(51, 15, 3, 21), 52625);
-    struct sock_addr other = sock_addr_of(ip_v4(51, 15, 9, peer), 1000);
-    bool in = kind == SIM_KIND_DELIVERED;
-    struct sim_record record = {.at_ns = bench->now_ns,
-                                .node = NODE,
-                                .kind = kind,
-                                .payload = payload,
-                                .local = in ? other : own,
-                                .remote = in ? own : other};
+    struct sim_record record = seen_record(bench->now_ns, kind, peer, payload);
     sim_judge_see(bench->judge, &record);
 }
 

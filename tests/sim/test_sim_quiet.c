@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/sim_seen.h"
 #include "tests/support/support.h"
 
-#define NODE     5U
 #define MAX_SIZE 200U
 
 /* One idle gateway, the time of the next record, and how often it was found to talk too much. */
@@ -29,7 +29,7 @@ static int set_up(void **state)
     assert_non_null(bench);
     bench->quiet = sim_quiet_new(bench, on_failed);
     bench->now_ns = 1000 * NS_PER_S;
-    sim_quiet_gateway(bench->quiet, 0, NODE);
+    sim_quiet_gateway(bench->quiet, 0, SEEN_NODE);
     sim_quiet_judge(bench->quiet, true);
     *state = bench;
     return 0;
@@ -45,15 +45,7 @@ static int tear_down(void **state)
 
 static void see(struct bench *bench, enum sim_kind kind, uint8_t peer, struct view payload)
 {
-    struct sock_addr own = sock_addr_of(ip_v4(51, 15, 3, 21), 52625);
-    struct sock_addr other = sock_addr_of(ip_v4(51, 15, 9, peer), 1000);
-    bool in = kind == SIM_KIND_DELIVERED;
-    struct sim_record record = {.at_ns = bench->now_ns,
-                                .node = NODE,
-                                .kind = kind,
-                                .payload = payload,
-                                .local = in ? other : own,
-                                .remote = in ? own : other};
+    struct sim_record record = seen_record(bench->now_ns, kind, peer, payload);
     sim_quiet_see(bench->quiet, &record);
 }
 
