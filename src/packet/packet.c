@@ -96,12 +96,6 @@ static enum drop_reason parse_ipv4(struct view bytes, struct packet_info *out)
     return DROP_NONE;
 }
 
-static bool is_extension(uint8_t protocol)
-{
-    return protocol == PACKET_PROTOCOL_HOP_BY_HOP || protocol == PACKET_PROTOCOL_ROUTING ||
-           protocol == PACKET_PROTOCOL_FRAGMENT || protocol == PACKET_PROTOCOL_DESTINATION;
-}
-
 /* Checks the extension header `kind` at `at`, of which 8 bytes exist; gives its size. */
 static enum drop_reason check_extension(uint8_t kind, const uint8_t *at, size_t *size)
 {
@@ -122,7 +116,7 @@ static enum drop_reason walk_extensions(struct view bytes, struct packet_info *o
 {
     size_t at = PACKET_IPV6_HEADER_SIZE;
     uint8_t next = bytes.at[6];
-    for (uint32_t count = 0; is_extension(next); count++) {
+    for (uint32_t count = 0; packet_is_extension(next); count++) {
         bool is_misplaced = next == PACKET_PROTOCOL_HOP_BY_HOP && count > 0;
         if (is_misplaced || count == PACKET_EXTENSIONS_MAX || bytes.len - at < 8) {
             return DROP_IP_EXTENSION;

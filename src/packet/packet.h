@@ -96,6 +96,13 @@ struct packet_info {
     bool dont_fragment;        /* IPv4 DF; true for IPv6 */
 };
 
+/* True for the extension headers of IPv6 that are walked. */
+static inline bool packet_is_extension(uint8_t protocol)
+{
+    return protocol == PACKET_PROTOCOL_HOP_BY_HOP || protocol == PACKET_PROTOCOL_ROUTING ||
+           protocol == PACKET_PROTOCOL_FRAGMENT || protocol == PACKET_PROTOCOL_DESTINATION;
+}
+
 /* Returns the packet at room[offset, offset + len), with a full checksum.
  * Asserts that the range lies inside `room`. */
 struct packet packet_of(struct span room, size_t offset, size_t len);

@@ -70,12 +70,6 @@ static bool quote_ipv4(struct view quote, struct packet_icmp_error *out)
     return true;
 }
 
-static bool is_extension(uint8_t protocol)
-{
-    return protocol == PACKET_PROTOCOL_HOP_BY_HOP || protocol == PACKET_PROTOCOL_ROUTING ||
-           protocol == PACKET_PROTOCOL_FRAGMENT || protocol == PACKET_PROTOCOL_DESTINATION;
-}
-
 static bool quote_ipv6(struct view quote, struct packet_icmp_error *out)
 {
     if (quote.len < PACKET_IPV6_HEADER_SIZE || quote.at[0] >> 4U != 6) {
@@ -83,7 +77,7 @@ static bool quote_ipv6(struct view quote, struct packet_icmp_error *out)
     }
     size_t at = PACKET_IPV6_HEADER_SIZE;
     uint8_t next = quote.at[6];
-    for (uint32_t count = 0; is_extension(next); count++) {
+    for (uint32_t count = 0; packet_is_extension(next); count++) {
         if (count == PACKET_EXTENSIONS_MAX || quote.len - at < 8) {
             return false;
         }

@@ -447,10 +447,7 @@ enum drop_reason packet_nat64(struct packet *packet, struct packet_info *info,
         return DROP_ICMP_UNTRANSLATABLE;
     }
     bool is_extension_v4 =
-        info->version == 4 && info->kind == PACKET_OTHER &&
-        (info->protocol == PACKET_PROTOCOL_HOP_BY_HOP ||
-         info->protocol == PACKET_PROTOCOL_ROUTING || info->protocol == PACKET_PROTOCOL_FRAGMENT ||
-         info->protocol == PACKET_PROTOCOL_DESTINATION);
+        info->version == 4 && info->kind == PACKET_OTHER && packet_is_extension(info->protocol);
     if (info->protocol == PACKET_PROTOCOL_AH || is_extension_v4) {
         return DROP_NAT_UNSUPPORTED;
     }
