@@ -47,8 +47,11 @@ sample() {
     echo "$(($(now_ms) / 1000 - START)) $(resident) $_ticks $(value clients) $(value nat_sessions) $(($(value longest_step_ns) / 1000)) $TURNS" >>"$SAMPLES"
 }
 
+# One answer within ten seconds, however late: on a busy machine every hop waits for its time slice.
+answers() { in_ns "$1" ping -q -c 1 -w 10 "$2"; }
+
 gets_through() { # CLIENT
-    wait_for 10 in_ns "$1" ping -q -c 1 -W 1 "$SERVER" || fail "$1 does not get through after turn $TURNS"
+    wait_for 10 answers "$1" "$SERVER" || fail "$1 does not get through after turn $TURNS"
 }
 
 # One client anew, in one of three ways; then everybody's name and a grant.
@@ -62,7 +65,7 @@ churn() {
     _since=$(now_ms)
     gets_through $_client
     [ $(($(now_ms) - _since)) -lt 2000 ] || LATE=$((LATE + 1))
-    wait_for 10 in_ns client ping -q -c 1 -W 1 four.corp.test || fail "the name does not answer after turn $TURNS"
+    wait_for 10 answers client four.corp.test || fail "the name does not answer after turn $TURNS"
     case $((TURNS % 10)) in
     4) write_policy "{\"client\":\"*\",\"resource\":\"$CIDR4\"},{\"client\":\"*\",\"resource\":\"$WEB\"}" ;;
     9) write_policy ;;
