@@ -113,6 +113,7 @@ void driver_record_io_fields(struct gateway_io_counters *io,
     fields[6] = &io->tun_write_calls;
     fields[7] = &io->tun_write_errors;
     fields[8] = &io->longest_step_ns;
+    fields[9] = &io->udp_receive_lost;
 }
 
 void driver_record_counters(const struct driver_recorder *recorder, struct clock_pair now,

@@ -62,7 +62,7 @@ void driver_record_mark(const struct driver_recorder *recorder, struct clock_pai
 void driver_record_digest(const struct driver_recorder *recorder, struct clock_pair now,
                           const struct driver_digest *digest);
 
-#define DRIVER_RECORD_IO_FIELDS 9U
+#define DRIVER_RECORD_IO_FIELDS 10U
 
 /* The counters in the order of the recording. */
 void driver_record_io_fields(struct gateway_io_counters *io,

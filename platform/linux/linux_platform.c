@@ -172,6 +172,7 @@ static void io_counters(void *self, struct gateway_io_counters *out)
         .tun_read_calls = platform->tun.read_calls,
         .tun_write_calls = platform->tun.write_calls,
         .longest_step_ns = platform->longest_step_ns,
+        .udp_receive_lost = linux_udp_receive_lost(&platform->udp),
     };
 }
 

@@ -1,6 +1,7 @@
 #include "platform/linux/linux_udp.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
@@ -322,6 +323,19 @@ enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, 
      * wait behind it: only two empty sockets mean that nothing is there. */
     return first == ERR_WOULD_BLOCK && second == ERR_WOULD_BLOCK && *count == 0 ? ERR_WOULD_BLOCK
                                                                                 : ERR_NONE;
+}
+
+uint64_t linux_udp_receive_lost(const struct linux_udp *udp)
+{
+    uint64_t lost = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t facts[SK_MEMINFO_VARS] = {0};
+        socklen_t size = sizeof(facts);
+        if (udp->fd[i] >= 0 && getsockopt(udp->fd[i], SOL_SOCKET, SO_MEMINFO, facts, &size) == 0) {
+            lost += facts[SK_MEMINFO_DROPS];
+        }
+    }
+    return lost;
 }
 
 /* ---- sending ---- */

@@ -65,6 +65,9 @@ MUST_USE enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagr
                                     size_t *count);
 MUST_USE enum err linux_udp_send(struct linux_udp *udp, const struct gateway_train *train,
                                  struct instant now);
+/* Datagrams and trains that the kernel threw away since the start because a receive buffer was
+ * full; 0 where it does not tell. */
+MUST_USE uint64_t linux_udp_receive_lost(const struct linux_udp *udp);
 /* Reads the error queue of one socket (0: IPv4, 1: IPv6); how many entries there were. Called when
  * epoll reports an error, and by the functions above. */
 unsigned linux_udp_take_errors(struct linux_udp *udp, unsigned index);

@@ -132,6 +132,7 @@ struct gateway_io_counters {
     uint64_t tun_write_calls;
     uint64_t tun_write_errors; /* packets and super-packets lost to errors of the environment */
     uint64_t longest_step_ns;  /* the longest time without a look at the sockets */
+    uint64_t udp_receive_lost; /* datagrams and trains for which a socket's buffer had no room */
 };
 
 /* Replaces the counters that /metrics shows beside the gateway's own. A recorded input, because

@@ -76,6 +76,7 @@ static void put_io(struct writer *w, const struct gateway_io_counters *io)
     put_metric(w, "tun_write_calls_total", io->tun_write_calls);
     put_metric(w, "tun_write_errors_total", io->tun_write_errors);
     put_metric(w, "longest_step_ns", io->longest_step_ns);
+    put_metric(w, "udp_receive_lost_total", io->udp_receive_lost);
 }
 
 /* A histogram of Prometheus: cumulative buckets, sum and count. */

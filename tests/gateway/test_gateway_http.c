@@ -171,13 +171,14 @@ static void metrics_tell_how_well_calls_are_filled(void **state)
     struct rig *rig = rig_new();
     rig_join(rig);
     rig_connect(rig, 0, RIG_CIDR4);
-    struct gateway_io_counters io = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    struct gateway_io_counters io = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     gateway_set_io_counters(rig->gw, &io);
     const char *body = body_of(ask(rig, "GET /metrics HTTP/1.1\r\n\r\n"));
     static const char *const lines[] = {
-        "wakeups_total 1",         "udp_receive_calls_total 2", "udp_receive_messages_total 3",
-        "udp_send_calls_total 4",  "udp_send_errors_total 5",   "tun_read_calls_total 6",
-        "tun_write_calls_total 7", "tun_write_errors_total 8",  "longest_step_ns 9",
+        "wakeups_total 1",           "udp_receive_calls_total 2", "udp_receive_messages_total 3",
+        "udp_send_calls_total 4",    "udp_send_errors_total 5",   "tun_read_calls_total 6",
+        "tun_write_calls_total 7",   "tun_write_errors_total 8",  "longest_step_ns 9",
+        "udp_receive_lost_total 10",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         char line[96];

@@ -150,11 +150,11 @@ static void counters_are_told_before_an_event_and_replayed(void **state)
     };
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         struct clock_pair now = {{steps[i].at_ms * NS_PER_MS}, steps[i].at_ms * NS_PER_MS};
-        world->io = (struct gateway_io_counters){i + 1, 2, 3, 4, 0, 6, 7, 0, UINT64_MAX};
+        world->io = (struct gateway_io_counters){i + 1, 2, 3, 4, 0, 6, 7, 0, UINT64_MAX, 10};
         assert_false(driver_step(&driver, now, steps[i].ready).exit);
         assert_int_equal(gateway_counters(gw)->io.wakeups, steps[i].seen);
     }
-    const struct gateway_io_counters want = {4, 2, 3, 4, 5, 6, 7, 8, UINT64_MAX};
+    const struct gateway_io_counters want = {4, 2, 3, 4, 5, 6, 7, 8, UINT64_MAX, 10};
     assert_memory_equal(&gateway_counters(gw)->io, &want, sizeof(want));
     assert_int_equal(count_records(world, DRIVER_INPUT_COUNTERS), 2);
     struct gateway *again = new_gateway(&memory[1]);

@@ -427,6 +427,33 @@ static void test_a_source_address_that_is_gone_says_nothing_about_segmentation(v
     close_pair(&p);
 }
 
+static void test_what_finds_a_full_buffer_is_counted(void **state)
+{
+    enum { COUNT = 50 };
+    struct pair p;
+    struct linux_udp narrow;
+    struct linux_udp_options options = {.receive_buffer = 0}; /* as little as there can be */
+    uint8_t bytes[SEGMENT] = {0};
+    size_t got = 0;
+    size_t count = 0;
+    (void)state;
+    open_pair(&p, false, false);
+    assert_int_equal(linux_udp_open(&narrow, &options), ERR_NONE);
+    assert_int_equal(linux_udp_receive_lost(&narrow), 0);
+    struct gateway_train train = train_to(&narrow, IP_V4, VIEW_OF(bytes), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(linux_udp_send(&p.a, &train, now), ERR_NONE);
+    }
+    struct gateway_datagram out[LINUX_UDP_BATCH];
+    while (linux_udp_receive(&narrow, out, LINUX_UDP_BATCH, &count) == ERR_NONE) {
+        got += count;
+    }
+    assert_in_range(got, 1, COUNT - 1);
+    assert_int_equal(linux_udp_receive_lost(&narrow), COUNT - got);
+    linux_udp_close(&narrow);
+    close_pair(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_sockets_at_one_address_receive_into_one_room),
         cmocka_unit_test(test_an_unreachable_destination_loses_that_train_only),
         cmocka_unit_test(test_a_source_address_that_is_gone_says_nothing_about_segmentation),
+        cmocka_unit_test(test_what_finds_a_full_buffer_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
