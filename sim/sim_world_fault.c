@@ -81,6 +81,15 @@ bool act_link(struct sim_world *world, const struct sim_action *action)
     return true;
 }
 
+static void note_remapped(struct sim_world *world, uint32_t edge)
+{
+    for (uint32_t i = 0; i < world->policy.clients_count; i++) {
+        if (world->client_edges[i] == edge) {
+            world->remapped_ns = world->sched.now_ns;
+        }
+    }
+}
+
 bool act_nat_reboot(struct sim_world *world, const struct sim_action *action)
 {
     uint32_t edge = sim_net_edge(world->net, net_of(world, action->a));
@@ -88,6 +97,7 @@ bool act_nat_reboot(struct sim_world *world, const struct sim_action *action)
         return false;
     }
     sim_net_reboot_edge(world->net, edge);
+    note_remapped(world, edge);
     return true;
 }
 
@@ -100,6 +110,7 @@ bool act_nat_change(struct sim_world *world, const struct sim_action *action)
     }
     struct sim_nat_config config = world_edge(world, kind, 0);
     sim_net_change_edge(world->net, edge, config.mapping, config.filtering);
+    note_remapped(world, edge);
     return true;
 }
 

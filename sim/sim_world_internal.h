@@ -146,9 +146,10 @@ struct sim_world {
     uint32_t pending_count;
     struct world_capture captures[WORLD_CAPTURE_MAX];
     uint32_t captures_count;
-    uint16_t next_port; /* of applications */
-    bool healed;        /* the liveness phase has begun */
-    bool judging;       /* its last part: probes are required */
+    uint16_t next_port;   /* of applications */
+    uint64_t remapped_ns; /* when a client's NAT last forgot what it had; 0: never */
+    bool healed;          /* the liveness phase has begun */
+    bool judging;         /* its last part: probes are required */
     struct sim_failure failure;
     struct sim_report report;
 };

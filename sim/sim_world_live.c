@@ -16,8 +16,11 @@
 #define ICE_S       27U
 #define HANDSHAKE_S                                                                                \
     30U /* and a try more: a client of today with the portal of 2024 may hold another key */
-#define LOOKUP_S    20U
-#define SETTLE_S    (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
+#define LOOKUP_S 20U
+#define SETTLE_S (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
+/* A client that sends through its relay all the time asks for its address no more: that a NAT has
+ * given it another shows when it renews its allocation, after half of its life. */
+#define REMAPPED_S  (300U + RELAY_S + ICE_S)
 #define PROBE_KINDS 16U /* protocols times port classes of world_port() */
 #define ROUND_S     2U  /* between two rounds of warm-up traffic */
 
@@ -108,6 +111,14 @@ static void warm_up(struct sim_world *world, uint32_t round)
     }
 }
 
+/* How long everything may take to come right from the beginning of the phase. */
+static uint32_t settle_s(const struct sim_world *world, uint64_t start_ns)
+{
+    uint64_t remapped_ns = world->remapped_ns + REMAPPED_S * NS_PER_S;
+    bool is_later = world->remapped_ns > 0 && remapped_ns > start_ns + SETTLE_S * NS_PER_S;
+    return is_later ? (uint32_t)((remapped_ns - start_ns) / NS_PER_S) : SETTLE_S;
+}
+
 static void demand(struct sim_world *world)
 {
     for (uint32_t c = 0; c < world->policy.clients_count; c++) {
@@ -154,7 +165,8 @@ void world_live(struct sim_world *world)
 {
     heal(world);
     uint64_t start = world->sched.now_ns;
-    for (uint32_t s = 0; s < SETTLE_S && world->failure.oracle == NULL; s += ROUND_S) {
+    for (uint32_t s = 0; s < settle_s(world, start) && world->failure.oracle == NULL;
+         s += ROUND_S) {
         warm_up(world, s / ROUND_S);
         world_run_until(world, start + (uint64_t)(s + ROUND_S) * NS_PER_S);
     }
