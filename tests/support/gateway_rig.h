@@ -125,6 +125,7 @@ struct rig_portal {
     bool is_upgraded;
     struct ws ws;
     unsigned joins;
+    uint64_t join_ref; /* of the last one */
     unsigned opens;
     struct rig_list texts; /* all but join and heartbeat */
     unsigned heartbeats;

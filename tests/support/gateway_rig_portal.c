@@ -236,6 +236,7 @@ static void take_text(struct rig *rig, struct view text)
     ASSERT(is_envelope);
     if (view_equal_text(event, "phx_join")) {
         p->joins++;
+        p->join_ref = ref;
         if (!p->skips_reply) {
             reply_ok(rig, "gateway", ref);
         }
