@@ -59,15 +59,15 @@ static uint32_t put_packet(struct load *load, uint8_t *at, size_t *len)
     bool nat = load->kind == KIND_NAT;
     uint32_t client = nat ? pick % WORLD_FLOW_CLIENTS : pick;
     client = load->kind == KIND_RELAYED ? WORLD_RELAYED : client;
-    const struct ip_addr *own = &w->clients[client].ipv4;
+    struct ip_addr own = world_ipv4(client);
     uint32_t n = pick / WORLD_FLOW_CLIENTS;
     struct ip_addr far = ip_v4(10, load->kind == KIND_REFUSED ? 4 : 3, 0, 9);
     uint16_t port = nat ? world_port(n) : 5000;
     if (nat) {
         far = load->up ? world_proxy(n) : world_real(n);
     }
-    *len = load->up ? put_udp(at, own, &far, (struct packet_build_ports){port, 443}, load->payload)
-                    : put_udp(at, &far, own, (struct packet_build_ports){443, port}, load->payload);
+    *len = load->up ? put_udp(at, &own, &far, (struct packet_build_ports){port, 443}, load->payload)
+                    : put_udp(at, &far, &own, (struct packet_build_ports){443, port}, load->payload);
     return client;
 }
 
@@ -84,18 +84,14 @@ static void fill(struct load *load)
             continue;
         }
         uint32_t client = put_packet(load, at + WG_DATA_HEADER_SIZE, &len);
-        struct wg_peer *wg = &w->clients[client].wg;
-        struct wg_seal seal;
         struct aead_item item;
-        enum drop_reason reason = wg_peer_seal_begin(wg, 1, w->rig->now.boot, &seal);
-        ASSERT(reason == DROP_NONE);
-        wg_seal_next(&seal, at, len, &item);
+        wg_seal_next(&w->senders[client].seal, at, len, &item);
         if (!load->null) {
             aead_seal_batch(&best, &item, 1);
         }
         udp_in[i] = (struct gateway_datagram){.bytes = {at, len + WG_DATA_OVERHEAD},
                                               .local = sock_addr_of(ip_v4(10, 2, 0, 2), 52625),
-                                              .remote = w->clients[client].address};
+                                              .remote = world_address(client)};
     }
 }
 
@@ -334,6 +330,7 @@ void bench_counts(void)
         world_assign_names(w, i);
     }
     world_open_flows(w, 0, COUNTED_FLOWS);
+    world_open_senders(w);
     for (size_t i = 0; i < 2 * ARRAY_COUNT(rows); i++) {
         char name[64];
         struct load load = {.world = w,
@@ -363,6 +360,7 @@ void bench_growth(const struct bench_report *report, struct world *world)
     struct load load = {.world = world, .batch = WORLD_BATCH, .payload = 1252};
     longer.budget_ms = 3 * report->budget_ms;
     best = world->gw->aead;
+    world_open_senders(world);
     world->gw->sums = report->sums;
     add_curves(&curve, load);
     measure(&curve, &longer);

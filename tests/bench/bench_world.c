@@ -12,6 +12,8 @@
 #define STREAM_BYTES 16384U /* of one BYTES event: one TLS record, as on Linux */
 #define TEXT_MAX     2048U
 
+#define SENDER_COUNTERS 100000000U
+
 /* ---- time ---- */
 
 static void account(struct world *w, enum world_call call, uint64_t start)
@@ -106,6 +108,16 @@ void world_resource_dns(char out[WORLD_RESOURCE_MAX], uint32_t number)
 
 /* ---- life ---- */
 
+struct sock_addr world_address(uint32_t i)
+{
+    return sock_addr_of(ip_v4(198, 18, (uint8_t)(i >> 8), (uint8_t)i), 40000);
+}
+
+struct ip_addr world_ipv4(uint32_t i)
+{
+    return ip_v4(100, 65, (uint8_t)(i >> 8), (uint8_t)i);
+}
+
 static void client_init(struct world *w, uint32_t i)
 {
     struct world_client *c = &w->clients[i];
@@ -118,8 +130,8 @@ static void client_init(struct world *w, uint32_t i)
                                 .windows = wg_windows_of(c->windows)};
     store_be32(key.bytes + 8, i);
     c->id = client_id(i);
-    c->address = sock_addr_of(ip_v4(198, 18, (uint8_t)(i >> 8), (uint8_t)i), 40000);
-    c->ipv4 = ip_v4(100, 65, (uint8_t)(i >> 8), (uint8_t)i);
+    c->address = world_address(i);
+    c->ipv4 = world_ipv4(i);
     wg_node_init(&c->node, &key, &w->rig->now, 1000);
     memcpy(wg.remote.bytes, gateway_public_key(w->gw), KEY_SIZE);
     enum err err = wg_peer_init(&c->wg, &c->node, &wg, w->rig->now.boot);
@@ -152,6 +164,7 @@ struct world *world_new(uint32_t clients, uint32_t resources, uint32_t sessions)
     }
     w->state = 88172645463325252U;
     w->clients = calloc(clients, sizeof(*w->clients));
+    w->senders = aligned_alloc(_Alignof(struct world_sender), clients * sizeof(*w->senders));
     w->clients_count = clients;
     w->in = calloc(WORLD_BATCH, WORLD_SLOT);
     ASSERT(w->clients != NULL && w->in != NULL);
@@ -173,6 +186,7 @@ void world_free(struct world *w)
     linux_pages_close(&w->pages);
     rig_free(w->rig);
     free(w->clients);
+    free(w->senders);
     free(w->bulk);
     free(w->in);
     free(w);
@@ -190,6 +204,21 @@ static uint16_t channel_of(const struct world *w, const struct sock_addr *client
         }
     }
     UNREACHABLE();
+}
+
+void world_open_senders(struct world *w)
+{
+    for (uint32_t i = 0; i < w->clients_count; i++) {
+        struct world_sender *sender = &w->senders[i];
+        struct world_client *c = &w->clients[i];
+        if (c->has_session) {
+            enum drop_reason reason =
+                wg_peer_seal_begin(&c->wg, SENDER_COUNTERS, w->rig->now.boot, &sender->seal);
+            ASSERT(reason == DROP_NONE);
+            memcpy(sender->key.bytes, sender->seal.key, KEY_SIZE);
+            sender->seal.key = sender->key.bytes;
+        }
+    }
 }
 
 size_t world_wrap(const struct world *w, uint32_t i, uint8_t *at, size_t len,

@@ -39,6 +39,13 @@ struct world_cost {
     uint64_t calls;
 };
 
+/* A client as it sends data: one line of memory, so that many of them do not take from the core's
+ * caches what a client of its own machine would not. */
+struct world_sender {
+    _Alignas(64) struct wg_seal seal;
+    struct key32 key;
+};
+
 struct world_client {
     struct wg_node node;
     struct wg_peer wg;
@@ -55,6 +62,7 @@ struct world {
     struct gateway *gw;
     struct linux_pages pages; /* of the gateway's memory */
     struct world_client *clients;
+    struct world_sender *senders; /* world_open_senders() */
     uint32_t clients_count;
     struct world_cost cost;
     uint64_t overhead;  /* of reading the clock, ns */
@@ -96,6 +104,12 @@ void world_check(struct world *w, uint32_t i);
 void world_handshake(struct world *w, uint32_t i);
 /* All of it for clients [from, to), a CIDR resource each. */
 void world_connect(struct world *w, uint32_t from, uint32_t to);
+
+/* Where client i is, as the gateway sees it, and its tunnel address. */
+struct sock_addr world_address(uint32_t i);
+struct ip_addr world_ipv4(uint32_t i);
+/* Gives each client that has a session its sender, with counters for as long as the session lasts. */
+void world_open_senders(struct world *w);
 
 /* Puts the relay's header in front of a datagram of client i, if it comes that way; returns the
  * size and from where it comes. */
