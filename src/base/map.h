@@ -9,6 +9,7 @@
 #define BASE_MAP_H
 
 #include "base/bytes.h"
+#include "base/fetch.h"
 
 #define MAP_NONE UINT32_MAX
 
@@ -37,10 +38,10 @@ MUST_USE bool map_insert(struct map *map, uint64_t hash, uint32_t value);
  * the same lower half, then MAP_NONE. The map must not change between calls. */
 MUST_USE uint32_t map_next(const struct map *map, uint64_t hash, uint32_t *cursor);
 
-/* Asks the processor to fetch where `hash` begins: for several look-ups in a row. */
-static inline void map_prefetch(const struct map *map, uint64_t hash)
+/* Prefetches where `hash` begins: for several look-ups in a row. */
+static inline void map_fetch(const struct map *map, uint64_t hash)
 {
-    __builtin_prefetch(&map->slots[(uint32_t)hash & map->mask]);
+    fetch_later(&map->slots[(uint32_t)hash & map->mask]);
 }
 
 /* Removes the pair; false when it is not there. */

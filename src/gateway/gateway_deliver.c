@@ -36,7 +36,7 @@ static void record(struct gateway *gw, const struct outbound *out,
                    const struct policy_result *result, const struct ip_addr *destination)
 {
     struct gateway_flow_sent sent = {
-        .resource = result->resource,
+        .resource = policy_resource_of(gw->policy, out->connection->policy_client, result),
         .destination = *destination,
         .packets = out->packets,
         .bytes = packet_payload(out->packet, &result->info).len + out->payload,

@@ -95,29 +95,29 @@ struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
     return NULL;
 }
 
-void gateway_connection_prefetch(const struct gateway *gw, uint32_t index)
+void gateway_connection_fetch(const struct gateway *gw, uint32_t index)
 {
     const struct gateway_connection *c = &gw->connections[index];
-    __builtin_prefetch(c);
-    __builtin_prefetch((const uint8_t *)c + GATEWAY_LINE);
+    fetch_line(&c->path);
+    fetch_line(&c->active_at);
 }
 
-void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index)
+void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, bool receives)
 {
-    wg_peer_prefetch(&gw->connections[index].wg);
+    wg_peer_fetch(&gw->connections[index].wg, receives);
 }
 
-void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
                                      size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_prefetch(gw, hints[i].client - 1);
+            gateway_connection_fetch(gw, hints[i].client - 1);
         }
     }
     for (size_t i = 0; i < count; i++) {
         if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_prefetch_session(gw, hints[i].client - 1);
+            gateway_connection_fetch_session(gw, hints[i].client - 1, false);
         }
     }
 }

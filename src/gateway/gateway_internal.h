@@ -591,12 +591,12 @@ struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
                                                      const struct x25519_public *key);
-/* Ask the processor for what a packet of the connection touches; the second once the first is
- * there. */
-void gateway_connection_prefetch(const struct gateway *gw, uint32_t index);
-void gateway_connection_prefetch_session(const struct gateway *gw, uint32_t index);
-/* Both, for the clients of these hints. */
-void gateway_connection_prefetch_all(const struct gateway *gw, const struct policy_hint *hints,
+/* Fetch what a packet of the connection touches; the second, of a packet that is received or sent,
+ * once the first is there. */
+void gateway_connection_fetch(const struct gateway *gw, uint32_t index);
+void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, bool receives);
+/* Both, for packets to the clients of these hints. */
+void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
                                      size_t count);
 
 /* ---- gateway_offer.c ---- */

@@ -375,14 +375,14 @@ static void look_ahead(struct gateway *gw, const struct gateway_datagram *datagr
             continue;
         }
         previous = id24;
-        uint32_t index = gateway_connection_index(gw, id24);
-        if (index != GATEWAY_NONE) {
-            gateway_connection_prefetch(gw, index);
-            indices[found++] = index;
-        }
+        indices[found] = gateway_connection_index(gw, id24);
+        found += indices[found] != GATEWAY_NONE ? 1U : 0U;
+    }
+    for (size_t i = 0; i < found; i++) { /* nothing else, so that many misses overlap */
+        gateway_connection_fetch(gw, indices[i]);
     }
     for (size_t i = 0; i < found; i++) {
-        gateway_connection_prefetch_session(gw, indices[i]);
+        gateway_connection_fetch_session(gw, indices[i], true);
     }
 }
 

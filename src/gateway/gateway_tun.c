@@ -327,7 +327,7 @@ static void judge_some(struct gateway *gw, const struct gateway_tun_packet *pack
             views[i] = view_of_span(packets[i].bytes);
         }
         policy_look_ahead(gw->policy, views, count, false, gw->hints);
-        gateway_connection_prefetch_all(gw, gw->hints, count);
+        gateway_connection_fetch_all(gw, gw->hints, count);
     }
     for (size_t i = 0; i < count; i++) {
         judge(gw, &packets[i], gw->hints[i]);

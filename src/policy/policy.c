@@ -145,6 +145,7 @@ void policy_epoch_bump(struct policy_client *client)
     if (client->epoch == 0) {
         client->epoch = 1; /* 0 is what an unjudged session carries */
     }
+    client->open.slot_plus_one = 0;
 }
 
 /* ---- clients ---- */
@@ -162,15 +163,14 @@ static uint32_t index_by_id(const struct policy *policy, const struct uuid *id)
 
 uint32_t policy_client_by_ip(const struct policy *policy, const struct ip_addr *ip)
 {
-    uint32_t guess = policy->address_guesses[policy_address_place(policy, ip)];
+    uint32_t guess = policy->address_guesses[policy_address_place(policy, ip->family, ip->bytes)];
     if (guess != 0 && policy_client_has(policy, guess - 1, ip)) {
         return guess - 1;
     }
     uint64_t hash = policy_hash_ip(policy, POLICY_NONE, ip);
     uint32_t cursor = 0;
     uint32_t at = map_next(&policy->clients_by_ip, hash, &cursor);
-    while (at != MAP_NONE && !ip_equal(&policy->clients[at].ipv4, ip) &&
-           !ip_equal(&policy->clients[at].ipv6, ip)) {
+    while (at != MAP_NONE && !policy_client_has(policy, at, ip)) {
         at = map_next(&policy->clients_by_ip, hash, &cursor);
     }
     return at;
@@ -192,35 +192,51 @@ uint32_t policy_client_find_address(const struct policy *policy,
     return at == POLICY_NONE ? POLICY_CLIENT_NONE : policy_client_handle(policy, at);
 }
 
-static void address_clear(struct policy *policy, uint32_t index, struct ip_addr *slot)
+/* Writes one address of the client's record; no address: clears it. */
+static void address_put(struct policy_client *client, enum ip_family family,
+                        const struct ip_addr *ip)
 {
-    if (ip_size(slot) != 0) {
+    if (family == IP_V4) {
+        client->has_ipv4 = ip_size(ip) != 0;
+        memcpy(client->ipv4, ip->bytes, sizeof client->ipv4);
+    } else {
+        client->has_ipv6 = ip_size(ip) != 0;
+        memcpy(client->ipv6, ip->bytes, sizeof client->ipv6);
+    }
+}
+
+static void address_clear(struct policy *policy, uint32_t index, enum ip_family family)
+{
+    static const struct ip_addr none;
+    struct ip_addr ip = policy_client_ip(&policy->clients[index], (uint8_t)family);
+    if (ip_size(&ip) != 0) {
         bool removed =
-            map_remove(&policy->clients_by_ip, policy_hash_ip(policy, POLICY_NONE, slot), index);
+            map_remove(&policy->clients_by_ip, policy_hash_ip(policy, POLICY_NONE, &ip), index);
         ASSERT(removed);
-        *slot = (struct ip_addr){0};
+        address_put(&policy->clients[index], family, &none);
     }
 }
 
 /* Gives `ip` to the client, taking it from whoever has it. */
-static void address_set(struct policy *policy, uint32_t index, struct ip_addr *slot,
+static void address_set(struct policy *policy, uint32_t index, enum ip_family family,
                         const struct ip_addr *ip)
 {
-    if (ip_equal(slot, ip)) {
+    struct ip_addr old = policy_client_ip(&policy->clients[index], (uint8_t)family);
+    if (ip_equal(&old, ip)) {
         return;
     }
     uint32_t other = ip_size(ip) == 0 ? POLICY_NONE : policy_client_by_ip(policy, ip);
     if (other != POLICY_NONE) {
-        struct policy_client *loser = &policy->clients[other];
-        address_clear(policy, other, ip->family == IP_V4 ? &loser->ipv4 : &loser->ipv6);
+        address_clear(policy, other, family);
     }
-    address_clear(policy, index, slot);
+    address_clear(policy, index, family);
     if (ip_size(ip) != 0) {
         bool inserted =
             map_insert(&policy->clients_by_ip, policy_hash_ip(policy, POLICY_NONE, ip), index);
         ASSERT(inserted);
-        *slot = *ip;
-        policy->address_guesses[policy_address_place(policy, ip)] = (uint16_t)(index + 1);
+        address_put(&policy->clients[index], family, ip);
+        policy->address_guesses[policy_address_place(policy, ip->family, ip->bytes)] =
+            (uint16_t)(index + 1);
     }
 }
 
@@ -253,8 +269,8 @@ enum err policy_client_upsert(struct policy *policy, const struct uuid *id, stru
         bool inserted = map_insert(&policy->clients_by_id, policy_hash_id(policy, id), index);
         ASSERT(inserted);
     }
-    address_set(policy, index, &policy->clients[index].ipv4, &ipv4);
-    address_set(policy, index, &policy->clients[index].ipv6, &ipv6);
+    address_set(policy, index, IP_V4, &ipv4);
+    address_set(policy, index, IP_V6, &ipv6);
     *client = policy_client_handle(policy, index);
     return ERR_NONE;
 }
@@ -269,8 +285,8 @@ void policy_client_remove(struct policy *policy, uint32_t client)
     policy_proxies_clear(policy, index); /* first: no grant stays dormant for them */
     policy_grants_clear(policy, index);
     policy_nat_reset_client(&policy->nat, index);
-    address_clear(policy, index, &own->ipv4);
-    address_clear(policy, index, &own->ipv6);
+    address_clear(policy, index, IP_V4);
+    address_clear(policy, index, IP_V6);
     bool removed = map_remove(&policy->clients_by_id, policy_hash_id(policy, &own->id), index);
     ASSERT(removed);
     own->used = false;

@@ -240,8 +240,14 @@ struct policy_result {
     uint16_t gso_size;       /* in: payload bytes of each segment of a super-packet; 0 otherwise */
     enum drop_reason reason; /* out: DROP_NONE for POLICY_FORWARD; otherwise why */
     struct packet_info info; /* out: the headers as they are now; zero if they do not parse */
-    struct uuid resource;    /* out: which resource permitted the packet; zero when none did */
+    uint32_t permitted_by;   /* out: slot + 1 of the client's grant that did, for
+                                policy_resource_of(); 0: none needed to */
 };
+
+/* Returns the resource that permitted a packet of or to `client`, zero when none did. To be asked
+ * before the client's grants change. */
+MUST_USE struct uuid policy_resource_of(const struct policy *policy, uint32_t client,
+                                        const struct policy_result *result);
 
 /* Judges and rewrites a packet that `client` sent through its tunnel: source, destination, filter,
  * NAT, in this order. A REPLY is an IP packet for the same client. The packet may grow by 20 bytes

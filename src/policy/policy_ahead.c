@@ -5,53 +5,63 @@
 #include "policy/policy_nat_state.h"
 #include "policy/policy_state.h"
 
-/* The part of a packet that tables are keyed by. */
+/* What is known of a packet without parsing it. Addresses are read where they stand. */
 struct peek {
-    struct ip_addr source;
-    struct ip_addr destination;
-    uint16_t source_port;
-    uint16_t destination_port;
-    enum policy_nat_kind kind;
-    bool is_flow;  /* else no more than the addresses is known */
-    bool is_nat;   /* `hash` is that of its tuple in the NAT table */
-    bool is_again; /* of the flow of the packet before */
+    const uint8_t *addresses; /* source, destination, and of a flow the ports; NULL: unknown */
+    uint8_t family;           /* enum ip_family */
+    uint8_t kind;             /* enum policy_nat_kind, of a flow */
+    bool is_flow;             /* else no more than the addresses is known */
+    bool is_nat;              /* `hash` is that of its tuple in the NAT table */
+    bool is_again;            /* of the flow of the packet before */
+    uint32_t place;           /* of the guess for the destination */
     uint64_t hash;
-    uint32_t place; /* of the guess for the destination */
 };
 
-static bool peek_at(struct view packet, struct peek *out)
+static struct peek peek_at(struct view packet)
 {
+    struct peek out = {.addresses = NULL};
     size_t header = PACKET_IPV4_HEADER_SIZE;
     uint8_t protocol = 0;
     bool whole = true;
     if (packet.len >= PACKET_IPV4_HEADER_SIZE && packet.at[0] == 0x45) {
-        out->source = ip_from_bytes(IP_V4, packet.at + 12);
-        out->destination = ip_from_bytes(IP_V4, packet.at + 16);
+        out.addresses = packet.at + 12;
+        out.family = IP_V4;
         protocol = packet.at[9];
         whole = (load_be16(packet.at + 6) & 0x3fffU) == 0;
     } else if (packet.len >= PACKET_IPV6_HEADER_SIZE && packet.at[0] >> 4 == 6) {
-        out->source = ip_from_bytes(IP_V6, packet.at + 8);
-        out->destination = ip_from_bytes(IP_V6, packet.at + 24);
+        out.addresses = packet.at + 8;
+        out.family = IP_V6;
         protocol = packet.at[6];
         header = PACKET_IPV6_HEADER_SIZE;
     } else {
-        return false;
+        return out;
     }
-    out->is_flow = whole && packet.len >= header + 4 &&
-                   (protocol == PACKET_PROTOCOL_TCP || protocol == PACKET_PROTOCOL_UDP);
-    if (out->is_flow) {
-        out->kind = protocol == PACKET_PROTOCOL_TCP ? POLICY_NAT_TCP : POLICY_NAT_UDP;
-        out->source_port = load_be16(packet.at + header);
-        out->destination_port = load_be16(packet.at + header + 2);
-    }
-    return true;
+    out.is_flow = whole && packet.len >= header + 4 &&
+                  (protocol == PACKET_PROTOCOL_TCP || protocol == PACKET_PROTOCOL_UDP);
+    out.kind = protocol == PACKET_PROTOCOL_TCP ? POLICY_NAT_TCP : POLICY_NAT_UDP;
+    return out;
+}
+
+static const uint8_t *destination_at(const struct peek *peek)
+{
+    return peek->addresses + (peek->family == IP_V4 ? 4 : 16);
+}
+
+static uint16_t source_port(const struct peek *peek)
+{
+    return load_be16(peek->addresses + (peek->family == IP_V4 ? 8 : 32));
+}
+
+static uint16_t destination_port(const struct peek *peek)
+{
+    return load_be16(peek->addresses + (peek->family == IP_V4 ? 10 : 34));
 }
 
 static bool is_same_flow(const struct peek *a, const struct peek *b)
 {
-    return a->is_flow && b->is_flow && a->kind == b->kind && a->source_port == b->source_port &&
-           a->destination_port == b->destination_port &&
-           ip_equal(&a->destination, &b->destination) && ip_equal(&a->source, &b->source);
+    return a->is_flow && b->is_flow && a->family == b->family && a->kind == b->kind &&
+           (a->family == IP_V4 ? memcmp(a->addresses, b->addresses, 12) == 0
+                               : memcmp(a->addresses, b->addresses, 36) == 0);
 }
 
 static uint32_t guess_of(const struct map *map, uint64_t hash)
@@ -61,24 +71,24 @@ static uint32_t guess_of(const struct map *map, uint64_t hash)
     return at == MAP_NONE ? 0 : at + 1;
 }
 
-/* Where the NAT table or the cached verdict of a packet stands; the hash is kept in the peek. */
+/* Where the NAT table or the cached verdict of a flow's packet stands; the hash is kept. */
 static void fetch_flow(struct policy *policy, struct peek *peek, uint32_t client, bool outbound)
 {
-    const struct ip_addr *far = outbound ? &peek->destination : &peek->source;
-    uint16_t far_port = outbound ? peek->destination_port : peek->source_port;
-    peek->is_nat =
-        policy->nat.clients[client].live.count > 0 && (!outbound || policy_is_proxy(far));
+    struct ip_addr far = ip_from_bytes((enum ip_family)peek->family,
+                                       outbound ? destination_at(peek) : peek->addresses);
+    peek->is_nat = policy_nat_owns(&policy->nat, client) && (!outbound || policy_is_proxy(&far));
     if (peek->is_nat) {
-        struct policy_nat_tuple tuple = {
-            client, peek->kind, outbound ? peek->source_port : peek->destination_port, *far};
+        struct policy_nat_tuple tuple = {client, (enum policy_nat_kind)peek->kind,
+                                         outbound ? source_port(peek) : destination_port(peek),
+                                         far};
         peek->hash = policy_nat_hash(&policy->nat, &tuple);
-        map_prefetch(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
+        map_fetch(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
         return;
     }
-    policy_route_prefetch(
-        policy, client, far,
-        (struct policy_subject){
-            peek->kind == POLICY_NAT_TCP ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP, far_port});
+    policy_route_fetch(policy, client, &far,
+                       (struct policy_subject){
+                           peek->kind == POLICY_NAT_TCP ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP,
+                           outbound ? destination_port(peek) : source_port(peek)});
 }
 
 static void fetch_session(const struct policy *policy, const struct peek *peek, bool outbound,
@@ -87,16 +97,9 @@ static void fetch_session(const struct policy *policy, const struct peek *peek, 
     if (peek->is_nat) {
         hint->session = guess_of(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
         if (hint->session != 0) {
-            __builtin_prefetch(&policy->nat.sessions[hint->session - 1]);
+            fetch_later(&policy->nat.sessions[hint->session - 1]);
         }
     }
-}
-
-static void fetch_client(const struct policy *policy, uint32_t index)
-{
-    __builtin_prefetch(&policy->clients[index]);
-    __builtin_prefetch(&policy->nat.clients[index]);
-    __builtin_prefetch(policy_grant_at(policy, index, 0));
 }
 
 /* Reads the packets, and fetches the guesses for the addresses of those from resources. */
@@ -105,15 +108,16 @@ static void peek_all(const struct policy *policy, const struct view *packets, si
 {
     uint32_t previous = 0;
     for (size_t i = 0; i < count; i++) {
-        peeks[i] = (struct peek){.is_flow = false};
-        bool is_known = peek_at(packets[i], &peeks[i]);
+        peeks[i] = peek_at(packets[i]);
+        bool is_known = peeks[i].addresses != NULL;
         uint32_t client = outbound ? hints[i].client : 0;
         hints[i] = (struct policy_hint){is_known ? client : 0, 0};
         peeks[i].is_again = i > 0 && is_same_flow(&peeks[i], &peeks[i - 1]) && client == previous;
         previous = client;
         if (is_known && !outbound && !peeks[i].is_again) {
-            peeks[i].place = policy_address_place(policy, &peeks[i].destination);
-            __builtin_prefetch(&policy->address_guesses[peeks[i].place]);
+            peeks[i].place =
+                policy_address_place(policy, peeks[i].family, destination_at(&peeks[i]));
+            fetch_line(&policy->address_guesses[peeks[i].place]);
         }
     }
 }
@@ -126,11 +130,11 @@ static void fetch_clients(const struct policy *policy, const struct peek *peeks,
             hints[i].client = hints[i - 1].client;
             continue;
         }
-        if (!outbound && ip_size(&peeks[i].destination) != 0) {
+        if (!outbound && peeks[i].addresses != NULL) {
             hints[i].client = policy->address_guesses[peeks[i].place];
         }
         if (hints[i].client != 0) {
-            fetch_client(policy, hints[i].client - 1);
+            fetch_line(&policy->clients[hints[i].client - 1]);
         }
     }
 }
@@ -143,8 +147,11 @@ static void fetch_flows(struct policy *policy, struct peek *peeks, size_t count,
         if (peeks[i].is_again || hints[i].client == 0) {
             continue;
         }
-        if (!outbound && !policy_client_has(policy, hints[i].client - 1, &peeks[i].destination)) {
-            hints[i].client = policy_client_by_ip(policy, &peeks[i].destination) + 1;
+        if (!outbound && !policy_client_has_at(policy, hints[i].client - 1, peeks[i].family,
+                                               destination_at(&peeks[i]))) {
+            struct ip_addr own =
+                ip_from_bytes((enum ip_family)peeks[i].family, destination_at(&peeks[i]));
+            hints[i].client = policy_client_by_ip(policy, &own) + 1;
         }
         if (peeks[i].is_flow && hints[i].client != 0) {
             fetch_flow(policy, &peeks[i], hints[i].client - 1, outbound);

@@ -40,6 +40,15 @@ static void check_client_grants(const struct policy *policy, uint32_t index)
     }
     ASSERT(live == client->live);
     ASSERT(earliest == client->expires_min_ns);
+    if (client->open.slot_plus_one != 0) {
+        uint32_t slot = client->open.slot_plus_one - 1U;
+        ASSERT(slot < client->slots_used);
+        const struct policy_grant *grant = policy_grant_at(policy, index, slot);
+        ASSERT(grant->state == POLICY_GRANT_LIVE && grant->admits_any);
+        ASSERT(grant->kind == (uint8_t)POLICY_KIND_CIDR);
+        ASSERT(ip_equal(&grant->prefix.ip, &client->open.prefix.ip));
+        ASSERT(grant->prefix.len == client->open.prefix.len);
+    }
 }
 
 static void check_proxy_slots(const struct policy *policy, const struct policy_proxy *proxy)
@@ -92,12 +101,10 @@ static void check_client(const struct policy *policy, uint32_t index)
     const struct policy_client *client = &policy->clients[index];
     ASSERT(policy_client_find(policy, &client->id) == policy_client_handle(policy, index));
     ASSERT(client->epoch != 0);
-    if (ip_size(&client->ipv4) != 0) {
-        ASSERT(policy_client_by_ip(policy, &client->ipv4) == index);
-    }
-    if (ip_size(&client->ipv6) != 0) {
-        ASSERT(policy_client_by_ip(policy, &client->ipv6) == index);
-    }
+    struct ip_addr ipv4 = policy_client_ip(client, IP_V4);
+    struct ip_addr ipv6 = policy_client_ip(client, IP_V6);
+    ASSERT(ip_size(&ipv4) == 0 || policy_client_by_ip(policy, &ipv4) == index);
+    ASSERT(ip_size(&ipv6) == 0 || policy_client_by_ip(policy, &ipv6) == index);
     check_client_grants(policy, index);
     check_client_proxies(policy, index);
 }

@@ -16,6 +16,7 @@ void policy_nat_init(struct policy_nat *nat, struct arena *arena,
     policy_pool_init(&nat->pool, arena, limits->sessions);
     nat->sessions = arena_take(arena, limits->sessions, sizeof *nat->sessions);
     nat->clients = arena_take(arena, limits->clients, sizeof *nat->clients);
+    nat->owners = arena_take(arena, (limits->clients + 63) / 64, sizeof *nat->owners);
     nat->ports = arena_take(arena, POLICY_NAT_PORT_MAPS, sizeof *nat->ports);
     uint32_t slots = map_slots_for(limits->sessions);
     map_init(&nat->inside, arena_take(arena, slots, sizeof(struct map_slot)), limits->sessions);
@@ -179,6 +180,13 @@ static void inside_forget(struct policy_nat *nat, uint32_t at)
     ASSERT(removed);
 }
 
+static void set_owns(struct policy_nat *nat, uint32_t client, bool owns)
+{
+    uint64_t bit = UINT64_C(1) << client % 64;
+    nat->owners[client / 64] =
+        owns ? nat->owners[client / 64] | bit : nat->owners[client / 64] & ~bit;
+}
+
 /* Frees a record that is in no list any more. */
 static void record_free(struct policy_nat *nat, uint32_t at)
 {
@@ -196,11 +204,13 @@ static void expired_free(struct policy_nat *nat, uint32_t at)
     const struct policy_nat_session *session = &nat->sessions[at];
     ASSERT((session->flags & POLICY_NAT_EXPIRED) != 0);
     policy_nat_list_unage(nat, at);
-    policy_nat_list_unlink(nat,
-                           policy_nat_is_doomed(nat, session)
-                               ? &nat->doomed_expired
-                               : &nat->clients[index_of(session)].expired,
-                           at);
+    if (policy_nat_is_doomed(nat, session)) {
+        policy_nat_list_unlink(nat, &nat->doomed_expired, at);
+    } else {
+        struct policy_nat_client *client = &nat->clients[index_of(session)];
+        policy_nat_list_unlink(nat, &client->expired, at);
+        set_owns(nat, index_of(session), client->live.count + client->expired.count > 0);
+    }
     record_free(nat, at);
 }
 
@@ -234,6 +244,7 @@ void policy_nat_reset_client(struct policy_nat *nat, uint32_t client)
     policy_nat_list_move(nat, &own->live, &nat->doomed_live);
     policy_nat_list_move(nat, &own->expired, &nat->doomed_expired);
     own->generation = (own->generation + 1) & 0x7fffU;
+    set_owns(nat, client, false);
     policy_nat_drain(nat, POLICY_NAT_RECLAIM_MAX); /* a small client leaves nothing behind */
 }
 
@@ -281,9 +292,8 @@ uint32_t policy_nat_find_inside(struct policy_nat *nat, const struct policy_nat_
 uint32_t policy_nat_find_outside(struct policy_nat *nat, const struct policy_nat_tuple *outside,
                                  struct instant now, bool *expired)
 {
-    const struct policy_nat_client *client = &nat->clients[outside->client];
     *expired = false;
-    if (client->live.count + client->expired.count == 0) {
+    if (!policy_nat_owns(nat, outside->client)) {
         return POLICY_NONE; /* nearly every client without names */
     }
     struct policy_nat_tuple *absent = &nat->absent[absent_index(outside)];
@@ -374,6 +384,7 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
                                (inside->ip.family == IP_V6 ? (unsigned)POLICY_NAT_INSIDE_V6 : 0U) |
                                (real->family == IP_V6 ? (unsigned)POLICY_NAT_OUTSIDE_V6 : 0U));
     policy_nat_list_append(nat, &client->live, at);
+    set_owns(nat, inside->client, true);
     nat->absent[absent_index(&outside)].ip.family = IP_NONE;
     uint32_t owner = owner_of(nat, inside->client);
     bool inserted = map_insert(&nat->inside, tuple_hash(nat, owner, inside), at) &&

@@ -120,6 +120,7 @@ struct policy_nat {
     struct map inside;
     struct map outside;
     struct policy_nat_client *clients;
+    uint64_t *owners; /* a bit a client: it has records, live or remembered */
     struct policy_nat_ports *ports;
     struct policy_nat_list aged;        /* all expired tuples, oldest first */
     struct policy_nat_list doomed_live; /* of earlier generations: nobody finds them any more */

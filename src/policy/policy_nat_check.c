@@ -59,6 +59,7 @@ void policy_nat_check(const struct policy_nat *nat)
         const struct policy_nat_client *client = &nat->clients[i];
         live += check_list(nat, &client->live, i, false, false);
         expired += check_list(nat, &client->expired, i, true, false);
+        ASSERT(policy_nat_owns(nat, i) == (client->live.count + client->expired.count > 0));
         ASSERT(client->live.count <= nat->limits.sessions_per_client);
         ASSERT(client->expired.count <= nat->limits.expired_per_client);
     }

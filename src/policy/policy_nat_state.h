@@ -17,6 +17,12 @@ MUST_USE uint64_t policy_nat_hash(const struct policy_nat *nat,
 MUST_USE uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                             const struct policy_nat_tuple *outside);
 
+/* True when the client has records, live or remembered. */
+MUST_USE static inline bool policy_nat_owns(const struct policy_nat *nat, uint32_t client)
+{
+    return (nat->owners[client / 64] >> client % 64 & 1) != 0;
+}
+
 /* policy_nat_list: the lists of one client's records, live or remembered, oldest first. */
 void policy_nat_list_append(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at);
 void policy_nat_list_unlink(struct policy_nat *nat, struct policy_nat_list *list, uint32_t at);

@@ -28,9 +28,7 @@ static inline enum policy_action policy_passage_drop(struct policy_result *resul
 static inline enum policy_action policy_passage_forward(struct policy_passage *own, uint32_t slot)
 {
     own->result->reason = DROP_NONE;
-    if (slot != POLICY_NONE) {
-        own->result->resource = policy_grant_at(own->policy, own->index, slot)->id;
-    }
+    own->result->permitted_by = slot == POLICY_NONE ? 0 : slot + 1;
     return POLICY_FORWARD;
 }
 
@@ -74,11 +72,6 @@ static inline bool policy_nat_kind_for(enum packet_kind kind, enum policy_nat_ki
     UNREACHABLE();
 }
 
-static inline struct ip_addr policy_client_ip(const struct policy_client *client, uint8_t family)
-{
-    return family == IP_V4 ? client->ipv4 : client->ipv6;
-}
-
 /* True when the packet (each segment, for a super-packet) fits the tunnel after its translation to
  * `family`; *mtu receives what would have fitted, in bytes of the packet as it is now. */
 static inline bool policy_passage_fits(const struct policy_passage *own, uint8_t family,
@@ -107,7 +100,7 @@ static inline void policy_result_clear(struct policy_result *result)
     result->reply = VIEW_EMPTY;
     result->reason = DROP_NONE;
     result->info = (struct packet_info){0};
-    result->resource = (struct uuid){{0}};
+    result->permitted_by = 0;
 }
 
 /* Refuses with an ICMP error, as far as the limits per second permit one: of the network when

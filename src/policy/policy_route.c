@@ -1,5 +1,6 @@
 /* Which of a client's resources admits a packet. */
 #include "base/assert.h"
+#include "base/fetch.h"
 #include "policy/policy_hash.h"
 #include "policy/policy_state.h"
 
@@ -109,17 +110,47 @@ static bool has_few(const struct policy *policy, uint32_t client_index)
     return policy->clients[client_index].slots_used <= POLICY_GRANTS_FEW;
 }
 
-void policy_route_prefetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
-                           struct policy_subject subject)
+/* True when the client's open range answers, so that no grant need be asked. */
+static bool is_open(const struct policy_client *client, const struct ip_addr *ip, uint64_t unix_ns)
+{
+    return client->open.slot_plus_one != 0 && unix_ns < client->expires_min_ns &&
+           ip_prefix_contains(&client->open.prefix, ip);
+}
+
+/* Remembers what the grant in `slot` covers, unless another has a say about a part of it. */
+static void open_range(struct policy *policy, uint32_t client_index, uint32_t slot)
+{
+    struct policy_client *client = &policy->clients[client_index];
+    const struct policy_grant *winner = policy_grant_at(policy, client_index, slot);
+    if (winner->kind != (uint8_t)POLICY_KIND_CIDR || !winner->admits_any ||
+        winner->prefix.len == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < client->slots_used; i++) {
+        const struct policy_grant *other = policy_grant_at(policy, client_index, i);
+        if (i != slot && other->state == POLICY_GRANT_LIVE &&
+            other->prefix.len >= winner->prefix.len &&
+            ip_prefix_contains(&winner->prefix, &other->prefix.ip)) {
+            return;
+        }
+    }
+    client->open = (struct policy_range){winner->prefix, (uint8_t)(slot + 1)};
+}
+
+void policy_route_fetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
+                        struct policy_subject subject)
 {
     if (has_few(policy, client_index)) {
+        if (!is_open(&policy->clients[client_index], ip, policy->clock.unix_ns)) {
+            fetch_later(policy_grant_at(policy, client_index, 0));
+        }
         return;
     }
     struct policy_flow key = {.ip = *ip,
                               .protocol = (uint8_t)subject.protocol,
                               .port = subject.port,
                               .client = policy_client_handle(policy, client_index)};
-    __builtin_prefetch(flow_entry(policy, &key));
+    fetch_later(flow_entry(policy, &key));
 }
 
 struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
@@ -127,7 +158,15 @@ struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index
                                     struct clock_pair now)
 {
     if (has_few(policy, client_index)) {
-        return choose_ip(policy, client_index, ip, subject, now);
+        const struct policy_range *open = &policy->clients[client_index].open;
+        if (is_open(&policy->clients[client_index], ip, now.unix_ns)) {
+            return (struct policy_route){DROP_NONE, open->slot_plus_one - 1U, false};
+        }
+        struct policy_route found = choose_ip(policy, client_index, ip, subject, now);
+        if (found.verdict == DROP_NONE) {
+            open_range(policy, client_index, found.slot);
+        }
+        return found;
     }
     struct policy_flow key = {.ip = *ip,
                               .protocol = (uint8_t)subject.protocol,
@@ -167,6 +206,15 @@ struct policy_route policy_route_proxy(const struct policy *policy, uint32_t cli
         }
     }
     return verdict_of(policy, client_index, &choice);
+}
+
+struct uuid policy_resource_of(const struct policy *policy, uint32_t client,
+                               const struct policy_result *result)
+{
+    if (result->permitted_by == 0 || policy_client_at(policy, client) == NULL) {
+        return (struct uuid){{0}};
+    }
+    return policy_grant_at(policy, policy_client_index(client), result->permitted_by - 1)->id;
 }
 
 bool policy_route_covers(const struct policy *policy, uint32_t client_index,

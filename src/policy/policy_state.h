@@ -2,6 +2,8 @@
 #ifndef POLICY_STATE_H
 #define POLICY_STATE_H
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/heap.h"
 #include "base/map.h"
@@ -52,6 +54,13 @@ struct policy_resource_record {
     uint32_t holders; /* first grant index + 1 */
 };
 
+/* A range of destinations that one grant alone decides about, and to which it admits everything
+ * until the first of the client's grants expires. Void with the epoch. */
+struct policy_range {
+    struct ip_prefix prefix;
+    uint8_t slot_plus_one; /* 0: none is known */
+};
+
 /* What every packet asks fills the first cache line. */
 struct policy_client {
     uint64_t expires_min_ns; /* earliest expiry of the live grants */
@@ -60,17 +69,20 @@ struct policy_client {
     uint32_t live;           /* grants in state LIVE */
     uint16_t generation;     /* of the handle; never 0 or UINT16_MAX while used */
     bool used;
-    struct ip_addr ipv4;
-    struct ip_addr ipv6;
+    bool has_ipv4;
+    bool has_ipv6;
+    uint8_t ipv4[4]; /* tunnel addresses */
+    uint8_t ipv6[16];
+    struct policy_range open;
     struct uuid id;
     uint32_t proxies_head; /* least recently assigned first; index + 1 */
     uint32_t proxies_tail;
     uint32_t proxies_count;
     struct policy_rate icmp_rate;
-    uint8_t unused[24];
+    uint8_t unused[16];
 };
 
-static_assert(offsetof(struct policy_client, id) <= 64, "one cache line");
+static_assert(offsetof(struct policy_client, id) == 64, "one cache line");
 static_assert(sizeof(struct policy_client) == 128, "records begin where lines do");
 
 /* One proxy address of one client. */
@@ -150,25 +162,44 @@ struct policy {
 
 /* ---- policy ---- */
 
+/* Returns a tunnel address of the client, or none. */
+MUST_USE static inline struct ip_addr policy_client_ip(const struct policy_client *client,
+                                                       uint8_t family)
+{
+    if (family == IP_V4) {
+        return client->has_ipv4 ? ip_from_bytes(IP_V4, client->ipv4) : (struct ip_addr){0};
+    }
+    return client->has_ipv6 ? ip_from_bytes(IP_V6, client->ipv6) : (struct ip_addr){0};
+}
+
 /* Returns the client behind a handle, NULL when stale. */
 MUST_USE struct policy_client *policy_client_at(const struct policy *policy, uint32_t client);
 /* Where the guess for a tunnel address stands: each family has its half, in which neighbours do not
  * meet. Addresses are the portal's choice, and a wrong guess costs a look-up, so that the mixing
  * need not be keyed. */
-MUST_USE static inline uint32_t policy_address_place(const struct policy *policy,
-                                                     const struct ip_addr *ip)
+MUST_USE static inline uint32_t policy_address_place(const struct policy *policy, uint8_t family,
+                                                     const uint8_t *address)
 {
-    bool is_v6 = ip->family == IP_V6;
-    uint32_t mixed = load_be32(ip->bytes + (is_v6 ? 12 : 0)) * UINT32_C(0x9e3779b1);
+    bool is_v6 = family == IP_V6;
+    uint32_t mixed = load_be32(address + (is_v6 ? 12 : 0)) * UINT32_C(0x9e3779b1);
     uint32_t place = mixed >> (32U - policy->address_bits);
     return is_v6 ? place | UINT32_C(1) << policy->address_bits : place;
+}
+
+MUST_USE static inline bool policy_client_has_at(const struct policy *policy, uint32_t index,
+                                                 uint8_t family, const uint8_t *address)
+{
+    const struct policy_client *client = &policy->clients[index];
+    return family == IP_V4
+               ? client->has_ipv4 && memcmp(client->ipv4, address, sizeof client->ipv4) == 0
+               : family == IP_V6 && client->has_ipv6 &&
+                     memcmp(client->ipv6, address, sizeof client->ipv6) == 0;
 }
 
 MUST_USE static inline bool policy_client_has(const struct policy *policy, uint32_t index,
                                               const struct ip_addr *ip)
 {
-    const struct policy_client *client = &policy->clients[index];
-    return client->used && (ip_equal(&client->ipv4, ip) || ip_equal(&client->ipv6, ip));
+    return policy_client_has_at(policy, index, ip->family, ip->bytes);
 }
 
 /* Returns the index that clients_by_ip knows for a tunnel address, POLICY_NONE when unknown. */
@@ -269,9 +300,9 @@ struct policy_route {
 MUST_USE struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
                                              const struct ip_addr *ip,
                                              struct policy_subject subject, struct clock_pair now);
-/* Fetches the cached verdict that policy_route_ip() will look at. */
-void policy_route_prefetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
-                           struct policy_subject subject);
+/* Fetches what policy_route_ip() will look at, the client being here already. */
+void policy_route_fetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
+                        struct policy_subject subject);
 /* Chooses among the DNS resources behind a proxy address. */
 MUST_USE struct policy_route policy_route_proxy(const struct policy *policy, uint32_t client_index,
                                                 uint32_t proxy, struct policy_subject subject,

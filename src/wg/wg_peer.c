@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fetch.h"
 #include "wg/wg_session.h"
 #include "wg/wg_timers.h"
 
@@ -111,7 +112,7 @@ enum drop_reason wg_peer_open_begin(const struct wg_peer *peer, struct span mess
     }
     wg_replay_prefetch(&session->replay, msg.counter);
     open->receiver_index = msg.receiver_index;
-    open->item = (struct aead_item){.key = session->keys.receive.bytes,
+    open->item = (struct aead_item){.key = session->receive_key.bytes,
                                     .counter = msg.counter,
                                     .data = msg.sealed.at,
                                     .len = msg.sealed.len - WG_TAG_SIZE};
@@ -193,12 +194,14 @@ bool wg_peer_has_session(const struct wg_peer *peer, struct instant now)
     return session != NULL && wg_timers_may_send(peer, session, now);
 }
 
-void wg_peer_prefetch(const struct wg_peer *peer)
+void wg_peer_fetch(const struct wg_peer *peer, bool receives)
 {
     const struct wg_session *session = wg_session_current_const(peer);
     if (session != NULL) {
-        __builtin_prefetch(session);
-        __builtin_prefetch(&session->keys);
+        fetch_line(session);
+        if (receives) {
+            fetch_line(&session->receive_key);
+        }
     }
 }
 
@@ -219,7 +222,7 @@ enum drop_reason wg_peer_seal_begin(struct wg_peer *peer, uint32_t count, struct
         session->send_counter > WG_COUNTER_LIMIT - count) {
         return DROP_WG_NO_SESSION;
     }
-    *seal = (struct wg_seal){.key = session->keys.send.bytes,
+    *seal = (struct wg_seal){.key = session->send_key.bytes,
                              .counter_next = session->send_counter,
                              .counter_end = session->send_counter + count,
                              .remote_index = session->remote_index};

@@ -76,23 +76,26 @@ MUST_USE static inline struct wg_windows wg_windows_of(struct wg_window array[WG
 
 static_assert(WG_SESSIONS_MAX == 3, "wg_windows_of() names each");
 
-/* What a packet touches of its session is 64 bytes and the keys. */
+/* Two lines of the cache: what a packet that is sent touches, and what one received needs besides.
+ */
 struct wg_session {
     uint32_t local_index;
     uint32_t remote_index;
     uint64_t send_counter;
     struct instant established_at;
-    struct wg_replay replay;
-    uint64_t generation; /* order of establishment within the peer */
     bool used;
     bool is_initiator;  /* we sent the initiation */
     bool received_any;  /* at least one packet was opened: the other side has the keys */
     bool data_sent;     /* since it was established; drives the renewal at 120 s */
     bool data_received; /* drives the renewal at 165 s */
-    _Alignas(uint64_t) struct wg_noise_keys keys;
+    struct key32 send_key;
+
+    _Alignas(uint64_t) struct wg_replay replay;
+    uint64_t generation; /* order of establishment within the peer */
+    struct key32 receive_key;
 };
 
-static_assert(offsetof(struct wg_session, keys) == 64 && sizeof(struct wg_session) == 128,
+static_assert(offsetof(struct wg_session, replay) == 64 && sizeof(struct wg_session) == 128,
               "two lines of the cache");
 
 /* An initiation of ours that may still be answered. */
@@ -257,8 +260,8 @@ struct wg_seal {
     uint32_t remote_index;
 };
 
-/* Asks the processor for what sealing or opening a packet will touch. */
-void wg_peer_prefetch(const struct wg_peer *peer);
+/* Fetches what sealing a packet will touch, or with `receives` opening one. */
+void wg_peer_fetch(const struct wg_peer *peer, bool receives);
 /* Leaves the session that sends no more than `left` messages. For tests and fault points. */
 void wg_peer_use_up(struct wg_peer *peer, uint64_t left);
 /* Reserves `count` counters. DROP_WG_NO_SESSION when there is no session that may send at `now`; a

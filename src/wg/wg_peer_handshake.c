@@ -93,7 +93,9 @@ static bool write_response(struct wg_peer *peer, struct wg_initiation *initiatio
     bool ok =
         wg_noise_write_second(&initiation->noise, &responder, VIEW_EMPTY, msg.encrypted_nothing);
     if (ok) {
-        wg_noise_split(&initiation->noise, false, &session->keys);
+        struct wg_noise_keys keys;
+        wg_noise_split(&initiation->noise, false, &keys);
+        wg_session_set_keys(session, &keys);
         wg_msg_encode_response(&msg, response);
     }
     x25519_private_wipe(&ephemeral.private_key);
@@ -230,8 +232,7 @@ enum drop_reason wg_peer_handle_response(struct wg_peer *peer, struct view messa
     session->received_any = true; /* the response shows that the other side has the keys */
     session->local_index = msg.receiver_index;
     session->remote_index = msg.sender_index;
-    session->keys = keys;
-    wg_noise_keys_wipe(&keys);
+    wg_session_set_keys(session, &keys);
     bool sends = wg_session_promote(peer, session);
     ASSERT(sends); /* it is the newest */
     peer->confirmed = true;

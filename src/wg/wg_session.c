@@ -72,6 +72,13 @@ struct wg_session *wg_session_current(struct wg_peer *peer)
     return peer->current < WG_SESSIONS_MAX ? &peer->sessions[peer->current] : NULL;
 }
 
+void wg_session_set_keys(struct wg_session *session, struct wg_noise_keys *keys)
+{
+    session->send_key = keys->send;
+    session->receive_key = keys->receive;
+    wg_noise_keys_wipe(keys);
+}
+
 bool wg_session_promote(struct wg_peer *peer, const struct wg_session *session)
 {
     ASSERT(session->used);

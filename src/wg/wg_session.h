@@ -19,6 +19,8 @@ struct wg_session *wg_session_current(struct wg_peer *peer);
 const struct wg_session *wg_session_current_const(const struct wg_peer *peer);
 /* The PSK that a session of the peer was made with. */
 struct wg_psk *wg_session_psk(struct wg_peer *peer, const struct wg_session *session);
+/* Gives the session its keys, and wipes `keys`. */
+void wg_session_set_keys(struct wg_session *session, struct wg_noise_keys *keys);
 /* Lets `session` send unless a newer one does already. Returns whether it sends now. */
 bool wg_session_promote(struct wg_peer *peer, const struct wg_session *session);
 /* Wipes one session; when it was the current one, none is current any more. */

@@ -281,6 +281,12 @@ WORLD_HELPER enum policy_action out(struct world *w, uint32_t client, struct flo
     return action;
 }
 
+/* The number of the resource that permitted the last packet. */
+WORLD_HELPER uint8_t permitted_by(const struct world *w, uint32_t client)
+{
+    return policy_resource_of(w->policy, client, &w->result).bytes[15];
+}
+
 WORLD_HELPER enum policy_action in_again(struct world *w)
 {
     uint32_t client = 0;

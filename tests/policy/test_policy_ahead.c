@@ -59,9 +59,10 @@ static void test_addresses_that_meet_are_both_found(void **state)
     struct ip_addr other = ip_v4(100, 64, 0, 0);
     struct uuid id = {{0x77}};
     uint32_t client = POLICY_CLIENT_NONE;
-    uint32_t place = policy_address_place(w.policy, &alice);
-    for (uint32_t i = 0;
-         ip_equal(&other, &alice) || policy_address_place(w.policy, &other) != place; i++) {
+    uint32_t place = policy_address_place(w.policy, alice.family, alice.bytes);
+    for (uint32_t i = 0; ip_equal(&other, &alice) ||
+                         policy_address_place(w.policy, other.family, other.bytes) != place;
+         i++) {
         assert_true(i < 65536);
         store_be16(other.bytes + 2, (uint16_t)i);
     }

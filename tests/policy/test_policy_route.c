@@ -11,12 +11,42 @@ static void test_wider_grant_permits_what_a_narrower_one_forbids(void **state)
     grant(&w, w.alice, cidr(1, "10.0.0.0/8"), &to80);
     grant(&w, w.alice, cidr(2, "10.0.0.0/24"), &to22);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
-    assert_int_equal(w.result.resource.bytes[15], 1);
+    assert_int_equal(permitted_by(&w, w.alice), 1);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 22)), POLICY_FORWARD);
-    assert_int_equal(w.result.resource.bytes[15], 2);
+    assert_int_equal(permitted_by(&w, w.alice), 2);
     (void)revoke(&w, w.alice, 2);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 22)), POLICY_REPLY);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
+    world_deinit(&w);
+}
+
+/* A client with few grants is answered from the range that its last packet went to: only where no
+ * other grant has a say, and only as long as none has expired or changed. */
+static void test_an_open_range_is_that_of_one_grant_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    struct policy_resource wide = cidr(1, "10.0.0.0/8");
+    world_init(&w);
+    uint64_t now_s = w.now.unix_ns / NS_PER_S;
+    assert_int_equal(policy_authorize(w.policy, w.alice, &wide, now_s + 20), ERR_NONE);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "11.0.0.1", 1, 80)), POLICY_REPLY);
+    world_sleep(&w, 20 * NS_PER_S);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_EXPIRED);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
+    grant(&w, w.alice, cidr(2, "10.0.0.0/24"), NULL);
+    for (uint8_t round = 0; round < 2; round++) {
+        assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.1.0.1", 1, 80)), POLICY_FORWARD);
+        assert_int_equal(permitted_by(&w, w.alice), 1);
+        assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
+        assert_int_equal(permitted_by(&w, w.alice), 2);
+    }
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
+    (void)revoke(&w, w.alice, 1);
+    (void)revoke(&w, w.alice, 2);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_REPLY);
     world_deinit(&w);
 }
 
@@ -31,10 +61,10 @@ static void test_equal_networks_expire_independently_and_lower_id_wins(void **st
     assert_int_equal(policy_authorize(w.policy, w.alice, &second, now_s + 20), ERR_NONE);
     assert_int_equal(policy_authorize(w.policy, w.alice, &first, now_s + 10), ERR_NONE);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
-    assert_int_equal(w.result.resource.bytes[15], 1);
+    assert_int_equal(permitted_by(&w, w.alice), 1);
     world_sleep(&w, 10 * NS_PER_S);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_FORWARD);
-    assert_int_equal(w.result.resource.bytes[15], 2);
+    assert_int_equal(permitted_by(&w, w.alice), 2);
     world_sleep(&w, 10 * NS_PER_S);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V4, "10.0.0.1", 1, 80)), POLICY_REPLY);
     assert_int_equal(w.result.reason, DROP_EXPIRED);
@@ -144,7 +174,7 @@ static void judge(struct world *w, const struct twin_grant *grants, uint64_t now
     enum policy_action action = out(w, w->alice, flow(protocol, ALICE_V4, to, 9, port));
     assert_int_equal(action == POLICY_FORWARD, expected >= 0);
     if (expected >= 0) {
-        assert_int_equal(w->result.resource.bytes[15], expected);
+        assert_int_equal(permitted_by(w, w->alice), expected);
     }
     char back = protocol == 'i' ? 'r' : protocol;
     assert_int_equal(in(w, flow(back, to, ALICE_V4, port, 9)) == POLICY_FORWARD, expected >= 0);
@@ -178,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wider_grant_permits_what_a_narrower_one_forbids),
+        cmocka_unit_test(test_an_open_range_is_that_of_one_grant_alone),
         cmocka_unit_test(test_equal_networks_expire_independently_and_lower_id_wins),
         cmocka_unit_test(test_everything_is_permitted_at_zero_slash_32),
         cmocka_unit_test(test_choice_agrees_with_a_naive_twin),

@@ -108,12 +108,12 @@ static void check_keys(const struct transcript *t)
     struct key32 receive;
     vectors_hex_exact(transport, "initiator_send_key", send.bytes, KEY_SIZE);
     vectors_hex_exact(transport, "initiator_recv_key", receive.bytes, KEY_SIZE);
-    const struct wg_noise_keys *initiator = &t->initiator.peer.sessions[0].keys;
-    const struct wg_noise_keys *responder = &t->responder.peer.sessions[0].keys;
-    assert_memory_equal(initiator->send.bytes, send.bytes, KEY_SIZE);
-    assert_memory_equal(initiator->receive.bytes, receive.bytes, KEY_SIZE);
-    assert_memory_equal(responder->send.bytes, receive.bytes, KEY_SIZE);
-    assert_memory_equal(responder->receive.bytes, send.bytes, KEY_SIZE);
+    const struct wg_session *initiator = &t->initiator.peer.sessions[0];
+    const struct wg_session *responder = &t->responder.peer.sessions[0];
+    assert_memory_equal(initiator->send_key.bytes, send.bytes, KEY_SIZE);
+    assert_memory_equal(initiator->receive_key.bytes, receive.bytes, KEY_SIZE);
+    assert_memory_equal(responder->send_key.bytes, receive.bytes, KEY_SIZE);
+    assert_memory_equal(responder->receive_key.bytes, send.bytes, KEY_SIZE);
 }
 
 static void check_packet(struct transcript *t, const cJSON *packet)
