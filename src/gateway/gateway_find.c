@@ -108,7 +108,7 @@ void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, 
 }
 
 void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                     size_t count)
+                                  size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {

@@ -597,7 +597,7 @@ void gateway_connection_fetch(const struct gateway *gw, uint32_t index);
 void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, bool receives);
 /* Both, for packets to the clients of these hints. */
 void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                     size_t count);
+                                  size_t count);
 
 /* ---- gateway_offer.c ---- */
 

@@ -66,8 +66,9 @@ static uint32_t put_packet(struct load *load, uint8_t *at, size_t *len)
     if (nat) {
         far = load->up ? world_proxy(n) : world_real(n);
     }
-    *len = load->up ? put_udp(at, &own, &far, (struct packet_build_ports){port, 443}, load->payload)
-                    : put_udp(at, &far, &own, (struct packet_build_ports){443, port}, load->payload);
+    *len = load->up
+               ? put_udp(at, &own, &far, (struct packet_build_ports){port, 443}, load->payload)
+               : put_udp(at, &far, &own, (struct packet_build_ports){443, port}, load->payload);
     return client;
 }
 

@@ -9,8 +9,8 @@
 #include "stun/stun_msg.h"
 #include "tests/bench/bench.h"
 
-#define STREAM_BYTES 16384U /* of one BYTES event: one TLS record, as on Linux */
-#define TEXT_MAX     2048U
+#define STREAM_BYTES    16384U /* of one BYTES event: one TLS record, as on Linux */
+#define TEXT_MAX        2048U
 
 #define SENDER_COUNTERS 100000000U
 

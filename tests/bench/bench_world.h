@@ -108,7 +108,8 @@ void world_connect(struct world *w, uint32_t from, uint32_t to);
 /* Where client i is, as the gateway sees it, and its tunnel address. */
 struct sock_addr world_address(uint32_t i);
 struct ip_addr world_ipv4(uint32_t i);
-/* Gives each client that has a session its sender, with counters for as long as the session lasts. */
+/* Gives each client that has a session its sender, with counters for as long as the session lasts.
+ */
 void world_open_senders(struct world *w);
 
 /* Puts the relay's header in front of a datagram of client i, if it comes that way; returns the
