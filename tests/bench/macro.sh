@@ -352,7 +352,8 @@ queue() {
     path_down
 }
 
-# Clients that upload at once, as fast as they can and 100 Mbit/s each: what one gets beside the others.
+# Clients that upload at once, as fast as they can and 100 Mbit/s each: what one gets beside the others. And as fast as
+# they can without a tunnel: what TCP and the scheduler give them on these processors.
 crowd() {
     PATH_NAME=all
     GATEWAY_FLAGS=
@@ -362,26 +363,30 @@ crowd() {
     for _n in $(seq $CROWD); do
         start_crowd_client "$_n"
     done
-    crowd_uploads crowd
-    crowd_uploads crowd-100M -b 100M
+    crowd_uploads crowd $SERVER
+    crowd_uploads crowd-100M $SERVER -b 100M
+    PATH_NAME=forward
+    MEASURED=
+    crowd_uploads crowd $FORWARDED
     for _n in $(seq $CROWD); do
         stop "crowd$_n"
     done
     path_down
 }
-crowd_uploads() { # PREFIX [iperf3 flags]
-    _key=$1/up/$CROWD/all
-    shift
+crowd_uploads() { # PREFIX ADDRESS [iperf3 flags]
+    _key=$1/up/$CROWD/$PATH_NAME
+    _address=$2
+    shift 2
     counters >"$WORK/before"
     _ticks=$(ticks)
     _loads=
     for _n in $(seq $CROWD); do
-        in_ns "crowd$_n" iperf3 -c $SERVER -p "520$_n" -C cubic -t "$SECONDS_EACH" -J "$@" >"$IPERF.$_n" 2>&1 &
+        in_ns "crowd$_n" iperf3 -c "$_address" -p "520$_n" -C cubic -t "$SECONDS_EACH" -J "$@" >"$IPERF.$_n" 2>&1 &
         _loads="$_loads $!"
     done
     wait $_loads || fail "iperf3 among $CROWD clients"
     counters >"$WORK/after"
-    echo "$_ticks $(ticks)" | awk -v key="$_key" -v s="$SECONDS_EACH" \
+    [ -z "$MEASURED" ] || echo "$_ticks $(ticks)" | awk -v key="$_key" -v s="$SECONDS_EACH" \
         '{ printf "%s core %.3f\n", key, ($3 + $4 - $1 - $2) / 100 / s }' >>"$RAW"
     per_call "$_key" "$WORK/before" "$WORK/after"
     for _n in $(seq $CROWD); do

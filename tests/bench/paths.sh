@@ -13,6 +13,7 @@
 CROWD=8
 NAMESPACES="wan client line gw portal relay1 resource $(seq -f crowd%.0f $CROWD | tr '\n' ' ')"
 SERVER=10.3.0.10
+FORWARDED=10.3.0.12
 DEB_CLIENT=100.64.0.110 # masqueraded as ours are
 PORT=80
 LOAD_PORT=7100
@@ -68,7 +69,7 @@ bench_net_up() {
     ip -n "$P-resource" route add 203.0.113.30 via 10.3.0.1
     plug_client
     # A rule without a number, as our tunnel brings it, gets one below the second in the list: only 0 stays before it.
-    for _address in 10.3.0.11 10.3.0.12; do
+    for _address in 10.3.0.11 $FORWARDED; do
         ip -n "$P-client" rule add pref 0 to $_address lookup main
     done
     ip -n "$P-gw" rule add pref 0 to $DEB_CLIENT lookup main
@@ -86,6 +87,9 @@ bench_net_up() {
     spawn load resource "$FZDEV" load --serve --port $LOAD_PORT
     for _n in $(seq $CROWD); do
         plug "crowd$_n" "203.0.113.10$_n/24"
+        ip -n "$P-crowd$_n" route add default via 203.0.113.40
+        ip -n "$P-crowd$_n" rule add pref 0 to $FORWARDED lookup main
+        ip -n "$P-resource" route add "203.0.113.10$_n" via 10.3.0.1
         spawn "iperf$_n" resource iperf3 -s -p "520$_n"
     done
 }
@@ -128,7 +132,7 @@ use() {
     TARGET=$SERVER
     MEASURED=
     case $PATH_NAME in
-    forward) TARGET=10.3.0.12 ;;
+    forward) TARGET=$FORWARDED ;;
     deb) TARGET=10.3.0.11 MEASURED=$(pid_of deb-gateway) ;;
     named) TARGET=four.corp.test MEASURED=$(pid_of gateway) ;;
     6-in-*) TARGET=fd33::10 MEASURED=$(pid_of gateway) ;;
