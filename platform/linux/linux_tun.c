@@ -146,7 +146,7 @@ static bool is_own_checksum(const struct virtio_net_hdr *header, struct span pac
 {
     bool v6 = packet.at[0] >> 4 == 6;
     size_t start = v6 ? 40U : (packet.at[0] & 15U) * 4U;
-    if (packet.len < 40U || header->csum_start != start) {
+    if (packet.len < (v6 ? 40U : 20U) || header->csum_start != start) {
         return false;
     }
     switch (v6 ? packet.at[6] : packet.at[9]) {
