@@ -43,14 +43,6 @@ void rig_list_clear(struct rig_list *list)
     memset(list, 0, sizeof(*list));
 }
 
-void rig_list_take_first(struct rig_list *list)
-{
-    ASSERT(list->count > 0);
-    free(list->items[0].at - GATEWAY_TUN_HEADROOM);
-    list->count--;
-    memmove(list->items, list->items + 1, list->count * sizeof(list->items[0]));
-}
-
 /* ---- life ---- */
 
 struct gateway_limits rig_limits(void)
@@ -390,7 +382,15 @@ static void carry_out(struct rig *rig, const struct gateway_output *out)
     }
 }
 
-static void drain(struct rig *rig)
+static void check(const struct rig *rig)
+{
+    if (!rig->skips_check) {
+        gateway_check(rig->gw);
+    }
+}
+
+/* True when there was anything. */
+static bool carry_out_all(struct rig *rig)
 {
     struct gateway_output out;
     size_t rounds = 0;
@@ -398,9 +398,14 @@ static void drain(struct rig *rig)
         carry_out(rig, &out);
         ASSERT(++rounds < ROUNDS_MAX); /* outputs come to an end */
     }
-    if (!rig->skips_check) {
-        gateway_check(rig->gw);
-    }
+    return rounds > 0;
+}
+
+/* Behind an input. */
+static void drain(struct rig *rig)
+{
+    (void)carry_out_all(rig);
+    check(rig);
 }
 
 /* ---- exchange ---- */
@@ -424,24 +429,16 @@ static void feed_udp(struct rig *rig)
         rig->now.unix_ns += EXCHANGE.ns;
     }
     /* The bytes belong to the gateway until the next receive: outputs point into them. */
-    struct rig_list taken = {rig->to_gateway.items, count, 0};
-    struct rig_list rest = {0};
-    for (size_t i = count; i < rig->to_gateway.count; i++) {
-        struct rig_item *item = &rig->to_gateway.items[i];
-        *rig_list_add(&rest, (struct view){item->at, item->len}) =
-            (struct rig_item){rest.items[rest.count - 1].at,
-                              item->len,
-                              item->local,
-                              item->remote,
-                              item->segment_size,
-                              item->ecn,
-                              item->offload};
-        free(item->at - GATEWAY_TUN_HEADROOM);
-    }
-    rig->to_gateway = rest;
+    struct rig_item taken[64];
+    struct rig_list *all = &rig->to_gateway;
+    memcpy(taken, all->items, count * sizeof(taken[0]));
+    all->count -= count;
+    memmove(all->items, all->items + count, all->count * sizeof(all->items[0]));
     gateway_handle_udp(rig->gw, rig->now, batch, count);
     drain(rig);
-    rig_list_clear(&taken);
+    for (size_t i = 0; i < count; i++) {
+        free(taken[i].at - GATEWAY_TUN_HEADROOM);
+    }
 }
 
 static void feed_event(struct rig *rig)
@@ -473,7 +470,9 @@ static bool feed_portal(struct rig *rig)
 
 void rig_settle(struct rig *rig)
 {
-    drain(rig);
+    if (carry_out_all(rig)) {
+        check(rig); /* every input has been followed by one */
+    }
     for (size_t rounds = 0;; rounds++) {
         ASSERT(rounds < ROUNDS_MAX);
         for (size_t i = 0; i < RIG_CLIENTS; i++) {

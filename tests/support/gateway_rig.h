@@ -252,6 +252,7 @@ void rig_portal_answer(struct rig *rig, struct view bytes);
 
 /* ---- relays (gateway_rig_relay.c) ---- */
 
+/* Once, of zeroed memory: what a test does not use is not touched. */
 void rig_relay_init(struct rig *rig, size_t relay);
 void rig_relay_handle(struct rig *rig, size_t relay, struct view datagram);
 /* Data of a peer to the relayed address. */
@@ -260,6 +261,7 @@ void rig_relay_peer(struct rig *rig, size_t relay, struct sock_addr peer, struct
 
 /* ---- clients (gateway_rig_client.c) ---- */
 
+/* Once, of zeroed memory. */
 void rig_client_init(struct rig *rig, size_t client);
 /* Starts ICE and the tunnel with the credentials in the fields. */
 void rig_client_start(struct rig *rig, size_t client);
@@ -299,7 +301,6 @@ void rig_connect_all(struct rig *rig, const struct ip_addr proxies[2],
 
 struct rig_item *rig_list_add(struct rig_list *list, struct view bytes);
 void rig_list_clear(struct rig_list *list);
-void rig_list_take_first(struct rig_list *list);
 
 /* ---- facts ---- */
 

@@ -18,7 +18,6 @@ static struct sock_addr gateway_mapped(void)
 void rig_relay_init(struct rig *rig, size_t relay)
 {
     struct rig_relay *r = &rig->relays[relay];
-    memset(r, 0, sizeof(*r));
     r->server = sock_addr_of(ip_v4(203, 0, 113, (uint8_t)(10 + relay)), 3478);
     r->relayed = sock_addr_of(ip_v4(203, 0, 113, (uint8_t)(10 + relay)), 50000);
     (void)snprintf(r->username, sizeof(r->username), "2145916800:salt%zu", relay);
