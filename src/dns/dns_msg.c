@@ -7,14 +7,15 @@
 #define POINTER_MARK 0xc0U
 
 /* Reads the name at *at, which may be compressed, and moves *at behind it. Every pointer must aim
- * below the place that the last one aimed at, so the reading ends, and not into the header. */
+ * below the place that the last one aimed at, so the reading ends, and not into the header; there
+ * are no more of them than labels in the longest name. */
 static bool read_name(struct view msg, size_t *at, struct dns_name *out)
 {
     struct dns_name name = {.size = 0};
     size_t used = 0;
     size_t i = *at;
     size_t limit = *at; /* pointers aim below this */
-    bool has_jumped = false;
+    size_t jumps = 0;
     for (;;) {
         if (i >= msg.len) {
             return false;
@@ -25,11 +26,11 @@ static bool read_name(struct view msg, size_t *at, struct dns_name *out)
                 return false;
             }
             size_t target = load_be16(msg.at + i) & 0x3fffU;
-            if (target >= limit || target < DNS_HEADER_SIZE) {
+            if (target >= limit || target < DNS_HEADER_SIZE || jumps == DNS_NAME_LABELS_MAX) {
                 return false;
             }
-            *at = has_jumped ? *at : i + 2;
-            has_jumped = true;
+            *at = jumps > 0 ? *at : i + 2;
+            jumps++;
             limit = target;
             i = target;
             continue;
@@ -45,7 +46,7 @@ static bool read_name(struct view msg, size_t *at, struct dns_name *out)
             break;
         }
     }
-    *at = has_jumped ? *at : i;
+    *at = jumps > 0 ? *at : i;
     name.size = (uint8_t)used;
     *out = name;
     return true;

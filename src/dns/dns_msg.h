@@ -1,9 +1,9 @@
 /* dns_msg: DNS messages: reading, walking the records, building queries and responses.
  *
- * Compression pointers are followed strictly backwards, so that reading a name ends. Names are
- * never compressed when building, except that an answer's owner may point at the question. Source:
- * RFC 1035 section 4, RFC 2782 (SRV), RFC 6891 (OPT is tolerated), RFC 3597. Memory: nothing is
- * allocated; a message and its records borrow the bytes that were parsed.
+ * Compression pointers are followed strictly backwards and at most DNS_NAME_LABELS_MAX of them.
+ * Names are never compressed when building, except that an answer's owner may point at the
+ * question. Source: RFC 1035 section 4, RFC 2782 (SRV), RFC 6891 (OPT is tolerated), RFC 3597.
+ * Memory: nothing is allocated; a message and its records borrow the bytes that were parsed.
  */
 #ifndef DNS_MSG_H
 #define DNS_MSG_H

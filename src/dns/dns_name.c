@@ -5,8 +5,6 @@
 #include "base/assert.h"
 #include "base/text.h"
 
-#define LABELS_MAX 127U /* (255 - 1) / 2 */
-
 static uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
@@ -175,11 +173,11 @@ bool dns_name_equal(const struct dns_name *a, const struct dns_name *b)
 }
 
 /* Stores the offsets of the labels; returns how many. */
-static size_t label_offsets(const struct dns_name *name, uint8_t out[LABELS_MAX])
+static size_t label_offsets(const struct dns_name *name, uint8_t out[DNS_NAME_LABELS_MAX])
 {
     size_t count = 0;
     for (size_t at = 0; name->wire[at] != 0; at += 1U + name->wire[at]) {
-        ASSERT(count < LABELS_MAX);
+        ASSERT(count < DNS_NAME_LABELS_MAX);
         out[count++] = (uint8_t)at;
     }
     return count;
@@ -199,8 +197,8 @@ static int compare_labels(const uint8_t *a, const uint8_t *b)
 
 int dns_name_compare(const struct dns_name *a, const struct dns_name *b)
 {
-    uint8_t labels_a[LABELS_MAX];
-    uint8_t labels_b[LABELS_MAX];
+    uint8_t labels_a[DNS_NAME_LABELS_MAX];
+    uint8_t labels_b[DNS_NAME_LABELS_MAX];
     size_t count_a = label_offsets(a, labels_a);
     size_t count_b = label_offsets(b, labels_b);
     while (count_a > 0 && count_b > 0) {

@@ -13,8 +13,9 @@
 
 #include "base/bytes.h"
 
-#define DNS_LABEL_SIZE_MAX 63U  /* bytes, RFC 1035 section 2.3.4 */
-#define DNS_NAME_SIZE_MAX  255U /* bytes on the wire, length bytes and root included, same place */
+#define DNS_LABEL_SIZE_MAX  63U  /* bytes, RFC 1035 section 2.3.4 */
+#define DNS_NAME_SIZE_MAX   255U /* bytes on the wire, length bytes and root included, same place */
+#define DNS_NAME_LABELS_MAX 127U /* (255 - 1) / 2, without the root */
 #define DNS_NAME_TEXT_SIZE_MAX                                                                     \
     1004U /* characters: 250 bytes in the 4 labels that 255 bytes need at least, each as \DDD, and \
              3 dots, rounded up */

@@ -172,6 +172,48 @@ static void test_compression_loops_and_forward_pointers_are_refused(void **state
     }
 }
 
+/* Pointers that aim at pointers: as many as a name may have labels, or reading each of thousands of
+ * names that end there would take as many steps again. */
+static void test_a_chain_of_pointers_is_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t pointers; /* before the one of the second record */
+        bool ok;
+    } rows[] = {{1, true}, {126, true}, {127, false}, {4000, false}};
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        static uint8_t bytes[9000];
+        struct writer w = writer_of((struct span){bytes, sizeof(bytes)});
+        size_t chain = 12 + 5 + 11; /* in the data of the first record */
+        writer_be32(&w, 0x12348000);
+        writer_be32(&w, 0x00010002);
+        writer_be32(&w, 0);
+        writer_u8(&w, 0); /* the root asks for A */
+        writer_be32(&w, 0x00010001);
+        writer_u8(&w, 0);
+        writer_be32(&w, 0x00100001); /* TXT */
+        writer_be32(&w, 0);
+        writer_be16(&w, (uint16_t)(2 * rows[i].pointers));
+        writer_be16(&w, 0xc00c);
+        for (size_t k = 1; k < rows[i].pointers; k++) {
+            writer_be16(&w, (uint16_t)(0xc000 + chain + 2 * (k - 1)));
+        }
+        writer_be16(&w, (uint16_t)(0xc000 + chain + 2 * (rows[i].pointers - 1)));
+        writer_be32(&w, 0x00010001);
+        writer_be32(&w, 0);
+        writer_be16(&w, 4);
+        writer_be32(&w, 0x01020304);
+        assert_true(writer_finish(&w));
+        struct dns_msg msg;
+        struct dns_record record;
+        assert_int_equal(dns_msg_parse(writer_view(&w), &msg), DROP_NONE);
+        struct dns_walk walk = dns_msg_walk_all(&msg);
+        assert_true(dns_msg_next(&msg, &walk, &record));
+        assert_int_equal(dns_msg_next(&msg, &walk, &record), rows[i].ok);
+        assert_int_equal(walk.failed, !rows[i].ok);
+    }
+}
+
 static void test_every_truncation_is_refused_or_fails_the_walk(void **state)
 {
     (void)state;
@@ -206,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_empty_responses_carry_their_code),
         cmocka_unit_test(test_long_answers_are_cut_for_udp),
         cmocka_unit_test(test_compression_loops_and_forward_pointers_are_refused),
+        cmocka_unit_test(test_a_chain_of_pointers_is_bounded),
         cmocka_unit_test(test_every_truncation_is_refused_or_fails_the_walk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
