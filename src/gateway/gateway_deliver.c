@@ -48,7 +48,10 @@ static void record(struct gateway *gw, const struct outbound *out,
 static bool judge(struct gateway *gw, const struct outbound *out, struct packet_info *info)
 {
     uint8_t answer[POLICY_REPLY_SIZE_MAX];
-    struct policy_result result = {.hint = out->hint, .buffer = {answer, sizeof(answer)}};
+    struct policy_result result; /* the policy fills the rest */
+    result.hint = out->hint;
+    result.buffer = (struct span){answer, sizeof(answer)};
+    result.gso_size = 0;
     struct gateway_connection *c = out->connection;
     struct ip_addr destination = {0};
     if (gw->limits.flows > 0) {

@@ -240,9 +240,11 @@ static void judge(struct gateway *gw, const struct gateway_tun_packet *in, struc
     uint32_t client;
     struct span room = {in->bytes.at - GATEWAY_TUN_HEADROOM, in->bytes.len + GATEWAY_TUN_HEADROOM};
     struct packet packet = packet_of(room, GATEWAY_TUN_HEADROOM, in->bytes.len);
-    struct policy_result result = {.hint = hint, .buffer = {answer, sizeof(answer)}};
-    packet.checksum_partial = in->offload.checksum_needed;
+    struct policy_result result; /* the policy fills the rest */
+    result.hint = hint;
+    result.buffer = (struct span){answer, sizeof(answer)};
     result.gso_size = in->offload.gso == GATEWAY_GSO_NONE ? 0 : in->offload.gso_size;
+    packet.checksum_partial = in->offload.checksum_needed;
     gw->counters.tun_in_packets++;
     gw->counters.tun_in_bytes += in->bytes.len;
     struct packet_info came = {0};
