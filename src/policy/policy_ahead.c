@@ -91,17 +91,6 @@ static void fetch_flow(struct policy *policy, struct peek *peek, uint32_t client
                            outbound ? destination_port(peek) : source_port(peek)});
 }
 
-static void fetch_session(const struct policy *policy, const struct peek *peek, bool outbound,
-                          struct policy_hint *hint)
-{
-    if (peek->is_nat) {
-        hint->session = guess_of(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
-        if (hint->session != 0) {
-            fetch_later(&policy->nat.sessions[hint->session - 1]);
-        }
-    }
-}
-
 /* Reads the packets, and fetches the guesses for the addresses of those from resources. */
 static void peek_all(const struct policy *policy, const struct view *packets, size_t count,
                      bool outbound, struct policy_hint *hints, struct peek *peeks)
@@ -159,6 +148,25 @@ static void fetch_flows(struct policy *policy, struct peek *peeks, size_t count,
     }
 }
 
+/* The slots of the table are here: they say where the sessions probably are. */
+static void fetch_sessions(const struct policy *policy, const struct peek *peeks, size_t count,
+                           bool outbound, struct policy_hint *hints)
+{
+    const struct map *map = outbound ? &policy->nat.inside : &policy->nat.outside;
+    for (size_t i = 0; i < count; i++) {
+        if (peeks[i].is_again) {
+            hints[i] = hints[i - 1];
+        } else if (peeks[i].is_nat) {
+            hints[i].session = guess_of(map, peeks[i].hash);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (hints[i].session != 0) {
+            fetch_line(&policy->nat.sessions[hints[i].session - 1]);
+        }
+    }
+}
+
 void policy_look_ahead(struct policy *policy, const struct view *packets, size_t count,
                        bool outbound, struct policy_hint *hints)
 {
@@ -167,11 +175,5 @@ void policy_look_ahead(struct policy *policy, const struct view *packets, size_t
     peek_all(policy, packets, count, outbound, hints, peeks);
     fetch_clients(policy, peeks, count, outbound, hints);
     fetch_flows(policy, peeks, count, outbound, hints);
-    for (size_t i = 0; i < count; i++) {
-        if (peeks[i].is_again) {
-            hints[i] = hints[i - 1];
-        } else {
-            fetch_session(policy, &peeks[i], outbound, &hints[i]);
-        }
-    }
+    fetch_sessions(policy, peeks, count, outbound, hints);
 }
