@@ -439,6 +439,12 @@ struct client_link *client_link_of_index(struct sim_client *client, uint32_t rec
 MUST_USE bool client_link_opened(struct sim_client *client, struct client_link *link,
                                  const struct wg_open *open);
 
+/* sim_client_resource.c */
+void client_resources_replace(struct sim_client *client, const struct json_value *list);
+void client_resource_put(struct sim_client *client, const struct json_value *value);
+void client_resource_remove(struct sim_client *client, const struct uuid *id);
+struct client_resource *client_resource_find(struct sim_client *client, const struct uuid *id);
+
 /* sim_client_flow.c */
 void client_flow_outbound(struct sim_client *client, struct view bytes);
 void client_flow_inbound(struct sim_client *client, struct client_link *link, struct view bytes);
@@ -454,10 +460,6 @@ void client_flow_intend(struct sim_client *client, struct client_resource *resou
 void client_flow_created(struct sim_client *client, const struct json_value *payload);
 void client_flow_failed(struct sim_client *client, const struct json_value *payload);
 void client_flow_gateway_gone(struct sim_client *client, const struct uuid *gateway);
-void client_resources_replace(struct sim_client *client, const struct json_value *list);
-void client_resource_put(struct sim_client *client, const struct json_value *value);
-void client_resource_remove(struct sim_client *client, const struct uuid *id);
-struct client_resource *client_resource_find(struct sim_client *client, const struct uuid *id);
 void client_flow_clear(struct sim_client *client);
 
 /* sim_client_dns.c */
