@@ -9,8 +9,9 @@
 static const struct {
     const char *name;
     uint32_t percent;
+    bool costs;
 } points[] = {
-#define FAULT_ROW(id, name, percent, text) {name, percent},
+#define FAULT_ROW(id, name, percent, costs, text) {name, percent, costs},
     FAULT_TABLE(FAULT_ROW)
 #undef FAULT_ROW
 };
@@ -20,7 +21,7 @@ static bool fires(void *self, enum fault_id id)
     struct sim_fault *fault = self;
     ASSERT(id < FAULT_COUNT);
     uint32_t percent = points[id].percent;
-    if ((fault->armed >> id & 1U) == 0 || (fault->calm && percent < ALWAYS)) {
+    if ((fault->armed >> id & 1U) == 0 || (fault->calm && points[id].costs)) {
         return false;
     }
     uint64_t stream = sim_stream_of(SIM_FAMILY_FAULT, fault->gateway,

@@ -1,8 +1,8 @@
 /* sim_fault: decides when the fault points of a gateway's core fire.
  *
  * Each point has a stream of its own for each boot, so that arming one more changes nothing about
- * the others. Points that fire always keep doing so to the end of the boot, because tables depend
- * on it; all others stop when the world heals. Source: spec/simulation.md S-07, S-19.
+ * the others. Those that cost a packet, an answer or time stop when the world heals; all others go
+ * on: with them everything is promised. Source: spec/simulation.md S-07, S-19.
  */
 #ifndef SIM_FAULT_H
 #define SIM_FAULT_H
@@ -15,7 +15,7 @@ struct sim_fault {
     uint32_t gateway;
     uint32_t boot;
     uint32_t armed; /* bit set of enum fault_id */
-    bool calm;      /* nothing fires any more but what always does */
+    bool calm;      /* nothing fires any more that costs something */
     struct fault_hook hook;
     uint64_t visits[FAULT_COUNT]; /* of this boot */
     uint64_t fired[FAULT_COUNT];  /* of all boots */

@@ -314,6 +314,7 @@ void world_app_tcp(struct sim_world *world, uint32_t client, uint32_t target_ind
         .bytes = bytes,
         .wake_ns = UINT64_MAX,
         .started_ns = world->sched.now_ns,
+        .demanded = world->judging,
         .required = expect_of(world, client, target, &like) == SIM_EXPECT_REPLY &&
                     !(needs_translation(world, target) && world->options.nat64_icmp != 0),
     };

@@ -131,7 +131,9 @@ bool act_client_roam(struct sim_world *world, const struct sim_action *action)
 
 bool act_client_restart(struct sim_world *world, const struct sim_action *action)
 {
-    world_node_restart(&world->client_nodes[action->a % world->policy.clients_count]);
+    uint32_t client = action->a % world->policy.clients_count;
+    world_node_restart(&world->client_nodes[client]);
+    world->client_restarted[client] = true;
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
         sim_judge_flows_forget(world->judge, i); /* it numbers its proxy addresses anew */
     }

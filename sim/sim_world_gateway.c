@@ -135,6 +135,20 @@ static bool is_named(const struct sim_world *world, const struct ip_addr *ip)
     return world->names_count > 0 && (v4 || v6);
 }
 
+/* A client that restarts numbers its names anew. Until the gateway hears of a proxy address under
+ * another name it goes on with the old ones, then it ends every session of the client: nothing is
+ * promised to connections in between. When the world is judged all names were told again. */
+static bool is_between_numberings(const struct sim_world *world, uint32_t client, uint16_t port)
+{
+    for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
+        const struct world_tcp *app = &world->tcp[i];
+        if (app->tcp != NULL && app->client == client && app->tcp->local.port == port) {
+            return world->client_restarted[client] && !app->demanded;
+        }
+    }
+    return world->client_restarted[client];
+}
+
 static void judge_packet(struct world_gateway *gateway, struct view bytes)
 {
     struct sim_world *world = gateway->world;
@@ -155,7 +169,8 @@ static void judge_packet(struct world_gateway *gateway, struct view bytes)
     }
     /* The judge tells connections apart by their port, which FAULT_PORT_WRAP gives to several. */
     bool tells = (world->options.fault_points >> FAULT_PORT_WRAP & 1U) == 0;
-    if (tells && packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination)) {
+    if (tells && packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination) &&
+        !is_between_numberings(world, client, packet.source_port)) {
         sim_judge_flow(world->judge, gateway->index, client, world->sched.now_ns, &packet);
     }
     if (sim_packet_is_icmp_error(&packet)) {

@@ -73,6 +73,7 @@ struct world_tcp {
     bool closing;
     bool judged;
     bool required; /* must finish */
+    bool demanded; /* begun when the world is judged */
     uint64_t wake_ns;
     uint64_t started_ns;
 };
@@ -133,6 +134,7 @@ struct sim_world {
     struct world_node relay_nodes[SIM_RELAYS_MAX];
     struct world_node client_nodes[SIM_CLIENTS_MAX];
     uint32_t client_edges[SIM_CLIENTS_MAX];
+    bool client_restarted[SIM_CLIENTS_MAX];
     uint32_t client_moves[SIM_CLIENTS_MAX]; /* roaming so far: names the next addresses */
     uint32_t stranger_net;
     struct world_gateway gateways[SIM_GATEWAYS_MAX];
