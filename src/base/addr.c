@@ -289,15 +289,8 @@ void sock_addr_put(struct writer *w, const struct sock_addr *addr)
     text_put_u64(w, addr->port);
 }
 
-bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *ip)
+bool ip_prefix_contains_v6(const struct ip_prefix *prefix, const struct ip_addr *ip)
 {
-    if (prefix->ip.family != ip->family) {
-        return false;
-    }
-    if (ip->family == IP_V4) { /* with every packet */
-        uint32_t differs = load_be32(prefix->ip.bytes) ^ load_be32(ip->bytes);
-        return prefix->len == 0 || differs >> (32U - prefix->len) == 0;
-    }
     size_t whole = prefix->len / 8U;
     unsigned bits = prefix->len % 8U;
     if (memcmp(prefix->ip.bytes, ip->bytes, whole) != 0) {

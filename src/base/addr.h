@@ -75,7 +75,20 @@ void sock_addr_put(struct writer *w, const struct sock_addr *addr);
 /* "addr/len"; the length is mandatory and host bits must be zero. */
 MUST_USE bool ip_prefix_parse(struct view text, struct ip_prefix *out);
 void ip_prefix_put(struct writer *w, const struct ip_prefix *prefix);
-MUST_USE bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *ip);
+/* Both of IPv6. */
+MUST_USE bool ip_prefix_contains_v6(const struct ip_prefix *prefix, const struct ip_addr *ip);
+MUST_USE static inline bool ip_prefix_contains(const struct ip_prefix *prefix,
+                                               const struct ip_addr *ip)
+{
+    if (prefix->ip.family != ip->family) {
+        return false;
+    }
+    if (ip->family != IP_V4) {
+        return ip_prefix_contains_v6(prefix, ip);
+    }
+    uint32_t differs = load_be32(prefix->ip.bytes) ^ load_be32(ip->bytes);
+    return prefix->len == 0 || differs >> (32U - prefix->len) == 0;
+}
 /* Returns `ip` as a host route, /32 or /128. */
 struct ip_prefix ip_prefix_host(struct ip_addr ip);
 

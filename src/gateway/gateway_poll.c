@@ -183,11 +183,17 @@ static bool poll_exit(struct gateway *gw, struct gateway_output *out)
     return true;
 }
 
+/* Control traffic and keep-alives; most polls are for data and find none. */
+static bool poll_control(struct gateway *gw, struct gateway_output *out)
+{
+    return (gw->dirty_relays.first != GATEWAY_NONE && gateway_relay_poll(gw, out)) ||
+           (gw->dirty_connections.first != GATEWAY_NONE && gateway_connection_poll(gw, out));
+}
+
 static bool poll_any(struct gateway *gw, struct gateway_output *out)
 {
-    /* Control traffic and keep-alives first, then data, then what may wait. */
-    if (gateway_relay_poll(gw, out) || gateway_connection_poll(gw, out) || poll_train(gw, out) ||
-        poll_tun(gw, out)) {
+    /* Control traffic first, then data, then what may wait. */
+    if (poll_control(gw, out) || poll_train(gw, out) || poll_tun(gw, out)) {
         return true;
     }
     if (poll_portal(gw, out)) {
@@ -195,10 +201,10 @@ static bool poll_any(struct gateway *gw, struct gateway_output *out)
     }
     gateway_signal_flush(gw);
     /* The portal's messages and held candidates may have led to more of the above. */
-    return poll_portal(gw, out) || gateway_relay_poll(gw, out) ||
-           gateway_connection_poll(gw, out) || poll_train(gw, out) || poll_environment(gw, out) ||
-           gateway_resolve_poll(gw, out) || gateway_dns_poll(&gw->dns, out) ||
-           gateway_http_poll(&gw->http, out) || gateway_flow_poll(gw, out) || poll_exit(gw, out);
+    return poll_portal(gw, out) || poll_control(gw, out) || poll_train(gw, out) ||
+           poll_environment(gw, out) || gateway_resolve_poll(gw, out) ||
+           gateway_dns_poll(&gw->dns, out) || gateway_http_poll(&gw->http, out) ||
+           gateway_flow_poll(gw, out) || poll_exit(gw, out);
 }
 
 bool gateway_poll(struct gateway *gw, struct gateway_output *out)
@@ -209,8 +215,8 @@ bool gateway_poll(struct gateway *gw, struct gateway_output *out)
     }
     if (out->kind == GATEWAY_OUT_TRAIN) {
         const struct gateway_train *train = &out->u.train;
-        size_t step = train->segment_size == 0 ? train->bytes.len : train->segment_size;
-        gw->counters.udp_out_datagrams += (train->bytes.len + step - 1) / step;
+        size_t step = train->segment_size;
+        gw->counters.udp_out_datagrams += step == 0 ? 1 : (train->bytes.len + step - 1) / step;
         gw->counters.udp_out_bytes += train->bytes.len;
     }
     return true;

@@ -141,7 +141,7 @@ void policy_route_fetch(struct policy *policy, uint32_t client_index, const stru
                         struct policy_subject subject)
 {
     if (has_few(policy, client_index)) {
-        if (!is_open(&policy->clients[client_index], ip, policy->clock.unix_ns)) {
+        if (policy->clients[client_index].open.slot_plus_one == 0) {
             fetch_later(policy_grant_at(policy, client_index, 0));
         }
         return;
