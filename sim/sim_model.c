@@ -23,6 +23,7 @@ struct grant {
     struct sim_resource form;
     struct sim_resource old_form;
     bool has_old;
+    bool unsure; /* the change may never be read: both rules hold until the next one */
 };
 
 struct name {
@@ -123,6 +124,7 @@ void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
         ASSERT(g->client != UINT32_MAX && g->resource != UINT32_MAX);
     }
     keep_old(g);
+    g->unsure = false;
     g->live = true;
     g->ending = false;
     g->fresh = true;
@@ -130,6 +132,13 @@ void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
     g->lapsed = false;
     g->expires_unix_s = grant->expires_unix_s;
     g->form = *resource;
+}
+
+void sim_model_grant_unsure(struct sim_model *model, const struct sim_grant *grant,
+                            const struct sim_resource *resource)
+{
+    sim_model_grant(model, grant, resource);
+    find_named(model, grant)->unsure = true;
 }
 
 void sim_model_expiry(struct sim_model *model, const struct sim_grant *grant)
@@ -176,6 +185,7 @@ void sim_model_resource(struct sim_model *model, uint32_t gateway,
         struct grant *g = &model->grants[i];
         if (g->gateway == gateway && g->live && uuid_equal(&g->form.id, &resource->id)) {
             keep_old(g);
+            g->unsure = false;
             g->form = *resource;
         }
     }
@@ -199,7 +209,7 @@ void sim_model_settle(struct sim_model *model, uint32_t gateway)
             g->live = g->live && !g->ending;
             g->ending = false;
             g->fresh = false;
-            g->has_old = false;
+            g->has_old = g->has_old && g->unsure;
         }
     }
 }

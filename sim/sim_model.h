@@ -36,6 +36,9 @@ void sim_model_address(struct sim_model *model, const char *name, struct ip_addr
 /* The gateway has been given a grant; `resource` is its form in the message. */
 void sim_model_grant(struct sim_model *model, const struct sim_grant *grant,
                      const struct sim_resource *resource);
+/* The same, of a message that the gateway may never read: until the next one both rules hold. */
+void sim_model_grant_unsure(struct sim_model *model, const struct sim_grant *grant,
+                            const struct sim_resource *resource);
 /* Only the expiry changed. */
 void sim_model_expiry(struct sim_model *model, const struct sim_grant *grant);
 /* reject_access. */

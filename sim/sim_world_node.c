@@ -174,6 +174,8 @@ void world_mark(void *self, uint64_t token, bool lost)
     case SIM_NOTE_GRANT:
         if (strcmp(pending->text, "init") == 0) {
             sim_model_retain(world->model, &note->grant);
+        } else if (pending->unheard) {
+            sim_model_grant_unsure(world->model, &note->grant, &note->resource);
         } else {
             sim_model_grant(world->model, &note->grant, &note->resource);
         }
