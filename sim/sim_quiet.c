@@ -68,6 +68,7 @@ struct watched {
     bool used;
     uint16_t node;
     uint64_t woken_at;
+    uint64_t lost_at;   /* an allocation; 0: never */
     uint64_t packet_at; /* last packet from the TUN device or a client */
     struct credits keepalives;
     struct credits responses;
@@ -130,6 +131,11 @@ void sim_quiet_woken(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
 void sim_quiet_judge(struct sim_quiet *quiet, bool on)
 {
     quiet->judging = on;
+}
+
+void sim_quiet_relay_lost(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
+{
+    quiet->gateways[gateway].lost_at = now_ns;
 }
 
 void sim_quiet_relay_failed(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
@@ -393,7 +399,9 @@ static void see_request(struct sim_quiet *quiet, uint32_t gateway, const struct 
     }
     /* After a new allocation it is also asked whether a deletion came later still. */
     uint64_t excused = type == WIRE_BINDING ? LATE_NS : RELAY_DELETED_NS + LATE_NS;
-    bool free = series->failed || is_within(now, watched->woken_at, excused);
+    /* An allocation that was lost is made once more, after a pause that grows with such losses. */
+    bool is_anew = type == WIRE_ALLOCATE && watched->lost_at > series->sent_at;
+    bool free = series->failed || is_anew || is_within(now, watched->woken_at, excused);
     if (series->sent > 0 && !free && now - series->sent_at < SLACK(gap)) {
         fail(quiet, gateway, record, "a request to a relay", now - series->sent_at);
     }

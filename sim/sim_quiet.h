@@ -15,7 +15,8 @@
  *                 (spec/wireguard.md sections 8 and 11)
  *   packets       only while the TUN device or a client brings some, or names are looked up
  *   relays        per server: BINDING every 25 s, REFRESH and CHANNEL-BIND every 300 s, again at
- *                 once after an error, after 250 ms without an answer, 2 s after a new allocation
+ *                 once after an error, after 250 ms without an answer, 2 s after a new allocation;
+ *                 ALLOCATE once for each allocation that was lost
  *                 (sections 3.4, 3.6, 3.7)
  *
  * Whoever has just got a path or candidates may do all of this sooner: sim_quiet_woken().
@@ -41,6 +42,8 @@ void sim_quiet_see(void *self, const struct sim_record *record);
 /* Something of a connection of this gateway has changed: a path, a candidate, a right (the client
  * is told goodbye with its last one), or it is new. */
 void sim_quiet_woken(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns);
+/* An allocation was lost: it is made again, sooner or later. */
+void sim_quiet_relay_lost(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns);
 /* A relay has failed: it will be tried again after 30 s, or 300 s if it refused. */
 void sim_quiet_relay_failed(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns);
 /* From now on nobody asks for anything. */

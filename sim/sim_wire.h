@@ -13,6 +13,7 @@
 #define WIRE_RESPONSE_SIZE   92U
 
 #define WIRE_BINDING         0x0001U /* STUN types and attributes */
+#define WIRE_ALLOCATE        0x0003U
 #define WIRE_BINDING_OK      0x0101U
 #define WIRE_BINDING_ERROR   0x0111U
 #define WIRE_SEND_IND        0x0016U

@@ -253,6 +253,9 @@ static void tell_quiet(struct sim_world *world, uint32_t index, enum trace_id ev
             sim_quiet_woken(world->quiet, index, world->sched.now_ns);
         }
     }
+    if (event == EV_RELAY_LOST) {
+        sim_quiet_relay_lost(world->quiet, index, world->sched.now_ns);
+    }
     if (event == EV_RELAY_FAILED) {
         sim_quiet_relay_failed(world->quiet, index, world->sched.now_ns);
     }
