@@ -2,6 +2,7 @@
  * that the misses of many packets overlap instead of following each other. Nothing is decided here:
  * what comes out is a guess that the judgement checks, and a wrong or missing one only costs time.
  */
+#include "policy/policy_hash.h"
 #include "policy/policy_nat_state.h"
 #include "policy/policy_state.h"
 
@@ -74,21 +75,26 @@ static uint32_t guess_of(const struct map *map, uint64_t hash)
 /* Where the NAT table or the cached verdict of a flow's packet stands; the hash is kept. */
 static void fetch_flow(struct policy *policy, struct peek *peek, uint32_t client, bool outbound)
 {
-    struct ip_addr far = ip_from_bytes((enum ip_family)peek->family,
-                                       outbound ? destination_at(peek) : peek->addresses);
-    peek->is_nat = policy_nat_owns(&policy->nat, client) && (!outbound || policy_is_proxy(&far));
-    if (peek->is_nat) {
-        struct policy_nat_tuple tuple = {client, (enum policy_nat_kind)peek->kind,
-                                         outbound ? source_port(peek) : destination_port(peek),
-                                         far};
-        peek->hash = policy_nat_hash(&policy->nat, &tuple);
-        map_fetch(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
-        return;
+    const uint8_t *far = outbound ? destination_at(peek) : peek->addresses;
+    uint16_t own_port = outbound ? source_port(peek) : destination_port(peek);
+    uint16_t far_port = outbound ? destination_port(peek) : source_port(peek);
+    peek->is_nat = policy_nat_owns(&policy->nat, client);
+    if (peek->is_nat && outbound) {
+        struct ip_addr ip = ip_from_bytes((enum ip_family)peek->family, far);
+        peek->is_nat = policy_is_proxy(&ip);
     }
-    policy_route_fetch(policy, client, &far,
-                       (struct policy_subject){
-                           peek->kind == POLICY_NAT_TCP ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP,
-                           outbound ? destination_port(peek) : source_port(peek)});
+    if (peek->is_nat) {
+        uint64_t facts = policy_nat_facts(policy_nat_owner(&policy->nat, client), own_port,
+                                          (enum policy_nat_kind)peek->kind);
+        peek->hash = policy_hash_at(&policy->nat.key, facts, peek->family, far);
+        map_fetch(outbound ? &policy->nat.inside : &policy->nat.outside, peek->hash);
+    } else if (!policy_route_fetch_grant(policy, client)) {
+        struct ip_addr ip = ip_from_bytes((enum ip_family)peek->family, far);
+        bool is_tcp = peek->kind == POLICY_NAT_TCP;
+        struct policy_subject subject = {is_tcp ? POLICY_PROTOCOL_TCP : POLICY_PROTOCOL_UDP,
+                                         far_port};
+        policy_route_fetch_verdict(policy, client, &ip, subject);
+    }
 }
 
 /* Reads the packets, and fetches the guesses for the addresses of those from resources. */

@@ -43,13 +43,6 @@ enum policy_nat_kind policy_nat_kind_of(const struct policy_nat_session *session
     return (enum policy_nat_kind)(session->flags & POLICY_NAT_KIND_MASK);
 }
 
-/* Who owns what a client opens now: its index and how often it was reset, so that a reset need not
- * visit the sessions. */
-static uint32_t owner_of(const struct policy_nat *nat, uint32_t client)
-{
-    return nat->clients[client].generation << 16 | client;
-}
-
 static uint32_t index_of(const struct policy_nat_session *session)
 {
     return (session->client - 1) & 0xffffU;
@@ -57,7 +50,7 @@ static uint32_t index_of(const struct policy_nat_session *session)
 
 bool policy_nat_is_doomed(const struct policy_nat *nat, const struct policy_nat_session *session)
 {
-    return session->client - 1 != owner_of(nat, index_of(session));
+    return session->client - 1 != policy_nat_owner(nat, index_of(session));
 }
 
 struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session)
@@ -100,19 +93,13 @@ struct instant policy_nat_ends_at(const struct policy_nat_session *session)
 static uint64_t tuple_hash(const struct policy_nat *nat, uint32_t owner,
                            const struct policy_nat_tuple *tuple)
 {
-    uint64_t facts = owner | (uint64_t)tuple->port << 32U | (uint64_t)tuple->kind << 48U;
-    return policy_hash_of(&nat->key, facts, &tuple->ip);
+    return policy_hash_of(&nat->key, policy_nat_facts(owner, tuple->port, tuple->kind), &tuple->ip);
 }
 
 static bool tuple_equal(const struct policy_nat_tuple *a, const struct policy_nat_tuple *b)
 {
     return a->client == b->client && a->kind == b->kind && a->port == b->port &&
            ip_equal(&a->ip, &b->ip);
-}
-
-uint64_t policy_nat_hash(const struct policy_nat *nat, const struct policy_nat_tuple *tuple)
-{
-    return tuple_hash(nat, owner_of(nat, tuple->client), tuple);
 }
 
 static bool is_outside(const struct policy_nat_session *session, uint32_t owner,
@@ -136,7 +123,7 @@ static bool is_inside(const struct policy_nat_session *session, uint32_t owner,
 uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                    const struct policy_nat_tuple *outside)
 {
-    uint32_t owner = owner_of(nat, outside->client);
+    uint32_t owner = policy_nat_owner(nat, outside->client);
     if (nat->guess != 0 && is_outside(&nat->sessions[nat->guess - 1], owner, outside)) {
         return nat->guess - 1;
     }
@@ -154,7 +141,7 @@ uint32_t policy_nat_outside_record(const struct policy_nat *nat,
 
 static uint32_t inside_record(const struct policy_nat *nat, const struct policy_nat_tuple *inside)
 {
-    uint32_t owner = owner_of(nat, inside->client);
+    uint32_t owner = policy_nat_owner(nat, inside->client);
     if (nat->guess != 0 && is_inside(&nat->sessions[nat->guess - 1], owner, inside)) {
         return nat->guess - 1;
     }
@@ -377,7 +364,7 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     memcpy(session->u.inside_ip, inside->ip.bytes, sizeof session->u.inside_ip);
     memcpy(session->outside_ip, real->bytes, sizeof session->outside_ip);
     session->last_ns = now.ns;
-    session->client = owner_of(nat, inside->client) + 1;
+    session->client = policy_nat_owner(nat, inside->client) + 1;
     session->inside_port = inside->port;
     session->outside_port = outside.port;
     session->flags = (uint8_t)((unsigned)inside->kind |
@@ -386,7 +373,7 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     policy_nat_list_append(nat, &client->live, at);
     set_owns(nat, inside->client, true);
     nat->absent[absent_index(&outside)].ip.family = IP_NONE;
-    uint32_t owner = owner_of(nat, inside->client);
+    uint32_t owner = policy_nat_owner(nat, inside->client);
     bool inserted = map_insert(&nat->inside, tuple_hash(nat, owner, inside), at) &&
                     map_insert(&nat->outside, tuple_hash(nat, owner, &outside), at);
     ASSERT(inserted);

@@ -9,13 +9,24 @@ MUST_USE bool policy_nat_is_doomed(const struct policy_nat *nat,
                                    const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_outside_of(const struct policy_nat_session *session);
 MUST_USE struct policy_nat_tuple policy_nat_inside_of(const struct policy_nat_session *session);
-/* The hash of a tuple of the client as it is now. */
-MUST_USE uint64_t policy_nat_hash(const struct policy_nat *nat,
-                                  const struct policy_nat_tuple *tuple);
 /* Returns the record with this outside tuple, live or remembered, POLICY_NONE when there is none.
  */
 MUST_USE uint32_t policy_nat_outside_record(const struct policy_nat *nat,
                                             const struct policy_nat_tuple *outside);
+
+/* Who owns what a client opens now: its index and how often it was reset, so that a reset need not
+ * visit the sessions. */
+MUST_USE static inline uint32_t policy_nat_owner(const struct policy_nat *nat, uint32_t client)
+{
+    return nat->clients[client].generation << 16U | client;
+}
+
+/* What the hash of a tuple takes besides the address (policy_hash_at()). */
+MUST_USE static inline uint64_t policy_nat_facts(uint32_t owner, uint16_t port,
+                                                 enum policy_nat_kind kind)
+{
+    return owner | (uint64_t)port << 32U | (uint64_t)kind << 48U;
+}
 
 /* True when the client has records, live or remembered. */
 MUST_USE static inline bool policy_nat_owns(const struct policy_nat *nat, uint32_t client)

@@ -137,15 +137,20 @@ static void open_range(struct policy *policy, uint32_t client_index, uint32_t sl
     client->open = (struct policy_range){winner->prefix, (uint8_t)(slot + 1)};
 }
 
-void policy_route_fetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
-                        struct policy_subject subject)
+bool policy_route_fetch_grant(const struct policy *policy, uint32_t client_index)
 {
-    if (has_few(policy, client_index)) {
-        if (policy->clients[client_index].open.slot_plus_one == 0) {
-            fetch_later(policy_grant_at(policy, client_index, 0));
-        }
-        return;
+    if (!has_few(policy, client_index)) {
+        return false;
     }
+    if (policy->clients[client_index].open.slot_plus_one == 0) { /* else it probably answers */
+        fetch_later(policy_grant_at(policy, client_index, 0));
+    }
+    return true;
+}
+
+void policy_route_fetch_verdict(struct policy *policy, uint32_t client_index,
+                                const struct ip_addr *ip, struct policy_subject subject)
+{
     struct policy_flow key = {.ip = *ip,
                               .protocol = (uint8_t)subject.protocol,
                               .port = subject.port,

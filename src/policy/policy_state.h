@@ -300,9 +300,11 @@ struct policy_route {
 MUST_USE struct policy_route policy_route_ip(struct policy *policy, uint32_t client_index,
                                              const struct ip_addr *ip,
                                              struct policy_subject subject, struct clock_pair now);
-/* Fetches what policy_route_ip() will look at, the client being here already. */
-void policy_route_fetch(struct policy *policy, uint32_t client_index, const struct ip_addr *ip,
-                        struct policy_subject subject);
+/* Fetch what policy_route_ip() will look at, the client being here already: a grant, or where that
+ * returns false the remembered verdict. */
+MUST_USE bool policy_route_fetch_grant(const struct policy *policy, uint32_t client_index);
+void policy_route_fetch_verdict(struct policy *policy, uint32_t client_index,
+                                const struct ip_addr *ip, struct policy_subject subject);
 /* Chooses among the DNS resources behind a proxy address. */
 MUST_USE struct policy_route policy_route_proxy(const struct policy *policy, uint32_t client_index,
                                                 uint32_t proxy, struct policy_subject subject,
