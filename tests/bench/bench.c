@@ -10,8 +10,6 @@
 #include "base/assert.h"
 #include "base/time.h"
 
-#define ROUNDS_MIN 5U
-
 static volatile uint64_t kept;
 
 void bench_keep(uint64_t value)
@@ -213,8 +211,9 @@ void bench_group(const struct bench_report *report, const struct bench_case *cas
     struct samples warm = {{0}, 0};
     ASSERT(samples != NULL && count <= BENCH_CASES_MAX);
     uint64_t end = bench_now_ns() + (uint64_t)report->budget_ms * NS_PER_MS;
+    uint32_t least = report->rounds_min > 0 ? report->rounds_min : BENCH_ROUNDS_MIN;
     for (uint32_t round = 0; round <= BENCH_ROUNDS_MAX; round++) {
-        if (round > ROUNDS_MIN && bench_now_ns() > end) {
+        if (round > least && bench_now_ns() > end) {
             break;
         }
         for (size_t i = 0; i < count; i++) {

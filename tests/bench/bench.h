@@ -12,6 +12,7 @@
 #include "crypto/aead.h"
 #include "packet/checksum_backend.h"
 
+#define BENCH_ROUNDS_MIN 5U
 #define BENCH_ROUNDS_MAX 400U
 #define BENCH_CASES_MAX  64U
 
@@ -29,8 +30,9 @@ struct bench_case {
 struct bench_report {
     const char *json_path;
     const char *commit;
-    const char *only;                    /* beginning of "id parameters"; NULL: all */
-    uint32_t budget_ms;                  /* of one group */
+    const char *only;    /* beginning of "id parameters"; NULL: all */
+    uint32_t budget_ms;  /* of one group */
+    uint32_t rounds_min; /* of one group, whatever that takes; 0: BENCH_ROUNDS_MIN */
     const struct checksum_backend *sums; /* of the whole core */
 };
 

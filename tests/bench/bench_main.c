@@ -13,7 +13,8 @@
 
 int main(int argc, char **argv)
 {
-    struct bench_report report = {NULL, "unknown", NULL, 2000, bench_sums_of("auto")};
+    struct bench_report report = {
+        .commit = "unknown", .budget_ms = 2000, .sums = bench_sums_of("auto")};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--json") == 0) {
             report.json_path = argv[i + 1];
