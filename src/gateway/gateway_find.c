@@ -102,22 +102,27 @@ void gateway_connection_fetch(const struct gateway *gw, uint32_t index)
     fetch_line(&c->active_at);
 }
 
-void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, bool receives)
+void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index)
 {
-    wg_peer_fetch(&gw->connections[index].wg, receives);
+    wg_peer_fetch(&gw->connections[index].wg);
 }
 
-void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                  size_t count)
+/* True when the hint names a connection, and not that of the packet before. */
+static bool names_another(const struct policy_hint *hints, size_t i)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_fetch(gw, hints[i].client - 1);
-        }
+    return hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client);
+}
+
+void gateway_connection_fetch_later(const struct gateway *gw, const struct policy_hint *hints,
+                                    size_t count, size_t at)
+{
+    if (at < count && names_another(hints, at)) {
+        const struct gateway_connection *c = &gw->connections[hints[at].client - 1];
+        fetch_later(&c->path);
+        fetch_later(&c->active_at);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (hints[i].client != 0 && (i == 0 || hints[i].client != hints[i - 1].client)) {
-            gateway_connection_fetch_session(gw, hints[i].client - 1, false);
-        }
+    size_t then = at - GATEWAY_FETCH_APART;
+    if (at >= GATEWAY_FETCH_APART && then < count && names_another(hints, then)) {
+        wg_peer_fetch_later(&gw->connections[hints[then].client - 1].wg);
     }
 }

@@ -68,6 +68,8 @@
 #define GATEWAY_TRAINS_MAX       GATEWAY_TUN_SEGMENTS_MAX
 #define GATEWAY_LOOK_AHEAD_MIN   4U /* packets for which it pays */
 #define GATEWAY_LOOK_AHEAD_MAX   POLICY_AHEAD_MAX
+#define GATEWAY_FETCH_AHEAD      8U     /* packets between the fetch of a connection and its use */
+#define GATEWAY_FETCH_APART      4U     /* and between that fetch and the one of its session */
 #define GATEWAY_TUN_OUT_MAX      4096U  /* packets of one gateway_handle_udp() */
 #define GATEWAY_GROUPS_MAX       64U    /* open at once, spec/performance.md section 4.3 */
 #define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
@@ -591,13 +593,14 @@ struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
                                                      const struct x25519_public *key);
-/* Fetch what a packet of the connection touches; the second, of a packet that is received or sent,
- * once the first is there. */
+/* Fetch what a packet received on the connection touches; the second once the first is there. */
 void gateway_connection_fetch(const struct gateway *gw, uint32_t index);
-void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index, bool receives);
-/* Both, for packets to the clients of these hints. */
-void gateway_connection_fetch_all(const struct gateway *gw, const struct policy_hint *hints,
-                                  size_t count);
+void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index);
+/* Prefetches what sealing a packet touches: the connection of hint `at`, and the session of the one
+ * GATEWAY_FETCH_APART before it. For calls between judgements, `at` ahead of them and beyond
+ * `count` at the end. */
+void gateway_connection_fetch_later(const struct gateway *gw, const struct policy_hint *hints,
+                                    size_t count, size_t at);
 
 /* ---- gateway_offer.c ---- */
 

@@ -382,7 +382,7 @@ static void look_ahead(struct gateway *gw, const struct gateway_datagram *datagr
         gateway_connection_fetch(gw, indices[i]);
     }
     for (size_t i = 0; i < found; i++) {
-        gateway_connection_fetch_session(gw, indices[i], true);
+        gateway_connection_fetch_session(gw, indices[i]);
     }
 }
 

@@ -329,10 +329,12 @@ static void judge_some(struct gateway *gw, const struct gateway_tun_packet *pack
             views[i] = view_of_span(packets[i].bytes);
         }
         policy_look_ahead(gw->policy, views, count, false, gw->hints);
-        gateway_connection_fetch_all(gw, gw->hints, count);
     }
-    for (size_t i = 0; i < count; i++) {
-        judge(gw, &packets[i], gw->hints[i]);
+    for (size_t i = 0; i < count + GATEWAY_FETCH_AHEAD; i++) {
+        gateway_connection_fetch_later(gw, gw->hints, count, i);
+        if (i >= GATEWAY_FETCH_AHEAD) {
+            judge(gw, &packets[i - GATEWAY_FETCH_AHEAD], gw->hints[i - GATEWAY_FETCH_AHEAD]);
+        }
     }
 }
 

@@ -194,14 +194,20 @@ bool wg_peer_has_session(const struct wg_peer *peer, struct instant now)
     return session != NULL && wg_timers_may_send(peer, session, now);
 }
 
-void wg_peer_fetch(const struct wg_peer *peer, bool receives)
+void wg_peer_fetch(const struct wg_peer *peer)
 {
     const struct wg_session *session = wg_session_current_const(peer);
     if (session != NULL) {
         fetch_line(session);
-        if (receives) {
-            fetch_line(&session->receive_key);
-        }
+        fetch_line(&session->receive_key);
+    }
+}
+
+void wg_peer_fetch_later(const struct wg_peer *peer)
+{
+    const struct wg_session *session = wg_session_current_const(peer);
+    if (session != NULL) {
+        fetch_later(session);
     }
 }
 

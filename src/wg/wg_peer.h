@@ -260,8 +260,9 @@ struct wg_seal {
     uint32_t remote_index;
 };
 
-/* Fetches what sealing a packet will touch, or with `receives` opening one. */
-void wg_peer_fetch(const struct wg_peer *peer, bool receives);
+/* Fetch what opening a packet will touch, or sealing one (base/fetch.h). */
+void wg_peer_fetch(const struct wg_peer *peer);
+void wg_peer_fetch_later(const struct wg_peer *peer);
 /* Leaves the session that sends no more than `left` messages. For tests and fault points. */
 void wg_peer_use_up(struct wg_peer *peer, uint64_t left);
 /* Reserves `count` counters. DROP_WG_NO_SESSION when there is no session that may send at `now`; a
