@@ -47,7 +47,7 @@ uint64_t bench_clock_ns(void)
 }
 
 struct samples {
-    uint64_t tenths[BENCH_ROUNDS_MAX]; /* of a nanosecond, per operation */
+    uint64_t tenths[BENCH_ROUNDS_MAX * BENCH_AGAIN]; /* of a nanosecond, per operation */
     uint32_t count;
 };
 
@@ -58,7 +58,8 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void sample(const struct bench_case *c, struct samples *out)
+/* One round of a case. */
+static void sample(const struct bench_case *c, void (*again)(void *self), struct samples *out)
 {
     static uint64_t clock;
     if (clock == 0) {
@@ -67,11 +68,16 @@ static void sample(const struct bench_case *c, struct samples *out)
     if (c->prepare != NULL) {
         c->prepare(c->self);
     }
-    uint64_t start = bench_cpu_ns();
-    c->run(c->self);
-    uint64_t took = bench_cpu_ns() - start;
-    took = took > clock ? took - clock : 0;
-    out->tenths[out->count++] = took * 10U / c->operations;
+    for (unsigned i = 0; i < (again == NULL ? 1 : BENCH_AGAIN); i++) {
+        if (i > 0) {
+            again(c->self);
+        }
+        uint64_t start = bench_cpu_ns();
+        c->run(c->self);
+        uint64_t took = bench_cpu_ns() - start;
+        took = took > clock ? took - clock : 0;
+        out->tenths[out->count++] = took * 10U / c->operations;
+    }
 }
 
 /* "model name" of the first processor. */
@@ -219,7 +225,7 @@ void bench_group(const struct bench_report *report, const struct bench_case *cas
         for (size_t i = 0; i < count; i++) {
             warm.count = 0;
             if (wants(report, &cases[i])) {
-                sample(&cases[i], round == 0 ? &warm : &samples[i]);
+                sample(&cases[i], report->again, round == 0 ? &warm : &samples[i]);
             }
         }
     }

@@ -14,13 +14,14 @@
 
 #define BENCH_ROUNDS_MIN 5U
 #define BENCH_ROUNDS_MAX 400U
+#define BENCH_AGAIN      8U
 #define BENCH_CASES_MAX  64U
 
 struct bench_case {
     const char *id;
     char params[96];
     const char *unit;            /* what one operation is */
-    void (*prepare)(void *self); /* before each sample, not timed; may be NULL */
+    void (*prepare)(void *self); /* before each round, not timed; may be NULL */
     void (*run)(void *self);     /* one sample */
     void *self;
     uint32_t operations; /* in one sample */
@@ -30,9 +31,11 @@ struct bench_case {
 struct bench_report {
     const char *json_path;
     const char *commit;
-    const char *only;    /* beginning of "id parameters"; NULL: all */
-    uint32_t budget_ms;  /* of one group */
-    uint32_t rounds_min; /* of one group, whatever that takes; 0: BENCH_ROUNDS_MIN */
+    const char *only;          /* beginning of "id parameters"; NULL: all */
+    uint32_t budget_ms;        /* of one group */
+    uint32_t rounds_min;       /* of one group, whatever that takes; 0: BENCH_ROUNDS_MIN */
+    void (*again)(void *self); /* of a case, before each further sample of a round, BENCH_AGAIN in
+                                  all; NULL: one a round */
     const struct checksum_backend *sums; /* of the whole core */
 };
 

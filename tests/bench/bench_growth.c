@@ -11,7 +11,7 @@
 #include "packet/packet_build.h"
 #include "tests/bench/bench_growth.h"
 
-#define CURVE_ROUNDS     15U /* medians of five moved by two percent, where ten are the bound */
+#define CURVE_ROUNDS     15U /* few samples moved by two percent, where ten are the bound */
 #define WARM_BATCHES     4U
 #define WARM_BATCHES_MAX 512U
 
@@ -73,8 +73,9 @@ static uint32_t put_packet(struct load *load, uint8_t *at, size_t *len)
     return client;
 }
 
-static void fill(struct load *load)
+static void fill(void *self)
 {
+    struct load *load = self;
     struct world *w = load->world;
     w->gw->aead = load->null ? bench_null_aead() : best;
     for (uint32_t i = 0; i < load->batch; i++) {
@@ -366,8 +367,10 @@ void bench_growth(const struct bench_report *report, struct world *world)
     world->gw->sums = report->sums;
     add_curves(&curve, load);
     longer.rounds_min = CURVE_ROUNDS;
+    longer.again = fill;
     measure(&curve, &longer);
     longer.rounds_min = 0;
+    longer.again = NULL;
     add_batches(&curve, load);
     add_mixes(&curve, load);
     measure(&curve, &longer);
