@@ -506,13 +506,15 @@ static void see_asked(struct sim_quiet *quiet, uint32_t gateway, const struct si
     struct view name = VIEW_EMPTY;
     struct view chosen;
     (*number_of(quiet, TOPIC_ASKED, gateway, wire_transaction(inner)))++;
-    if (wire_attribute(inner, WIRE_USERNAME, &name) &&
-        wire_attribute(inner, WIRE_USE_CANDIDATE, &chosen)) {
+    if (wire_attribute(inner, WIRE_USERNAME, &name)) {
         struct place place =
             place_of(&record->remote, &record->local, channel, user_of(name, true));
         struct series *series = series_of(quiet, gateway, &place);
-        series->urgent = series->urgent || series->chosen_at == 0;
-        series->chosen_at = record->at_ns;
+        bool chooses = wire_attribute(inner, WIRE_USE_CANDIDATE, &chosen);
+        /* A pair that was given up without an answer is made anew by any request. */
+        series->urgent =
+            series->urgent || series->unanswered > 0 || (chooses && series->chosen_at == 0);
+        series->chosen_at = chooses ? record->at_ns : series->chosen_at;
     }
 }
 

@@ -60,7 +60,8 @@ static uint16_t destination_port(const struct peek *peek)
 
 static bool is_same_flow(const struct peek *a, const struct peek *b)
 {
-    return a->is_flow && b->is_flow && a->family == b->family && a->kind == b->kind &&
+    return a->addresses != NULL && b->addresses != NULL && a->is_flow && b->is_flow &&
+           a->family == b->family && a->kind == b->kind &&
            (a->family == IP_V4 ? memcmp(a->addresses, b->addresses, 12) == 0
                                : memcmp(a->addresses, b->addresses, 36) == 0);
 }
