@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "packet/checksum.h"
-
 #include "packet/packet_rewrite.h"
 
 /* One packet on its way to the TUN device, or the first of several that share its fate. */

@@ -136,12 +136,8 @@ static void run_race(struct odometer *odometer)
 
 static void a_right_holds_from_its_grant_to_its_end_in_every_order(void **state)
 {
-    struct odometer odometer = {0};
     (void)state;
-    do {
-        run_race(&odometer);
-    } while (odometer_next(&odometer));
-    assert_int_equal(odometer.runs, 1296); /* six kinds of four messages */
+    assert_int_equal(odometer_run(run_race), 1296); /* six kinds of four messages */
 }
 
 /* ---- a connection that is offered again ---- */
@@ -250,12 +246,9 @@ static void run_upsert(struct odometer *odometer)
 
 static void the_last_offer_of_a_connection_works_whatever_came_before(void **state)
 {
-    struct odometer odometer = {0};
     (void)state;
-    do {
-        run_upsert(&odometer);
-    } while (odometer_next(&odometer));
-    assert_int_equal(odometer.runs, 2 * 81 * 3); /* gaps, two offers in nine ways, the last */
+    assert_int_equal(odometer_run(run_upsert),
+                     2 * 81 * 3); /* gaps, two offers in nine ways, the last */
 }
 
 /* ---- the answer to the join, init and what follows ---- */
@@ -394,12 +387,8 @@ static void run_join(struct odometer *odometer)
 
 static void what_the_portal_said_last_holds_in_every_order(void **state)
 {
-    struct odometer odometer = {0};
     (void)state;
-    do {
-        run_join(&odometer);
-    } while (odometer_next(&odometer));
-    assert_int_equal(odometer.runs, 2401); /* seven kinds of four events */
+    assert_int_equal(odometer_run(run_join), 2401); /* seven kinds of four events */
 }
 
 int main(void)

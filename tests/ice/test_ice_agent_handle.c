@@ -159,20 +159,26 @@ static void test_use_candidate_selects_at_once_and_is_answered(void **state)
     assert_false(ice_agent_poll_event(agent, &event));
 }
 
+/* The agent checks a peer that was just told; returns the transaction. */
+static struct stun_txn check_of_peer(const struct world *w, struct ice_agent *agent)
+{
+    struct sock_addr from = peer(7);
+    struct ice_candidate remote = ice_candidate_host(&from);
+    struct ice_transmit t;
+    struct stun_msg request;
+    ice_agent_handle_timeout(agent, w->now);
+    assert_int_equal(ice_agent_add_remote(agent, &remote, w->now), DROP_NONE);
+    assert_true(ice_agent_poll_transmit(agent, &t));
+    assert_int_equal(stun_msg_decode(t.bytes, &request), DROP_NONE);
+    return request.txn;
+}
+
 static void test_answers_count_once_and_with_the_right_key(void **state)
 {
     (void)state;
     static struct world w;
     struct ice_agent *agent = gateway_of(&w);
-    ice_agent_handle_timeout(agent, w.now);
-    struct sock_addr from = peer(7);
-    struct ice_candidate remote = ice_candidate_host(&from);
-    assert_int_equal(ice_agent_add_remote(agent, &remote, w.now), DROP_NONE);
-    struct ice_transmit t;
-    assert_true(ice_agent_poll_transmit(agent, &t));
-    struct stun_msg request;
-    assert_int_equal(stun_msg_decode(t.bytes, &request), DROP_NONE);
-    struct stun_txn txn = request.txn;
+    struct stun_txn txn = check_of_peer(&w, agent);
     struct sock_addr mapped = world_mapped(&w.nodes[1]);
     uint8_t out[256];
     struct span room = {out, sizeof(out)};
@@ -213,17 +219,10 @@ static void test_an_address_that_the_peer_made_up_displaces_none_of_ours(void **
         struct ice_candidate host = ice_candidate_host(&addr);
         assert_int_equal(ice_agent_add_local(agent, &host, w.now), ERR_NONE);
     }
-    ice_agent_handle_timeout(agent, w.now);
-    struct sock_addr from = peer(7);
-    struct ice_candidate remote = ice_candidate_host(&from);
-    assert_int_equal(ice_agent_add_remote(agent, &remote, w.now), DROP_NONE);
-    struct ice_transmit t;
-    assert_true(ice_agent_poll_transmit(agent, &t));
-    struct stun_msg request;
-    assert_int_equal(stun_msg_decode(t.bytes, &request), DROP_NONE);
+    struct stun_txn txn = check_of_peer(&w, agent);
     uint8_t out[256];
     struct sock_addr mapped = sock_addr_of(ip_v4(198, 51, 100, 77), 9);
-    struct view answer = ice_message_success((struct span){out, sizeof(out)}, &request.txn, &mapped,
+    struct view answer = ice_message_success((struct span){out, sizeof(out)}, &txn, &mapped,
                                              view_text("sfl3nrmziix5dcaydtq4xd"));
     assert_int_equal(handle(&w, answer, &w.nodes[1].host), DROP_NONE);
     assert_int_equal(agent->pairs[0].state, ICE_PAIR_SUCCEEDED);

@@ -1,7 +1,6 @@
 /* odometer: every sequence of choices, one run each.
  *
- *   struct odometer o = {0};
- *   do { scene(&o); } while (odometer_next(&o));
+ *   uint64_t runs = odometer_run(scene);
  *
  * The scene asks odometer_choose() at each choice point; later choices may depend on earlier ones.
  * Source: spec/simulation.md S-23.
@@ -46,6 +45,16 @@ static inline bool odometer_next(struct odometer *o)
     }
     o->digits[used - 1]++;
     return true;
+}
+
+/* Runs the scene once for each sequence; returns how many there are. */
+static inline uint64_t odometer_run(void (*scene)(struct odometer *o))
+{
+    struct odometer o = {0};
+    do {
+        scene(&o);
+    } while (odometer_next(&o));
+    return o.runs;
 }
 
 #endif /* TESTS_ODOMETER_H */
