@@ -341,8 +341,9 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
     reseed(driver, now);
     follow_offload(driver, now);
     follow_addresses(driver, now);
-    if ((ready & PLATFORM_READY_UDP) != 0 && feed_udp(driver, now)) {
-        again = true;
+    if ((ready & PLATFORM_READY_UDP) != 0) {
+        again = feed_udp(driver, now);
+        ready |= PLATFORM_READY_TUN; /* what was written may have been answered at once */
     }
     if ((ready & PLATFORM_READY_TUN) != 0 && feed_tun(driver, now)) {
         again = true;

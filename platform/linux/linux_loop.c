@@ -61,7 +61,6 @@ int linux_loop_run(struct driver *driver, struct linux_platform *platform,
     for (;;) {
         struct clock_pair now = linux_clock_now();
         struct driver_result result = driver_step(driver, now, linux_platform_ready(platform));
-        linux_pages_tick(&platform->pages, now);
         note_step(platform, now.boot);
         if (record != NULL) {
             linux_record_tick(record, now.boot);
@@ -70,7 +69,9 @@ int linux_loop_run(struct driver *driver, struct linux_platform *platform,
             drain_streams(platform);
             return result.exit_code;
         }
-        linux_platform_wait(platform, wait_ms(platform, &result));
+        int timeout = wait_ms(platform, &result);
+        linux_pages_tick(&platform->pages, now, timeout != 0);
+        linux_platform_wait(platform, timeout);
         if (is_forced(platform, &deadline)) {
             return 1;
         }

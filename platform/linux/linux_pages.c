@@ -157,9 +157,10 @@ static void tell(struct linux_pages *pages, struct clock_pair now)
     say(pages, TRACE_INFO, now, line);
 }
 
-void linux_pages_tick(struct linux_pages *pages, struct clock_pair now)
+void linux_pages_tick(struct linux_pages *pages, struct clock_pair now, bool is_idle)
 {
-    if (pages->count == 0 || instant_before(now.boot, pages->next_at)) {
+    struct instant latest = instant_add(pages->next_at, DURATION_MS(LINUX_PAGES_EVERY_MS));
+    if (pages->count == 0 || instant_before(now.boot, is_idle ? pages->next_at : latest)) {
         return;
     }
     pages->next_at = instant_add(now.boot, DURATION_MS(LINUX_PAGES_EVERY_MS));

@@ -53,8 +53,9 @@ MUST_USE enum err linux_pages_open(struct linux_pages *pages, void *memory, size
                                    struct linux_log *log);
 /* Asks the system to keep the memory on small pages: what it does by itself suits no table. */
 void linux_pages_stay_small(void *memory, size_t size);
-/* Looks at some ranges, or does half of a move. Call it between two steps of the loop. */
-void linux_pages_tick(struct linux_pages *pages, struct clock_pair now);
+/* Looks at some ranges, or does half of a move. Call it between two steps of the loop. `is_idle`:
+ * nothing waits to be done; else it waits a little for such a moment. */
+void linux_pages_tick(struct linux_pages *pages, struct clock_pair now, bool is_idle);
 /* Forgets the memory, which keeps its pages. */
 void linux_pages_close(struct linux_pages *pages);
 

@@ -15,7 +15,7 @@
 
 #define EVENTS_MAX    64
 #define TICK_MS       100 /* while streams or listeners wait for time to pass */
-#define TICK_EVERY_MS 10U /* not more often, however many packets pass */
+#define TICK_EVERY_MS 10U /* and otherwise, however many packets pass */
 
 /* Upper half of epoll_data.u64: whose event it is. */
 enum tag {
@@ -107,9 +107,7 @@ static void report(const struct linux_platform *platform, enum err err, const ch
 static enum err udp_receive(void *self, struct gateway_datagram *out, size_t max, size_t *count)
 {
     struct linux_platform *platform = self;
-    enum err err = linux_udp_receive(&platform->udp, out, max, count);
-    platform->udp_ready = platform->udp_ready && err != ERR_WOULD_BLOCK;
-    return err;
+    return linux_udp_receive_from(&platform->udp, &platform->udp_ready, out, max, count);
 }
 
 static enum err udp_send(void *self, const struct gateway_train *train)
@@ -132,8 +130,12 @@ static enum err tun_configure(void *self, const struct gateway_tun_config *confi
 static enum err tun_read(void *self, struct gateway_tun_packet *out, size_t max, size_t *count)
 {
     struct linux_platform *platform = self;
+    *count = 0;
+    if (!platform->tun_ready) {
+        return ERR_WOULD_BLOCK;
+    }
     enum err err = linux_tun_read(&platform->tun, out, max, count);
-    platform->tun_ready = platform->tun_ready && err != ERR_WOULD_BLOCK;
+    platform->tun_ready = !platform->tun.is_empty;
     return err;
 }
 
@@ -141,6 +143,7 @@ static enum err tun_write(void *self, const struct gateway_tun_group *group)
 {
     struct linux_platform *platform = self;
     enum err err = linux_tun_write(&platform->tun, group);
+    platform->tun_ready = true; /* the host itself, or a namespace of it, has answered already */
     if (err == ERR_WOULD_BLOCK) {
         watch_room(platform, platform->tun.fd, (uint64_t)TAG_TUN << 32, true);
     }
@@ -395,7 +398,7 @@ static void handle(struct linux_platform *platform, const struct epoll_event *ev
         if ((event->events & EPOLLERR) != 0) {
             (void)linux_udp_take_errors(&platform->udp, data);
         }
-        platform->udp_ready = platform->udp_ready || in;
+        platform->udp_ready |= in ? 1U << data : 0U;
         if (out) {
             watch_room(platform, platform->udp.fd[data], event->data.u64, false);
         }
@@ -420,27 +423,42 @@ static void handle(struct linux_platform *platform, const struct epoll_event *ev
     }
 }
 
+/* What waits for time to pass. */
+static void tick(struct linux_platform *platform)
+{
+    struct instant at = linux_clock_now().boot;
+    enum gateway_listener listener;
+    enum err err = ERR_NONE;
+    platform->tick_at = instant_add(at, DURATION_MS(TICK_EVERY_MS));
+    linux_notify_tick(&platform->notify, at);
+    linux_resolver_tick(platform->resolver, at);
+    linux_streams_tick(platform->streams, at);
+    while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
+        report(platform, err,
+               listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"
+                                                   : "cannot listen for DNS in the tunnel");
+    }
+}
+
+static bool is_tick_due(const struct linux_platform *platform)
+{
+    return instant_reached(linux_clock_now().boot, platform->tick_at);
+}
+
 void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
 {
     struct epoll_event events[EVENTS_MAX];
+    if (timeout_ms != 0 && is_tick_due(platform)) {
+        tick(platform); /* before a sleep: a packet that ends it must not wait for this */
+        timeout_ms = linux_platform_ready(platform) != 0 ? 0 : timeout_ms;
+    }
     int count = epoll_wait(platform->epoll, events, EVENTS_MAX, timeout_ms);
     platform->wakeups += timeout_ms != 0 ? 1 : 0;
     for (int i = 0; i < count; i++) {
         handle(platform, &events[i]);
     }
-    struct instant at = linux_clock_now().boot;
-    enum gateway_listener listener;
-    enum err err = ERR_NONE;
-    linux_notify_tick(&platform->notify, at);
-    linux_resolver_tick(platform->resolver, at);
-    if (instant_reached(at, platform->streams_tick_at)) {
-        linux_streams_tick(platform->streams, at);
-        platform->streams_tick_at = instant_add(at, DURATION_MS(TICK_EVERY_MS));
-    }
-    while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
-        report(platform, err,
-               listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"
-                                                   : "cannot listen for DNS in the tunnel");
+    if (count <= 0 || (timeout_ms == 0 && is_tick_due(platform))) {
+        tick(platform);
     }
 }
 
@@ -449,7 +467,7 @@ uint32_t linux_platform_ready(const struct linux_platform *platform)
     bool event = platform->shutdown_pending || platform->udp.unreachable_count > 0 ||
                  linux_resolver_has_answers(platform->resolver) ||
                  linux_streams_has_events(platform->streams);
-    return (platform->udp_ready ? (uint32_t)PLATFORM_READY_UDP : 0U) |
+    return (platform->udp_ready != 0 ? (uint32_t)PLATFORM_READY_UDP : 0U) |
            (platform->tun_ready ? (uint32_t)PLATFORM_READY_TUN : 0U) |
            (event ? (uint32_t)PLATFORM_READY_EVENT : 0U);
 }

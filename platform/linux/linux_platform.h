@@ -23,7 +23,7 @@ struct linux_platform {
     int signals; /* signalfd, or -1 */
     unsigned signals_seen;
     bool shutdown_pending;
-    bool udp_ready;
+    unsigned udp_ready; /* set of families: 1 IPv4, 2 IPv6 */
     bool tun_ready;
     struct linux_udp udp;
     struct linux_tun tun;
@@ -35,7 +35,7 @@ struct linux_platform {
     struct linux_pages pages; /* of the gateway's memory; its owner opens and closes them */
     struct trace trace;       /* failures of the environment */
     struct platform_event event;
-    struct instant streams_tick_at;
+    struct instant tick_at; /* when streams, lookups and the supervisor are looked at again */
     uint64_t wakeups;
     uint64_t longest_step_ns; /* the loop's to write */
 };

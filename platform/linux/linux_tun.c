@@ -178,6 +178,7 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
 {
     size_t segments = 0;
     *count = 0;
+    tun->is_empty = false;
     while (*count < max && *count < LINUX_TUN_BATCH && segments < SEGMENTS_MAX) {
         struct virtio_net_hdr header;
         uint8_t *slot = tun->buffers + *count * SLOT_SIZE;
@@ -187,7 +188,8 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
             if (errno == EBADFD || errno == ENODEV) {
                 return ERR_CLOSED;
             }
-            break; /* EAGAIN, or an interface that is not up yet (EIO) */
+            tun->is_empty = true; /* EAGAIN, or an interface that is not up yet (EIO) */
+            break;
         }
         if (got == 0) {
             return ERR_CLOSED;

@@ -27,6 +27,7 @@ struct linux_tun {
     enum linux_tun_offload offload; /* what the kernel granted; falls when it refuses writes */
     unsigned failures;              /* super-packets refused with EINVAL in a row */
     uint32_t cut_sent;              /* packets of a refused one that are written already */
+    bool is_empty;                  /* the last read ended because no packet was left */
     uint64_t read_calls;            /* that brought anything */
     uint64_t write_calls;
     uint8_t *buffers;

@@ -140,11 +140,30 @@ static void clear(struct linux_udp *udp)
     udp->fd[1] = -1;
 }
 
+/* Makes message `i` ready to be received; the kernel fills in lengths and flags. */
+static void prepare(struct linux_udp_work *w, uint8_t *buffers, size_t i)
+{
+    w->vectors[i] = (struct iovec){buffers + i * BUFFER_SIZE + GATEWAY_UDP_HEADROOM,
+                                   BUFFER_SIZE - GATEWAY_UDP_HEADROOM};
+    w->messages[i] = (struct mmsghdr){.msg_hdr = {.msg_name = &w->names[i],
+                                                  .msg_namelen = sizeof(w->names[i]),
+                                                  .msg_iov = &w->vectors[i],
+                                                  .msg_iovlen = 1,
+                                                  .msg_control = w->control[i],
+                                                  .msg_controllen = CONTROL_SIZE}};
+}
+
 static bool make_room(struct linux_udp *udp)
 {
     udp->buffers = malloc((size_t)LINUX_UDP_BATCH * BUFFER_SIZE);
-    udp->work = calloc(1, sizeof(*udp->work));
-    return udp->buffers != NULL && udp->work != NULL;
+    udp->work = malloc(sizeof(*udp->work));
+    if (udp->buffers == NULL || udp->work == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < LINUX_UDP_BATCH; i++) {
+        prepare(udp->work, udp->buffers, i);
+    }
+    return true;
 }
 
 static void choose_gso(struct linux_udp *udp, const struct linux_udp_options *options)
@@ -265,64 +284,63 @@ static enum err receive_failed(struct linux_udp *udp, unsigned index, int error)
     return linux_err(error);
 }
 
-/* Reads from one family behind what is in `out` already. */
+/* Reads from one family. ERR_WOULD_BLOCK: its queue is empty now, whatever has been read.
+ *
+ * Fewer datagrams than there was room for mean that the queue was empty, or that an error stood in
+ * between. Either is told by an edge of its own: the next datagram, or the error, which the kernel
+ * keeps for the next call. */
 static enum err receive_family(struct linux_udp *udp, unsigned index, struct gateway_datagram *out,
                                size_t max, size_t *count)
 {
     struct linux_udp_work *w = udp->work;
     size_t room = max < LINUX_UDP_BATCH ? max : LINUX_UDP_BATCH;
-    size_t first = *count;
-    if (udp->fd[index] < 0 || first >= room) {
+    if (udp->fd[index] < 0) {
         return ERR_WOULD_BLOCK;
     }
-    memset(w->messages, 0, sizeof(w->messages));
-    for (size_t i = first; i < room; i++) {
-        w->vectors[i].iov_base = udp->buffers + i * BUFFER_SIZE + GATEWAY_UDP_HEADROOM;
-        w->vectors[i].iov_len = BUFFER_SIZE - GATEWAY_UDP_HEADROOM;
-        w->messages[i].msg_hdr.msg_iov = &w->vectors[i];
-        w->messages[i].msg_hdr.msg_iovlen = 1;
-        w->messages[i].msg_hdr.msg_name = &w->names[i];
-        w->messages[i].msg_hdr.msg_namelen = sizeof(w->names[i]);
-        w->messages[i].msg_hdr.msg_control = w->control[i];
-        w->messages[i].msg_hdr.msg_controllen = CONTROL_SIZE;
-    }
-    int got = recvmmsg(udp->fd[index], w->messages + first, (unsigned)(room - first), 0, NULL);
+    int got = recvmmsg(udp->fd[index], w->messages, (unsigned)room, 0, NULL);
     if (got <= 0) {
         return got == 0 ? ERR_WOULD_BLOCK : receive_failed(udp, index, errno);
     }
     udp->receive_calls++;
     udp->receive_messages += (uint64_t)got;
-    for (size_t i = first; i < first + (size_t)got; i++) {
+    for (size_t i = 0; i < (size_t)got; i++) {
         struct gateway_datagram d;
         memset(&d, 0, sizeof(d));
         d.bytes = (struct span){w->vectors[i].iov_base, w->messages[i].msg_len};
         d.remote = linux_addr_from(&w->names[i]);
         d.local.port = udp->port[index];
         read_control(&w->messages[i].msg_hdr, &d);
+        prepare(w, udp->buffers, i);
         if (d.local.ip.family != IP_NONE && d.bytes.len > 0) {
             out[(*count)++] = d;
         }
     }
-    return ERR_NONE;
+    return (size_t)got < room ? ERR_WOULD_BLOCK : ERR_NONE;
+}
+
+enum err linux_udp_receive_from(struct linux_udp *udp, unsigned *ready,
+                                struct gateway_datagram *out, size_t max, size_t *count)
+{
+    *count = 0;
+    /* Buffers of skipped datagrams may lie in between: one family a call. */
+    for (unsigned i = 0; i < 2 && *count == 0; i++) {
+        udp->next ^= 1U;
+        if ((*ready & 1U << udp->next) != 0 &&
+            receive_family(udp, udp->next, out, max, count) == ERR_WOULD_BLOCK) {
+            *ready &= ~(1U << udp->next);
+        }
+    }
+    if (udp->fd[0] < 0 && udp->fd[1] < 0) {
+        return ERR_CLOSED;
+    }
+    return *ready == 0 && *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
 }
 
 enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, size_t max,
                            size_t *count)
 {
-    *count = 0;
-    udp->next ^= 1U;
-    enum err first = receive_family(udp, udp->next, out, max, count);
-    if (*count > 0) {
-        return ERR_NONE; /* buffers of skipped datagrams may lie in between: one family a call */
-    }
-    enum err second = receive_family(udp, udp->next ^ 1U, out, max, count);
-    if (udp->fd[0] < 0 && udp->fd[1] < 0) {
-        return ERR_CLOSED;
-    }
-    /* An error that was queued on a socket is taken by the read that reports it, and datagrams may
-     * wait behind it: only two empty sockets mean that nothing is there. */
-    return first == ERR_WOULD_BLOCK && second == ERR_WOULD_BLOCK && *count == 0 ? ERR_WOULD_BLOCK
-                                                                                : ERR_NONE;
+    unsigned both = LINUX_UDP_BOTH;
+    return linux_udp_receive_from(udp, &both, out, max, count);
 }
 
 uint64_t linux_udp_receive_lost(const struct linux_udp *udp)

@@ -13,6 +13,7 @@
 #include "gateway/gateway_io.h"
 
 #define LINUX_UDP_BATCH           16U
+#define LINUX_UDP_BOTH            3U     /* set of families: IPv4 and IPv6 */
 #define LINUX_UDP_PORT            52625U /* head peers guess it, spec/connectivity.md section 1.1 */
 #define LINUX_MARK                0xfd002021U /* spec/portal.md section 9.5: keeps our own traffic out */
 #define LINUX_UDP_GSO_RETRY_S     600U
@@ -63,6 +64,10 @@ void linux_udp_close(struct linux_udp *udp);
  * closed; ERR_CLOSED: none is left. */
 MUST_USE enum err linux_udp_receive(struct linux_udp *udp, struct gateway_datagram *out, size_t max,
                                     size_t *count);
+/* The same for who watches the sockets by edges: reads from the families in `ready` only (bits 0:
+ * IPv4, 1: IPv6) and takes out of it those whose queue is empty now. */
+MUST_USE enum err linux_udp_receive_from(struct linux_udp *udp, unsigned *ready,
+                                         struct gateway_datagram *out, size_t max, size_t *count);
 MUST_USE enum err linux_udp_send(struct linux_udp *udp, const struct gateway_train *train,
                                  struct instant now);
 /* Datagrams and trains that the kernel threw away since the start because a receive buffer was

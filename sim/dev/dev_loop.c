@@ -151,13 +151,16 @@ static void fire_timers(struct dev_loop *loop)
     }
 }
 
-/* One event at a time: a callback may free the watch of another event. */
+/* Timers, then one event at a time: a callback may free the watch of another event. */
 static void wait_once(struct dev_loop *loop)
 {
     struct epoll_event event;
     struct instant next = next_timer(loop);
     struct instant now = dev_now().boot;
     uint64_t ns = instant_reached(now, next) ? 0 : next.ns - now.ns;
+    if (ns == 0) {
+        fire_timers(loop);
+    }
     struct timespec patience = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
     int got = epoll_pwait2(loop->epoll, &event, 1, instant_is_never(next) ? NULL : &patience, NULL);
     ASSERT(got >= 0 || errno == EINTR);
@@ -171,7 +174,6 @@ int dev_loop_run(struct dev_loop *loop)
 {
     while (!loop->ended) {
         wait_once(loop);
-        fire_timers(loop);
     }
     return loop->exit_code;
 }

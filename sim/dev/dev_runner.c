@@ -148,6 +148,15 @@ static void unbind_socket(struct dev_runner *runner, const struct sock_addr *loc
     }
 }
 
+/* After what may have changed more than where packets go. */
+static void settle(struct dev_runner *runner)
+{
+    dev_runner_carry(runner);
+    if (runner->options.after != NULL) {
+        runner->options.after(runner->options.self);
+    }
+}
+
 /* What cannot be sent is lost, as on any network. */
 void dev_runner_send(struct dev_runner *runner, const struct gateway_train *train)
 {
@@ -199,7 +208,7 @@ static void tell_stream(struct dev_runner *runner, const struct gateway_stream_e
 {
     const struct sim_node *node = &runner->options.node;
     node->ops->handle_stream(node->self, dev_now(), event, runner->outbox);
-    dev_runner_carry(runner);
+    settle(runner);
 }
 
 static void stream_event(void *self, struct dev_stream *stream, enum gateway_stream_kind kind,
@@ -315,9 +324,6 @@ void dev_runner_carry(struct dev_runner *runner)
         carry_one(runner, sim_outbox_at(runner->outbox, i));
     }
     sim_outbox_clear(runner->outbox);
-    if (runner->options.after != NULL) {
-        runner->options.after(runner->options.self);
-    }
 }
 
 /* ---- life ---- */
@@ -332,7 +338,7 @@ static void fire_timeout(void *self)
 {
     struct dev_runner *runner = self;
     runner->options.node.ops->handle_timeout(runner->options.node.self, dev_now(), runner->outbox);
-    dev_runner_carry(runner);
+    settle(runner);
 }
 
 struct dev_runner *dev_runner_new(struct dev_loop *loop, const struct dev_runner_options *options)
@@ -394,7 +400,7 @@ void dev_runner_addresses(struct dev_runner *runner, const struct sim_host_addre
     if (node->ops->handle_addresses != NULL) {
         node->ops->handle_addresses(node->self, dev_now(), addresses, runner->outbox);
     }
-    dev_runner_carry(runner);
+    settle(runner);
 }
 
 void dev_runner_tun(struct dev_runner *runner, struct view packet)

@@ -32,7 +32,7 @@ struct dev_runner_options {
     /* Both may be NULL. */
     void (*tun)(void *self, struct view packet);
     void (*note)(void *self, const struct sim_note *note);
-    void (*after)(void *self); /* after every event that the node handled */
+    void (*after)(void *self); /* after events of streams, timers and addresses */
     void *self;
 };
 

@@ -699,7 +699,7 @@ void world_settle(struct world *w)
         before = w->pages.huge;
         for (size_t i = 0; i <= w->pages.count / LINUX_PAGES_LOOKS + 4U * WORLD_BATCH; i++) {
             now.boot = instant_add(now.boot, DURATION_S(LINUX_PAGES_REST_S));
-            linux_pages_tick(&w->pages, now);
+            linux_pages_tick(&w->pages, now, true);
         }
     } while (w->pages.huge != before);
 }

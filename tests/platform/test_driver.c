@@ -578,6 +578,20 @@ static void test_a_whole_backlog_is_drained_after_one_wake_up(void **state)
     assert_int_equal(w->datagrams_waiting, 0);
 }
 
+/* A host on the other side of the device may have answered before the write to it returned. */
+static void test_the_device_is_read_in_the_step_that_received_datagrams(void **state)
+{
+    struct world *w = *state;
+    connect_portal(w);
+    w->datagrams_waiting = 1;
+    w->packets_waiting = 1;
+    assert_false(driver_step(&w->driver, w->now, PLATFORM_READY_UDP).exit);
+    assert_int_equal(w->datagrams_waiting + w->packets_waiting, 0);
+    w->packets_waiting = 1;
+    assert_false(driver_step(&w->driver, w->now, PLATFORM_READY_EVENT).exit);
+    assert_int_equal(w->packets_waiting, 1);
+}
+
 static void test_a_device_that_would_block_stops_nothing_but_input(void **state)
 {
     struct world *w = *state;
@@ -807,6 +821,7 @@ int main(void)
         DRIVER_TEST(test_full_sockets_do_not_keep_the_portal_waiting),
         DRIVER_TEST(test_a_chattering_portal_does_not_keep_packets_waiting),
         DRIVER_TEST(test_a_whole_backlog_is_drained_after_one_wake_up),
+        DRIVER_TEST(test_the_device_is_read_in_the_step_that_received_datagrams),
         DRIVER_TEST(test_a_device_that_would_block_stops_nothing_but_input),
         DRIVER_TEST(test_a_device_that_is_gone_ends_the_run),
         DRIVER_TEST(test_the_loss_of_all_sockets_ends_the_run),

@@ -40,7 +40,7 @@ static struct area *new_area(void)
 static void end_area(struct area *a)
 {
     linux_pages_close(&a->pages);
-    linux_pages_tick(&a->pages, a->now); /* closed: nothing happens */
+    linux_pages_tick(&a->pages, a->now, true); /* closed: nothing happens */
     assert_int_equal(munmap(a->memory, SIZE), 0);
     free(a);
 }
@@ -76,7 +76,7 @@ static void check_pages(const struct area *a, uint32_t range, uint32_t count)
 static bool pass(struct area *a)
 {
     for (uint32_t i = 0; i < 4 * RANGES; i++) {
-        linux_pages_tick(&a->pages, a->now);
+        linux_pages_tick(&a->pages, a->now, true);
         a->now.boot = instant_add(a->now.boot, DURATION_S(LINUX_PAGES_REST_S));
     }
     return !a->pages.lack_told;
@@ -121,6 +121,26 @@ static void test_what_fills_later_moves_later(void **state)
     end_area(a);
 }
 
+/* A busy loop is not kept waiting for it, and does not put it off for ever. */
+static void test_a_busy_loop_puts_a_look_off_once(void **state)
+{
+    (void)state;
+    struct area *a = new_area();
+    a->pages.next_at = a->now.boot;
+    linux_pages_tick(&a->pages, a->now, false);
+    assert_int_equal(a->pages.looked, 0);
+    a->now.boot = instant_add(a->now.boot, DURATION_MS(LINUX_PAGES_EVERY_MS));
+    linux_pages_tick(&a->pages, a->now, false);
+    assert_true(a->pages.looked > 0);
+    size_t looked = a->pages.looked;
+    a->now.boot = a->pages.next_at;
+    linux_pages_tick(&a->pages, a->now, false);
+    assert_int_equal(a->pages.looked, looked);
+    linux_pages_tick(&a->pages, a->now, true);
+    assert_true(a->pages.looked > looked);
+    end_area(a);
+}
+
 /* One call does one half, and none comes before its time. */
 static void test_a_call_does_little(void **state)
 {
@@ -128,18 +148,18 @@ static void test_a_call_does_little(void **state)
     struct area *a = new_area();
     write_pages(a, 0, 0, LINUX_PAGES_IN_RANGE);
     write_pages(a, 1, 0, LINUX_PAGES_IN_RANGE);
-    linux_pages_tick(&a->pages, a->now);
+    linux_pages_tick(&a->pages, a->now, true);
     if (a->pages.spare != NULL) {
         assert_int_equal(a->pages.huge, 0);
         a->pages.next_at = a->now.boot; /* however long the system had searched */
         write_pages(a, 0, 0, LINUX_PAGES_IN_RANGE);
-        linux_pages_tick(&a->pages, a->now);
+        linux_pages_tick(&a->pages, a->now, true);
         assert_int_equal(a->pages.huge, 1);
-        linux_pages_tick(&a->pages, a->now);
+        linux_pages_tick(&a->pages, a->now, true);
         assert_null(a->pages.spare);
         a->now.boot = instant_add(a->now.boot, DURATION_MS(LINUX_PAGES_EVERY_MS));
-        linux_pages_tick(&a->pages, a->now);
-        linux_pages_tick(&a->pages, a->now);
+        linux_pages_tick(&a->pages, a->now, true);
+        linux_pages_tick(&a->pages, a->now, true);
         assert_true(a->pages.huge <= 2);
     }
     check_pages(a, 0, LINUX_PAGES_IN_RANGE);
@@ -158,7 +178,7 @@ static void test_memory_below_one_range_is_left_alone(void **state)
     if (linux_pages_open(&pages, small, sizeof(small), NULL) == ERR_NONE) {
         assert_int_equal(pages.count, 0);
     }
-    linux_pages_tick(&pages, now);
+    linux_pages_tick(&pages, now, true);
     assert_null(pages.spare);
     linux_pages_close(&pages);
 }
@@ -168,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_range_in_use_moves_and_keeps_its_content),
         cmocka_unit_test(test_what_fills_later_moves_later),
+        cmocka_unit_test(test_a_busy_loop_puts_a_look_off_once),
         cmocka_unit_test(test_a_call_does_little),
         cmocka_unit_test(test_memory_below_one_range_is_left_alone),
     };

@@ -117,6 +117,70 @@ static void test_an_icmp_error_becomes_an_event(void **state)
     assert_true(sock_addr_equal(&event.unreachable, &train.remote));
 }
 
+/* Datagrams that come while the sockets are said to be ready. */
+static unsigned received(struct world *w, const struct platform *table)
+{
+    struct gateway_datagram datagrams[LINUX_UDP_BATCH];
+    unsigned all = 0;
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        size_t count = 0;
+        if ((linux_platform_ready(&w->platform) & PLATFORM_READY_UDP) == 0) {
+            linux_platform_wait(&w->platform, 0);
+        }
+        if ((linux_platform_ready(&w->platform) & PLATFORM_READY_UDP) == 0) {
+            break;
+        }
+        enum err err = table->udp_receive(table->self, datagrams, LINUX_UDP_BATCH, &count);
+        assert_true(err == ERR_NONE || err == ERR_WOULD_BLOCK);
+        all += (unsigned)count;
+    }
+    return all;
+}
+
+/* A socket is read once for each edge: an error between datagrams must not hide those behind it. */
+static void test_an_error_between_datagrams_hides_none(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct linux_udp peer;
+    struct linux_udp_options options = {.receive_buffer = 1U << 20, .send_buffer = 1U << 18};
+    assert_int_equal(linux_udp_open(&peer, &options), ERR_NONE);
+    struct gateway_train bad = {.remote = sock_addr_of(ip_v4(127, 0, 0, 1), 9),
+                                .bytes = view_text("nobody listens")};
+    struct gateway_train good = {.remote =
+                                     sock_addr_of(ip_v4(127, 0, 0, 1), w->platform.udp.port[0]),
+                                 .bytes = view_text("good")};
+    for (unsigned errors = 0; errors < 3; errors++) {
+        for (unsigned i = 0; i < 8; i++) {
+            if (i == 2 * errors || (i == 6 && errors == 2)) {
+                linux_platform_wait(&w->platform, 0); /* the error comes after this edge */
+                assert_int_equal(table->udp_send(table->self, &bad), ERR_NONE);
+            }
+            assert_int_equal(linux_udp_send(&peer, &good, (struct instant){NS_PER_S}), ERR_NONE);
+        }
+        assert_int_equal(received(w, table), 8);
+    }
+    linux_udp_close(&peer);
+}
+
+/* An empty device costs one look for each packet written to it, and none otherwise. */
+static void test_an_empty_device_is_not_read_again(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct gateway_tun_packet packets[LINUX_TUN_BATCH];
+    size_t count = 1;
+    w->platform.tun_ready = true;
+    assert_int_equal(table->tun_read(table->self, packets, LINUX_TUN_BATCH, &count),
+                     ERR_WOULD_BLOCK);
+    assert_int_equal(count, 0);
+    assert_int_equal(linux_platform_ready(&w->platform) & PLATFORM_READY_TUN, 0);
+    w->platform.tun.is_empty = false;
+    assert_int_equal(table->tun_read(table->self, packets, LINUX_TUN_BATCH, &count),
+                     ERR_WOULD_BLOCK);
+    assert_false(w->platform.tun.is_empty); /* nobody looked */
+}
+
 /* What leaves makes room: that wakes nobody who does not wait for it. */
 static void test_what_was_sent_does_not_wake_the_loop(void **state)
 {
@@ -193,6 +257,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLATFORM_TEST(test_an_icmp_error_becomes_an_event),
+        PLATFORM_TEST(test_an_error_between_datagrams_hides_none),
+        PLATFORM_TEST(test_an_empty_device_is_not_read_again),
         PLATFORM_TEST(test_what_was_sent_does_not_wake_the_loop),
         PLATFORM_TEST(test_the_first_signal_becomes_an_event),
         PLATFORM_TEST(test_the_hosts_own_addresses_are_found),

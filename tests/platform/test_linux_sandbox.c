@@ -123,7 +123,7 @@ static int try_huge_pages(void)
     }
     for (uint32_t i = 0; i < 4; i++) {
         now.boot = instant_add(now.boot, DURATION_S(LINUX_PAGES_REST_S));
-        linux_pages_tick(&pages, now);
+        linux_pages_tick(&pages, now, true);
     }
     CHECK(pages.huge > 0 || pages.lack_told);
     CHECK(pages.huge == 0 || *pages.ranges == 1);

@@ -304,6 +304,49 @@ static void test_a_flood_of_icmp_errors_is_bounded(void **state)
     close_pair(&p);
 }
 
+/* Sends `count` datagrams to one family of the other end. */
+static void send_some(struct pair *p, enum ip_family family, unsigned count)
+{
+    struct gateway_train train = train_to(&p->b, family, view_text("some"), 0);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(linux_udp_send(&p->a, &train, now), ERR_NONE);
+    }
+}
+
+/* A family is read while its readiness is not used up: by a batch that ends early, not by a full
+ * one. What was not told to be ready is left alone. */
+static void test_a_family_is_read_until_its_queue_is_empty(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct gateway_datagram out[LINUX_UDP_BATCH];
+    size_t count = 0;
+    unsigned ready = 0;
+    open_pair(&p, false, true);
+    if (p.a.fd[0] < 0 || p.a.fd[1] < 0) {
+        close_pair(&p);
+        print_message("skipped: not both families\n");
+        skip();
+    }
+    send_some(&p, IP_V4, LINUX_UDP_BATCH + 1);
+    send_some(&p, IP_V6, 1);
+    assert_int_equal(linux_udp_receive_from(&p.b, &ready, out, LINUX_UDP_BATCH, &count),
+                     ERR_WOULD_BLOCK);
+    assert_int_equal(count, 0);
+    ready = 1;
+    assert_int_equal(linux_udp_receive_from(&p.b, &ready, out, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, LINUX_UDP_BATCH);
+    assert_int_equal(ready, 1);
+    assert_int_equal(linux_udp_receive_from(&p.b, &ready, out, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, 1);
+    assert_int_equal(ready, 0);
+    ready = LINUX_UDP_BOTH;
+    assert_int_equal(linux_udp_receive_from(&p.b, &ready, out, LINUX_UDP_BATCH, &count), ERR_NONE);
+    assert_int_equal(count, 1);
+    assert_int_equal(out[0].remote.ip.family, IP_V6);
+    close_pair(&p);
+}
+
 static void test_a_socket_that_is_gone_is_closed_and_the_last_one_reported(void **state)
 {
     (void)state;
@@ -467,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_datagrams_leave_unfragmentable_with_their_mark_of_congestion),
         cmocka_unit_test(test_icmp_errors_are_told_and_cost_no_datagram),
         cmocka_unit_test(test_a_flood_of_icmp_errors_is_bounded),
+        cmocka_unit_test(test_a_family_is_read_until_its_queue_is_empty),
         cmocka_unit_test(test_a_socket_that_is_gone_is_closed_and_the_last_one_reported),
         cmocka_unit_test(test_a_preferred_port_that_is_taken_is_replaced),
         cmocka_unit_test(test_sockets_at_one_address_receive_into_one_room),
