@@ -80,9 +80,9 @@
 #define GATEWAY_TUN_TX_MAX                                                                         \
     (GATEWAY_TUN_BATCH_MAX * GATEWAY_SUPERPACKET_MAX +                                             \
      GATEWAY_TUN_SEGMENTS_MAX * (GATEWAY_SEGMENT_OVERHEAD + 80U))
-/* All that a batch is sealed to, and the answers to what was refused of it. */
-#define GATEWAY_TX_SIZE                                                                            \
-    (GATEWAY_TUN_TX_MAX + GATEWAY_TUN_BATCH_MAX * POLICY_REPLY_SIZE_MAX)
+#define GATEWAY_REPLIES_SIZE                                                                       \
+    (GATEWAY_TUN_BATCH_MAX * POLICY_REPLY_SIZE_MAX) /* to what is refused */
+#define GATEWAY_TX_SIZE             (GATEWAY_TUN_TX_MAX + GATEWAY_REPLIES_SIZE)
 
 #define GATEWAY_ID_ROUNDS           4U
 #define GATEWAY_ID_HALF_BITS        12U

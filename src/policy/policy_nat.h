@@ -29,7 +29,8 @@
 #define POLICY_NAT_CLOSED_S       5U
 #define POLICY_NAT_PROBES_MAX     8U    /* ports tried one by one before a port map is made */
 #define POLICY_NAT_PORT_MAPS      32U   /* crowded (client, protocol, address) at a time */
-#define POLICY_NAT_MAPS_PER_S     64U   /* port maps built per second, all clients */
+#define POLICY_NAT_MAP_COST       4096U /* sessions; a port map costs at least so many */
+#define POLICY_NAT_MAP_COST_PER_S (64U * POLICY_NAT_MAP_COST) /* for the maps of all clients */
 #define POLICY_NAT_RECLAIM_MAX    16U   /* old sessions looked at on the way of something else */
 #define POLICY_NAT_SLICE          256U  /* records swept or forgotten per call, well under 1 ms */
 #define POLICY_NAT_SWEEP_S        64U   /* a whole round of the sweep, seconds */

@@ -106,6 +106,15 @@ static bool port_is_free(struct policy_nat *nat, const struct policy_nat_tuple *
     return policy_nat_find_outside(nat, outside, now, &expired) == POLICY_NONE;
 }
 
+/* A map costs a look at each of the client's sessions: who has many gets few in a second. */
+static bool may_build(struct policy_nat *nat, uint32_t client, struct instant now)
+{
+    uint32_t cost = nat->clients[client].live.count;
+    cost = cost > POLICY_NAT_MAP_COST ? cost : POLICY_NAT_MAP_COST;
+    cost = cost < POLICY_NAT_MAP_COST_PER_S ? cost : POLICY_NAT_MAP_COST_PER_S;
+    return policy_rate_take(&nat->maps_rate, now, POLICY_NAT_MAP_COST_PER_S, cost);
+}
+
 bool policy_nat_choose_port(struct policy_nat *nat, const struct policy_nat_tuple *wanted,
                             struct instant now, uint16_t *port)
 {
@@ -123,7 +132,7 @@ bool policy_nat_choose_port(struct policy_nat *nat, const struct policy_nat_tupl
     }
     struct policy_nat_ports *ports = ports_find(nat, wanted);
     if (ports == NULL) {
-        if (!policy_rate_allow(&nat->maps_rate, now, POLICY_NAT_MAPS_PER_S)) {
+        if (!may_build(nat, wanted->client, now)) {
             return false;
         }
         ports = ports_build(nat, wanted);

@@ -70,6 +70,36 @@ static void test_ports_are_chosen_upwards_and_around(void **state)
     bench_deinit(&b);
 }
 
+/* A map is a walk over all that the client has open: who fills the table and asks for ever other
+ * crowded addresses must not stop everything with it. */
+static void test_port_maps_are_paid_by_what_the_client_has_open(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, (struct policy_nat_limits){2, 70000, 66000, 8});
+    uint32_t spaces = POLICY_NAT_PORT_MAPS + 8;
+    for (uint32_t i = 0; i < 65000; i++) { /* all want port 1 000 of few addresses */
+        b.now = instant_add(b.now, DURATION_MS(i % 1000 == 0 ? 600 : 0));
+        struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 1000,
+                                          ip_v4(100, 96, (uint8_t)(i >> 8), (uint8_t)i)};
+        struct ip_addr real = ip_v4(10, 0, 0, (uint8_t)(i / (65000 / spaces)));
+        assert_int_not_equal(open_flow(&b, inside, real), POLICY_NONE);
+    }
+    for (uint32_t second = 0; second < 3; second++) {
+        uint32_t opened = 0;
+        b.now = instant_add(b.now, DURATION_S(1));
+        for (uint32_t i = 0; i < spaces; i++) {
+            struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 1000,
+                                              ip_v4(100, 100, (uint8_t)second, (uint8_t)i)};
+            opened += open_flow(&b, inside, ip_v4(10, 0, 0, (uint8_t)i)) != POLICY_NONE ? 1U : 0U;
+        }
+        /* Those whose maps are still there, and what one second pays for. */
+        assert_in_range(opened, 1, POLICY_NAT_PORT_MAPS + POLICY_NAT_MAP_COST_PER_S / 65000);
+        assert_true(b.nat.maps_rate.count <= POLICY_NAT_MAP_COST_PER_S);
+    }
+    bench_deinit(&b);
+}
+
 static void test_whole_port_space_is_used_and_then_exhausted(void **state)
 {
     (void)state;
@@ -559,6 +589,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ports_are_chosen_upwards_and_around),
+        cmocka_unit_test(test_port_maps_are_paid_by_what_the_client_has_open),
         cmocka_unit_test(test_whole_port_space_is_used_and_then_exhausted),
         cmocka_unit_test(test_dead_sessions_give_their_ports_back_without_a_sweep),
         cmocka_unit_test(test_limits_hold_at_zero_one_and_maximum),
