@@ -22,6 +22,8 @@ struct netlink {
     struct mnl_socket *socket;
     unsigned sequence;
     uint8_t *buffer;
+    const char *lacks; /* the first thing that the kernel refused; NULL: none */
+    enum err lacks_why;
 };
 
 struct found_address {
@@ -71,6 +73,15 @@ static int request(struct netlink *nl, struct nlmsghdr *header)
 {
     header->nlmsg_flags |= NLM_F_ACK;
     return exchange(nl, header, NULL, NULL);
+}
+
+/* Notes what the kernel refused although the rest goes on. `error` is an errno, or 0. */
+static void note(struct netlink *nl, int error, const char *what)
+{
+    if (error != 0 && nl->lacks == NULL) {
+        nl->lacks = what;
+        nl->lacks_why = linux_err(error);
+    }
 }
 
 static uint8_t system_family(const struct ip_addr *ip)
@@ -186,18 +197,57 @@ static void disable_link_local(struct netlink *nl, unsigned index)
     (void)request(nl, header);
 }
 
-/* "not fwmark MARK lookup TABLE": everything but our own sockets looks into our table first. */
-static void add_rule(struct netlink *nl, uint8_t family)
+/* What is known of one rule. */
+struct seen_rule {
+    uint32_t mark;
+    uint32_t table;
+};
+
+static int collect_rule_attribute(const struct nlattr *attribute, void *data)
 {
-    struct nlmsghdr *header = start(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+    struct seen_rule *rule = data;
+    uint16_t type = mnl_attr_get_type(attribute);
+    if (mnl_attr_get_payload_len(attribute) == sizeof(uint32_t)) {
+        rule->mark = type == FRA_FWMARK ? mnl_attr_get_u32(attribute) : rule->mark;
+        rule->table = type == FRA_TABLE ? mnl_attr_get_u32(attribute) : rule->table;
+    }
+    return MNL_CB_OK;
+}
+
+static int find_rule(const struct nlmsghdr *header, void *data)
+{
+    bool *found = data;
+    const struct fib_rule_hdr *message = mnl_nlmsg_get_payload(header);
+    struct seen_rule rule = {0, 0};
+    int result = mnl_attr_parse(header, sizeof(*message), collect_rule_attribute, &rule);
+    *found = *found || ((message->flags & FIB_RULE_INVERT) != 0 && rule.mark == LINUX_MARK &&
+                        rule.table == LINUX_TUN_TABLE);
+    return result;
+}
+
+/* "not fwmark MARK lookup TABLE": everything but our own sockets looks into our table first. It
+ * stays when the device goes, and the kernel takes a second one for another rule, so that the
+ * NLM_F_EXCL of the reference adds one with every init. */
+static int add_rule(struct netlink *nl, uint8_t family)
+{
+    bool found = false;
+    struct nlmsghdr *header = start(nl, RTM_GETRULE, NLM_F_DUMP);
     struct fib_rule_hdr *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->family = family;
+    int error = exchange(nl, header, find_rule, &found);
+    if (error != 0 || found) {
+        return error;
+    }
+    header = start(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+    message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
     message->family = family;
     message->action = FR_ACT_TO_TBL;
     message->flags = FIB_RULE_INVERT;
     mnl_attr_put_u32(header, FRA_TABLE, LINUX_TUN_TABLE);
     mnl_attr_put_u32(header, FRA_FWMARK, LINUX_MARK);
     mnl_attr_put_u8(header, FRA_PROTOCOL, FIB_PROTOCOL);
-    (void)request(nl, header); /* EEXIST is fine, other failures show as missing traffic */
+    error = request(nl, header);
+    return error == EEXIST ? 0 : error;
 }
 
 static int add_route(struct netlink *nl, unsigned index, const struct ip_prefix *prefix)
@@ -220,28 +270,30 @@ static enum err configure(struct netlink *nl, unsigned index, const struct linux
     delete_addresses(nl, index);
     int link = set_link(nl, index, false);
     disable_link_local(nl, index);
-    bool v4 = add_address(nl, index, &setup->addresses->ipv4) == 0;
-    bool v6 = add_address(nl, index, &setup->addresses->ipv6) == 0;
-    if (link != 0 || set_link(nl, index, true) != 0 || (!v4 && !v6)) {
+    int v4 = add_address(nl, index, &setup->addresses->ipv4);
+    int v6 = add_address(nl, index, &setup->addresses->ipv6);
+    if (link != 0 || set_link(nl, index, true) != 0 || (v4 != 0 && v6 != 0)) {
         return ERR_IO;
     }
-    if (v4) {
-        add_rule(nl, AF_INET);
+    note(nl, v4, "the tunnel has no IPv4 address");
+    note(nl, v6, "the tunnel has no IPv6 address");
+    if (v4 == 0) {
+        note(nl, add_rule(nl, AF_INET), "the IPv4 rule of the tunnel's table is missing");
     }
-    if (v6) {
-        add_rule(nl, AF_INET6);
+    if (v6 == 0) {
+        note(nl, add_rule(nl, AF_INET6), "the IPv6 rule of the tunnel's table is missing");
     }
     for (size_t i = 0; i < setup->routes_count; i++) {
-        if (setup->routes[i].ip.family == IP_V4 ? v4 : v6) {
-            (void)add_route(nl, index, &setup->routes[i]);
+        if ((setup->routes[i].ip.family == IP_V4 ? v4 : v6) == 0) {
+            note(nl, add_route(nl, index, &setup->routes[i]), "a route to the clients is missing");
         }
     }
     return ERR_NONE;
 }
 
-enum err linux_tun_configure(const struct linux_tun *tun, const struct linux_tun_setup *setup)
+enum err linux_tun_configure(struct linux_tun *tun, const struct linux_tun_setup *setup)
 {
-    struct netlink nl = {NULL, (unsigned)time(NULL), malloc(MESSAGE_SIZE)};
+    struct netlink nl = {.sequence = (unsigned)time(NULL), .buffer = malloc(MESSAGE_SIZE)};
     unsigned index = if_nametoindex(tun->name);
     enum err err = ERR_IO;
     nl.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
@@ -253,11 +305,12 @@ enum err linux_tun_configure(const struct linux_tun *tun, const struct linux_tun
         (void)mnl_socket_close(nl.socket);
     }
     free(nl.buffer);
+    tun->lacks = nl.lacks;
+    tun->lacks_why = nl.lacks_why;
     return err;
 }
 
-enum err linux_tun_configure_gateway(const struct linux_tun *tun,
-                                     const struct gateway_tun_config *config)
+enum err linux_tun_configure_gateway(struct linux_tun *tun, const struct gateway_tun_config *config)
 {
     /* The peer ranges, spec/dataplane.md section 1.1. */
     static const struct ip_prefix routes[] = {

@@ -123,8 +123,12 @@ static enum err udp_send(void *self, const struct gateway_train *train)
 
 static enum err tun_configure(void *self, const struct gateway_tun_config *config)
 {
-    const struct linux_platform *platform = self;
-    return linux_tun_configure_gateway(&platform->tun, config);
+    struct linux_platform *platform = self;
+    enum err err = linux_tun_configure_gateway(&platform->tun, config);
+    if (err == ERR_NONE && platform->tun.lacks != NULL) {
+        report(platform, platform->tun.lacks_why, platform->tun.lacks);
+    }
+    return err;
 }
 
 static enum err tun_read(void *self, struct gateway_tun_packet *out, size_t max, size_t *count)

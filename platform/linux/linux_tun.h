@@ -30,6 +30,8 @@ struct linux_tun {
     bool is_empty;                  /* the last read ended because no packet was left */
     uint64_t read_calls;            /* that brought anything */
     uint64_t write_calls;
+    const char *lacks; /* what the last configuration had to do without; NULL: nothing */
+    enum err lacks_why;
     uint8_t *buffers;
     uint8_t *cut_room;
 };
@@ -54,12 +56,12 @@ struct linux_tun_setup {
 };
 
 /* Replaces the device's addresses, sets MTU and queue length, brings it up, adds rules and routes.
- * One failing family is tolerated. ERR_IO: netlink is not available, the device is gone, or both
- * families failed. */
-MUST_USE enum err linux_tun_configure(const struct linux_tun *tun,
-                                      const struct linux_tun_setup *setup);
+ * A rule that is there already is left. One failing family is tolerated and so is a rule or route
+ * that is refused; tun->lacks tells the first of them. ERR_IO: netlink is not available, the device
+ * is gone, or both families failed. */
+MUST_USE enum err linux_tun_configure(struct linux_tun *tun, const struct linux_tun_setup *setup);
 /* The same with the routes of a gateway: the two peer ranges. */
-MUST_USE enum err linux_tun_configure_gateway(const struct linux_tun *tun,
+MUST_USE enum err linux_tun_configure_gateway(struct linux_tun *tun,
                                               const struct gateway_tun_config *config);
 
 #endif /* LINUX_TUN_H */
