@@ -374,18 +374,29 @@ static enum linux_config_verdict read_arguments(struct parser *p, const char *co
     return p->failed ? LINUX_CONFIG_USAGE : LINUX_CONFIG_RUN;
 }
 
+/* What the kernel takes for the name of a device, less the '%' that it would number. */
+static bool is_device_name(const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len; i++) {
+        if (name[i] <= ' ' || name[i] >= 0x7f || strchr("/:%", name[i]) != NULL) {
+            return false;
+        }
+    }
+    return len > 0 && len <= 15 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 /* What single options cannot see. */
 static void check_together(struct parser *p)
 {
     const struct linux_config *config = p->config;
-    size_t name_len = strlen(config->tun_name);
     if (config->token != NULL && config->token[0] == '\0') {
         p->config->token = NULL;
     }
     if (config->token == NULL && config->credentials_directory == NULL) {
         usage(p, "no token: give it as argument, in FIREZONE_TOKEN, or as credential", "", "");
     }
-    if (name_len == 0 || name_len > 15) {
+    if (!is_device_name(config->tun_name)) {
         usage(p, "invalid value for --tun-name", "", "");
     }
     if (config->listen_port == 53) {
@@ -481,7 +492,8 @@ void linux_config_help(struct writer *w)
     set_defaults(&defaults);
     writer_text(w, "Usage: firezone-gateway [OPTIONS] [TOKEN]\n\n"
                    "The token may also stand in FIREZONE_TOKEN or in the file FIREZONE_TOKEN of\n"
-                   "CREDENTIALS_DIRECTORY. RUST_LOG sets the log level [info]; of several levels\n"
+                   "CREDENTIALS_DIRECTORY; one that starts with a slash is the path of its file.\n"
+                   "RUST_LOG sets the log level [info]; of several levels\n"
                    "the most verbose counts. FIREZONE_NUM_TUN_THREADS is ignored.\n\nOptions:\n");
     for (size_t i = 0; i < ARRAY_COUNT(options); i++) {
         put_option(w, &options[i], &defaults);

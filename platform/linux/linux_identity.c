@@ -198,8 +198,8 @@ enum err linux_identity_id(const char *from_env, const struct linux_identity_pat
     if (err == ERR_NONE && len > 0) {
         return id_of_text((struct view){room, len}, out);
     }
-    if (err == ERR_SPACE) {
-        return err;
+    if (err != ERR_NONE && err != ERR_NOT_FOUND) {
+        return err; /* the id may stand there: another one would be another gateway */
     }
     if (read_file(paths->machine_id, all, &len) == ERR_NONE && len > 0) {
         id_of_machine((struct view){room, len}, out);
@@ -252,7 +252,9 @@ enum err linux_identity_token(const char *given, const char *directory,
     struct span room = {(uint8_t *)out, LINUX_IDENTITY_TOKEN_MAX};
     size_t len = 0;
     enum err err = ERR_NONE;
-    if (given != NULL) {
+    if (given != NULL && given[0] == '/') {
+        err = read_file(given, room, &len);
+    } else if (given != NULL) {
         len = strlen(given);
         err = len > room.len ? ERR_SPACE : ERR_NONE;
         memcpy(room.at, given, err == ERR_NONE ? len : 0);

@@ -23,7 +23,7 @@ struct linux_identity_paths {
 struct linux_identity_paths linux_identity_paths_default(void);
 
 /* Writes the id, null-terminated. `from_env` may be NULL or empty. ERR_SPACE: it is too long;
- * ERR_IO, ERR_PERMISSION: a new id could not be written. */
+ * ERR_IO, ERR_PERMISSION: the id file is there and cannot be read, or a new id not be written. */
 MUST_USE enum err linux_identity_id(const char *from_env, const struct linux_identity_paths *paths,
                                     char out[LINUX_IDENTITY_ID_MAX + 1]);
 
@@ -46,9 +46,10 @@ void linux_identity_agent_of(const struct linux_identity_system *system, const c
 /* The same with the facts of this system. */
 void linux_identity_agent(const char *client_version, char out[LINUX_IDENTITY_AGENT_MAX + 1]);
 
-/* Takes the token `given`, or when that is NULL the one in `directory`/FIREZONE_TOKEN, without the
- * white space that copying leaves anywhere in it (spec/portal.md section 10.1).
- * ERR_NOT_FOUND: no such file, or nothing else in it; ERR_SPACE; ERR_PERMISSION; ERR_IO. */
+/* Takes the token `given` (when it starts with a slash, the one in that file), or when that is NULL
+ * the one in `directory`/FIREZONE_TOKEN, without the white space that copying leaves anywhere in it
+ * (spec/portal.md section 10.1). ERR_NOT_FOUND: no such file, or nothing else in it; ERR_SPACE;
+ * ERR_PERMISSION; ERR_IO. */
 MUST_USE enum err linux_identity_token(const char *given, const char *directory,
                                        char out[LINUX_IDENTITY_TOKEN_MAX + 1]);
 

@@ -34,11 +34,11 @@ static void try_option(int fd, int level, int name)
     (void)ignored;
 }
 
+/* [::] takes IPv4 too, where the system's default is to. */
 static void set_options(int fd, bool v6)
 {
     try_option(fd, SOL_SOCKET, SO_REUSEADDR);
     if (v6) {
-        try_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
         try_option(fd, IPPROTO_IPV6, IPV6_FREEBIND);
     } else {
         try_option(fd, IPPROTO_IP, IP_FREEBIND);

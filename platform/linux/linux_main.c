@@ -72,6 +72,18 @@ _Noreturn void panic_at(const char *file, int line, const char *what)
     abort();
 }
 
+/* The first file or socket must not become what lines are written to. */
+static void fill_standard_descriptors(void)
+{
+    int fd = 0;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        (void)close(fd);
+    }
+}
+
 /* Says in one line why it ends. */
 static int fail(const char *what, enum err err)
 {
@@ -172,8 +184,9 @@ static int find_identity(struct app *app)
     enum err err = linux_identity_token(config->token, config->credentials_directory, app->token);
     forget_token(config->token);
     if (err != ERR_NONE) {
-        return err == ERR_SPACE
-                   ? fail("the token is too long", ERR_NONE)
+        return err == ERR_SPACE ? fail("the token is too long", ERR_NONE)
+               : config->token != NULL
+                   ? fail("the token is empty, or its file cannot be read", err)
                    : fail("no token in FIREZONE_TOKEN and none in CREDENTIALS_DIRECTORY", err);
     }
     err = linux_identity_id(config->id, &paths, app->id);
@@ -205,6 +218,7 @@ static int open_record(struct app *app)
     if (app->record == NULL) {
         return fail("the recording cannot be created", err);
     }
+    linux_record_tell(app->record, linux_log_trace(&app->log));
     if (config->record_to == NULL) {
         linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,
                        "the recording is not sealed; it holds the token and all keys");
@@ -232,6 +246,11 @@ static int open_platform(struct app *app)
         .trace = linux_log_trace(&app->log),
     };
     enum err err = linux_platform_open(&app->platform, &options, &what);
+    if (err == ERR_EXISTS) {
+        return fail("the TUN device: its name is taken, by another gateway or an interface of "
+                    "another kind",
+                    ERR_NONE);
+    }
     return err == ERR_NONE ? 0 : fail(what, err);
 }
 
@@ -402,6 +421,7 @@ static int run(struct app *app)
 int main(int argc, char **argv)
 {
     linux_malloc_in_pieces();
+    fill_standard_descriptors();
     struct app *app = calloc(1, sizeof(*app));
     int code = EXIT_FAILED;
     (void)argc;

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 #include "platform/linux/linux_addr.h"
+#include "platform/linux/linux_platform.h"
 
 #define STREAM_KEY  crypto_secretstream_xchacha20poly1305_KEYBYTES
 #define STREAM_HEAD crypto_secretstream_xchacha20poly1305_HEADERBYTES
@@ -21,6 +22,8 @@ struct linux_record {
     int fd;
     bool sealed;
     enum err state;
+    bool told; /* that it failed */
+    struct trace trace;
     struct instant flush_at; /* when what waits is written out; TIME_NEVER: nothing waits */
     size_t used;
     crypto_secretstream_xchacha20poly1305_state stream;
@@ -79,6 +82,32 @@ static void start_sealed(struct linux_record *record, const uint8_t public_key[3
     write_all(record, head, sizeof(head));
 }
 
+/* A file that was there keeps its mode when it is opened. */
+static bool make_private(int fd)
+{
+    struct stat facts;
+    return fstat(fd, &facts) == 0 && (!S_ISREG(facts.st_mode) || fchmod(fd, 0600) == 0);
+}
+
+static void tell(struct linux_record *record)
+{
+    struct trace_event event = {
+        .event = EV_ENVIRONMENT,
+        .at = linux_clock_now(),
+        .text = view_text("the recording ends here: it cannot be written"),
+        .value = (uint64_t)record->state,
+    };
+    if (record->state != ERR_NONE && !record->told) {
+        record->told = true;
+        trace_emit(&record->trace, &event);
+    }
+}
+
+void linux_record_tell(struct linux_record *record, struct trace trace)
+{
+    record->trace = trace;
+}
+
 struct linux_record *linux_record_create(const char *file, const uint8_t public_key[32],
                                          enum err *err)
 {
@@ -90,7 +119,7 @@ struct linux_record *linux_record_create(const char *file, const uint8_t public_
     record->flush_at = TIME_NEVER;
     record->sealed = public_key != NULL;
     record->fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (record->fd < 0 || fchmod(record->fd, 0600) != 0) {
+    if (record->fd < 0 || !make_private(record->fd)) {
         record->state = linux_err(errno);
     } else if (record->sealed) {
         start_sealed(record, public_key);
@@ -111,6 +140,7 @@ void linux_record_finish(struct linux_record *record)
     if (record->state == ERR_NONE) {
         write_chunk(record, crypto_secretstream_xchacha20poly1305_TAG_FINAL);
     }
+    tell(record);
     if (record->fd >= 0) {
         (void)close(record->fd);
     }
@@ -157,6 +187,7 @@ struct driver_recorder linux_record_recorder(struct linux_record *record)
 
 void linux_record_tick(struct linux_record *record, struct instant now)
 {
+    tell(record);
     if (record->used == 0 || record->state != ERR_NONE) {
         return;
     }

@@ -66,7 +66,8 @@ static enum err set_up(struct linux_tun *tun, enum linux_tun_offload best)
     memcpy(request.ifr_name, tun->name, sizeof(tun->name));
     request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
     if (ioctl(tun->fd, TUNSETIFF, &request) != 0) {
-        return errno == EBUSY ? ERR_EXISTS : linux_err(errno);
+        /* EINVAL: an interface of another kind has the name */
+        return errno == EBUSY || errno == EINVAL ? ERR_EXISTS : linux_err(errno);
     }
     int header = sizeof(struct virtio_net_hdr);
     if (ioctl(tun->fd, TUNSETVNETHDRSZ, &header) != 0) {

@@ -37,8 +37,8 @@ struct linux_tun {
 };
 
 /* Opens the device. `best` is the highest rung to try. ERR_PERMISSION: no CAP_NET_ADMIN;
- * ERR_NOT_FOUND: no /dev/net/tun and it cannot be made; ERR_EXISTS: another process has the device;
- * ERR_MEMORY, ERR_IO. Asserts: the name fits. */
+ * ERR_NOT_FOUND: no /dev/net/tun and it cannot be made; ERR_EXISTS: another process has the device,
+ * or an interface of another kind has its name; ERR_MEMORY, ERR_IO. Asserts: the name fits. */
 MUST_USE enum err linux_tun_open(struct linux_tun *tun, const char *name,
                                  enum linux_tun_offload best);
 void linux_tun_close(struct linux_tun *tun);

@@ -73,6 +73,16 @@ wait_for 10 joined || fail "the gateway does not join with --core-dumps"
 check "unless it was asked to" [ "$(core_limit "$(pid_of gateway)")" = "$(core_limit $$)" ]
 end_with TERM
 
+# Started with its standard descriptors closed, nothing of the gateway's takes their places.
+: >"$WORK/gateway.log"
+SSL_CERT_FILE="$WORK/tls/ca.pem" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test \
+    FIREZONE_ID=e2e-gateway HEALTH_CHECK_ADDR=127.0.0.1:8080 spawn gateway gw sh -c 'exec "$0" 0<&- 1>&- 2>&-' "$GATEWAY"
+wait_for 10 gateway_ready || fail "the gateway does not get ready without standard descriptors"
+for fd in 0 1 2; do
+    check "descriptor $fd is the null device" [ "$(readlink "/proc/$(pid_of gateway)/fd/$fd")" = /dev/null ]
+done
+end_with TERM
+
 # The health address is taken: a warning, and the gateway serves.
 spawn squatter gw nc -l 127.0.0.1 8080
 start_fresh

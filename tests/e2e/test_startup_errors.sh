@@ -42,5 +42,15 @@ exits "no CAP_NET_ADMIN" 1 "NET_ADMIN|permission|root" \
 exits "no CAP_NET_ADMIN, unchecked" 1 "tun|permission" \
     FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
     setpriv --bounding-set -net_admin --inh-caps -net_admin "$GATEWAY" --no-check
+ip -n "$P-gw" link add name tun-firezone type veth
+exits "the TUN device's name is another interface's" 1 "TUN device.*name is taken" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
+ip -n "$P-gw" link del tun-firezone
+exits "an id file that cannot be read" 1 "gateway_id cannot be used" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test \
+    unshare -m sh -c 'mkdir -p /var/lib/firezone && mount -t tmpfs none /var/lib/firezone &&
+        mkdir /var/lib/firezone/gateway_id && exec "$0"' "$GATEWAY"
+exits "a token whose file is not there" 1 "token.*file cannot be read" \
+    FIREZONE_TOKEN=/nonexistent/secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
 exits "no TUN device" 1 "tun" FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
     unshare -m sh -c 'mount -t tmpfs -o nodev none /dev/net && exec "$0"' "$GATEWAY"

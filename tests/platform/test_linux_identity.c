@@ -110,6 +110,16 @@ static void test_the_id_file_is_plain_text_or_json(void **state)
     assert_string_equal(id_of(place, NULL, out), "{\"id\":17}");
 }
 
+/* Another id would be another gateway in the portal. */
+static void test_an_id_file_that_cannot_be_read_is_no_missing_one(void **state)
+{
+    const struct place *place = *state;
+    char out[LINUX_IDENTITY_ID_MAX + 1];
+    struct linux_identity_paths paths = {place->directory, place->machine_id};
+    write_file(place->machine_id, "0123456789abcdef0123456789abcdef\n");
+    assert_int_equal(linux_identity_id(NULL, &paths, out), ERR_IO); /* it is a directory */
+}
+
 /* Computed with another tool: HMAC-SHA256 over the raw file, newline included. */
 static void test_the_machine_id_is_keyed(void **state)
 {
@@ -263,6 +273,17 @@ static void test_white_space_leaves_a_token_of_any_source(void **state)
     assert_int_equal(linux_identity_token(huge, NULL, out), ERR_NONE);
 }
 
+/* As the start script of the reference's container takes it. */
+static void test_a_token_may_be_the_path_of_its_file(void **state)
+{
+    const struct place *place = *state;
+    char out[LINUX_IDENTITY_TOKEN_MAX + 1];
+    write_file(place->machine_id, " .SFMyNTY.abc\n");
+    assert_int_equal(linux_identity_token(place->machine_id, NULL, out), ERR_NONE);
+    assert_string_equal(out, ".SFMyNTY.abc");
+    assert_int_equal(linux_identity_token("/nonexistent/token", NULL, out), ERR_NOT_FOUND);
+}
+
 static void test_the_token_of_a_credential_is_trimmed(void **state)
 {
     const struct place *place = *state;
@@ -325,6 +346,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_the_environment_wins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_id_file_is_plain_text_or_json, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_id_file_that_cannot_be_read_is_no_missing_one,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_machine_id_is_keyed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_empty_id_file_counts_as_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_disk_that_is_full_leaves_no_part_of_an_id, set_up,
@@ -338,6 +361,8 @@ int main(void)
         cmocka_unit_test(test_a_name_may_be_empty_and_defaults_to_the_host),
         cmocka_unit_test(test_a_host_without_a_usable_name_gets_a_random_one),
         cmocka_unit_test(test_white_space_leaves_a_token_of_any_source),
+        cmocka_unit_test_setup_teardown(test_a_token_may_be_the_path_of_its_file, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_the_token_of_a_credential_is_trimmed, set_up,
                                         tear_down),
         cmocka_unit_test(test_user_agents),

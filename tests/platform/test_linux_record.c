@@ -180,6 +180,15 @@ static void test_what_waits_is_written_within_a_second(void **state)
     (void)unlink(path);
 }
 
+/* Keeps the last event's text. */
+static void keep_text(void *sink, const struct trace_event *event)
+{
+    struct writer w = writer_of((struct span){sink, PATH_SIZE - 1});
+    memset(sink, 0, PATH_SIZE);
+    assert_int_equal(event->event, EV_ENVIRONMENT);
+    writer_bytes(&w, event->text);
+}
+
 static void test_failures_end_the_recording_only(void **state)
 {
     (void)state;
@@ -193,14 +202,33 @@ static void test_failures_end_the_recording_only(void **state)
     assert_null(linux_record_create(path, low_order, &err));
     assert_int_equal(err, ERR_CRYPTO);
     (void)unlink(path);
+    struct stat before;
+    struct stat after;
+    char said[PATH_SIZE] = "";
+    assert_int_equal(stat("/dev/full", &before), 0);
     struct linux_record *record = linux_record_create("/dev/full", NULL, &err);
-    if (record != NULL) { /* not where the device's mode may not be changed */
-        uint8_t *much = calloc(1, 2 * (size_t)DRIVER_SEAL_CHUNK);
-        write_bytes(record, much, 2 * (size_t)DRIVER_SEAL_CHUNK, 10000);
-        assert_int_equal(linux_record_state(record), ERR_IO);
-        linux_record_finish(record);
-        free(much);
-    }
+    assert_non_null(record);
+    assert_int_equal(stat("/dev/full", &after), 0);
+    assert_int_equal(after.st_mode, before.st_mode); /* the mode of a device is not ours */
+    linux_record_tell(record, (struct trace){keep_text, said});
+    uint8_t *much = calloc(1, 2 * (size_t)DRIVER_SEAL_CHUNK);
+    linux_record_tick(record, (struct instant){0});
+    assert_string_equal(said, "");
+    write_bytes(record, much, 2 * (size_t)DRIVER_SEAL_CHUNK, 10000);
+    assert_int_equal(linux_record_state(record), ERR_IO);
+    linux_record_tick(record, (struct instant){0});
+    assert_string_equal(said, "the recording ends here: it cannot be written");
+    said[0] = '\0';
+    linux_record_tick(record, (struct instant){0});
+    linux_record_finish(record);
+    assert_string_equal(said, ""); /* once */
+    free(much);
+    record = linux_record_create("/dev/full", NULL, &err);
+    assert_non_null(record);
+    linux_record_tell(record, (struct trace){keep_text, said});
+    write_bytes(record, (const uint8_t *)"few", 3, 3);
+    linux_record_finish(record);
+    assert_string_equal(said, "the recording ends here: it cannot be written");
 }
 
 static void test_keys_are_hex_or_base64(void **state)

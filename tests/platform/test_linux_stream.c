@@ -223,6 +223,21 @@ static void test_a_peer_that_ended_its_side_and_is_gone_is_closed(void **state)
     assert_quiet(w);
 }
 
+/* As the reference's health address does: [::] is every address of the host. */
+static void test_the_wildcard_of_ipv6_takes_ipv4_too(void **state)
+{
+    struct world *w = *state;
+    struct gateway_listen every = {GATEWAY_LISTENER_HEALTH, false,
+                                   sock_addr_of((struct ip_addr){.family = IP_V6}, 0)};
+    if (linux_streams_listen(w->streams, &every, now()) != ERR_NONE ||
+        linux_streams_port(w->streams, GATEWAY_LISTENER_HEALTH) == 0) {
+        print_message("skipped: no IPv6 here\n");
+        skip();
+    }
+    open_to(w, 5, linux_streams_port(w->streams, GATEWAY_LISTENER_HEALTH), "");
+    assert_int_not_equal(next(w).stream.kind, GATEWAY_STREAM_CLOSED);
+}
+
 static void test_a_refused_connection_is_closed_with_that_reason(void **state)
 {
     struct world *w = *state;
@@ -571,6 +586,7 @@ int main(void)
         STREAM_TEST(test_a_close_reaches_the_other_side_after_the_bytes),
         STREAM_TEST(test_a_peer_that_ended_its_side_can_still_be_answered),
         STREAM_TEST(test_a_peer_that_ended_its_side_and_is_gone_is_closed),
+        STREAM_TEST(test_the_wildcard_of_ipv6_takes_ipv4_too),
         STREAM_TEST(test_a_refused_connection_is_closed_with_that_reason),
         STREAM_TEST(test_an_open_that_fails_at_once_still_reports),
         STREAM_TEST(test_a_send_beyond_the_buffer_is_cut_and_continues),

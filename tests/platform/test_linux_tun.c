@@ -382,6 +382,7 @@ static void test_a_device_that_is_held_is_refused(void **state)
     struct linux_tun second;
     open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
     assert_int_equal(linux_tun_open(&second, NAME, LINUX_TUN_OFFLOAD_USO), ERR_EXISTS);
+    assert_int_equal(linux_tun_open(&second, "lo", LINUX_TUN_OFFLOAD_USO), ERR_EXISTS);
     linux_tun_close(&tun);
     assert_int_equal(linux_tun_open(&second, NAME, LINUX_TUN_OFFLOAD_USO), ERR_NONE);
     linux_tun_close(&second);
