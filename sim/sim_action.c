@@ -84,14 +84,18 @@ static enum sim_action_kind choose(const struct sim_options *options, struct sim
 }
 
 /* The sequences of a list; the times of one do not depend on the others. */
-enum sequence { SEQUENCE_TRAFFIC = 1, SEQUENCE_EVENTS, SEQUENCE_HOSTS };
+enum sequence { SEQUENCE_TRAFFIC = 1, SEQUENCE_EVENTS, SEQUENCE_HOSTS, SEQUENCE_TWINS };
 
 static enum sim_action_kind kind_of(const struct sim_options *options, struct sim_dice *dice,
                                     enum sequence sequence)
 {
     static const enum sim_action_kind hosts[] = {SIM_ACTION_gateway_family, SIM_ACTION_tun_gone};
+    static const enum sim_action_kind twins[] = {SIM_ACTION_twin_start, SIM_ACTION_twin_stop};
     if (sequence == SEQUENCE_HOSTS) {
         return hosts[sim_dice_below(dice, ARRAY_COUNT(hosts))];
+    }
+    if (sequence == SEQUENCE_TWINS) {
+        return twins[sim_dice_below(dice, ARRAY_COUNT(twins))];
     }
     return choose(options, dice, sequence == SEQUENCE_TRAFFIC);
 }
@@ -144,6 +148,7 @@ struct sim_list sim_list_generate(uint64_t seed, const struct sim_options *optio
     generate(&list, SEQUENCE_TRAFFIC, options->probes_per_minute);
     generate(&list, SEQUENCE_EVENTS, options->events_per_minute);
     generate(&list, SEQUENCE_HOSTS, options->host_events_per_minute);
+    generate(&list, SEQUENCE_TWINS, options->twin_events_per_minute);
     sort(&list);
     return list;
 }

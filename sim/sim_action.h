@@ -16,8 +16,8 @@
 #include "base/err.h"
 #include "sim/sim_options.h"
 
-/* name, weight as traffic (0: not drawn), weight as event, parameters. The last two are drawn by
- * option host_events_per_minute, a sequence of their own. */
+/* name, weight as traffic (0: not drawn), weight as event, parameters. Those with neither are drawn in
+ * sequences of their own: host_events_per_minute, twin_events_per_minute. */
 #define SIM_ACTION_TABLE(X)                                                                        \
     X(probe, 20, 0, "a client, b target, c protocol and port class, d payload bytes")              \
     X(tcp, 4, 0, "a client, b target, c port class, d bytes")                                      \
@@ -55,7 +55,9 @@
     X(nat_change, 0, 1, "a edge reboots and is another kind b afterwards")                         \
     X(gateway_roam, 0, 1, "a gateway gets new addresses behind a new edge b")                      \
     X(gateway_family, 0, 0, "a gateway's host is without IPv4 (b even) or IPv6 for d ms")          \
-    X(tun_gone, 0, 0, "a gateway's TUN device is gone for d ms")
+    X(tun_gone, 0, 0, "a gateway's TUN device is gone for d ms")                                   \
+    X(twin_start, 0, 0, "a second process with id and token of gateway a starts, edge b")          \
+    X(twin_stop, 0, 0, "it ends: b even: without a word, odd: orderly")
 
 #define SIM_ACTION_ENUM(name, traffic, event, text) SIM_ACTION_##name,
 enum sim_action_kind { SIM_ACTION_TABLE(SIM_ACTION_ENUM) SIM_ACTION_COUNT };

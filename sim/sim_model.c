@@ -429,23 +429,39 @@ struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gatew
     return verdict;
 }
 
+/* A client takes processes of one identity for one gateway: what another of them was told it does not
+ * ask this one for. */
+static bool is_twin_told(const struct sim_model *model, uint32_t client, uint32_t resource,
+                         uint32_t gateway)
+{
+    for (uint32_t i = 0; i < model->grants_count; i++) {
+        const struct grant *g = &model->grants[i];
+        if (g->client == client && g->resource == resource && g->gateway != gateway &&
+            g->gateway % SIM_TWIN == gateway % SIM_TWIN && (g->known || g->stale)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum sim_standing sim_model_standing(const struct sim_model *model, const struct sim_grant *grant,
                                      uint64_t until_unix_ns, const struct sim_resource **form)
 {
     uint32_t client = sim_policy_client(model->policy, &grant->client);
     uint32_t resource = sim_policy_resource(model->policy, &grant->resource);
+    bool told = is_twin_told(model, client, resource, grant->gateway);
     for (uint32_t i = 0; i < model->grants_count; i++) {
         const struct grant *g = &model->grants[i];
         if (g->client != client || g->resource != resource || g->gateway != grant->gateway) {
             continue;
         }
         if (!g->known) {
-            return g->stale ? SIM_STANDING_STALE : SIM_STANDING_NONE;
+            return g->stale || told ? SIM_STANDING_STALE : SIM_STANDING_NONE;
         }
         bool settled = g->live && !g->ending && !g->has_old && !g->lapsed;
         *form = &g->form;
         return settled && unexpired(g->expires_unix_s, until_unix_ns) ? SIM_STANDING_GOOD
                                                                       : SIM_STANDING_ENDED;
     }
-    return SIM_STANDING_NONE;
+    return told ? SIM_STANDING_STALE : SIM_STANDING_NONE;
 }

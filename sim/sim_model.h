@@ -70,9 +70,10 @@ MUST_USE struct sim_verdict sim_model_judge(const struct sim_model *model, uint3
 enum sim_standing {
     SIM_STANDING_NONE,  /* this boot of the gateway was never told: the client must ask */
     SIM_STANDING_GOOD,  /* a grant that outlasts `until_unix_ns` */
-    SIM_STANDING_STALE, /* told once and forgotten, by a new boot or since the client said goodbye:
-                           a client that kept its connection across the restart, or asked before
-                           its goodbye was heard, does not ask again by itself */
+    SIM_STANDING_STALE, /* told once and forgotten, by a new boot or since the client said goodbye,
+                           or told to another process with its identity: a client that kept its
+                           connection across the restart, or asked before its goodbye was heard,
+                           does not ask again by itself */
     SIM_STANDING_ENDED, /* expired, expiring before that, revoked, or changing right now: the client
                            has no way to know */
 };

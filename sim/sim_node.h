@@ -72,6 +72,8 @@ enum sim_note_kind {
     SIM_NOTE_INIT,           /* init sent: all grants of `grant.gateway` not renoted right after it
                                 are void (only if init carries authorizations; else text "keep") */
     SIM_NOTE_GATEWAY_JOINED, /* phx_join of `grant.gateway` answered */
+    SIM_NOTE_SENT_AWAY,      /* `grant.gateway`'s connection `stream` is told that its token has
+                                expired, because another one with its identity was first */
     SIM_NOTE_GATEWAY_LOST,   /* the portal saw `grant.gateway` leave */
     SIM_NOTE_CLIENT_PATH,    /* client `grant.client` has a working path; text: "direct"|"relay" */
     SIM_NOTE_CLIENT_UP,      /* client `grant.client`: WireGuard session with `grant.gateway` */
@@ -89,6 +91,7 @@ struct sim_note {
     enum sim_note_kind kind;
     struct sim_grant grant;
     struct view text;
+    uint32_t stream; /* of the portal's notes: where the message went; 0: nowhere */
     struct ip_addr addresses[SIM_NOTE_ADDRESSES_MAX];
     uint32_t addresses_count;
     struct sim_resource resource; /* of a grant or resource: as the message describes it, which

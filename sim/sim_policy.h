@@ -14,6 +14,7 @@
 
 #define SIM_CLIENTS_MAX   16U
 #define SIM_GATEWAYS_MAX  4U
+#define SIM_TWIN          (SIM_GATEWAYS_MAX / 2U) /* worlds: gateway i's second process is i + this */
 #define SIM_RELAYS_MAX    4U
 #define SIM_RESOURCES_MAX 32U
 #define SIM_FILTERS_MAX   4U

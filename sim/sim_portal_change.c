@@ -137,7 +137,7 @@ enum err sim_portal_extend(struct sim_portal *portal, struct clock_pair now,
         any = true;
     }
     if (any) {
-        flow_note(&call, SIM_NOTE_GRANT_EXPIRY, flow, "");
+        flow_note(&call, SIM_NOTE_GRANT_EXPIRY, flow);
     }
     return ERR_NONE;
 }

@@ -104,18 +104,20 @@ static void shape_authorizations(struct portal_call *call, const struct portal_s
     json_close_array(w);
 }
 
-static void note_init(struct portal_call *call, uint32_t gateway)
+static void note_init(struct portal_call *call, const struct portal_session *session)
 {
+    uint32_t gateway = session->peer;
     bool head = portal_is_head(call->portal);
     struct sim_note note = {.kind = SIM_NOTE_INIT,
                             .grant = {.gateway = gateway},
                             .text = view_text(head ? "" : "keep")};
-    session_note(call, gateway, &note);
+    session_note_to(call, session, &note);
     for (uint32_t c = 0; head && c < call->portal->policy->clients_count; c++) {
         for (uint32_t r = 0; r < call->portal->policy->resources_count; r++) {
             const struct portal_flow *flow = flow_find(call->portal, c, gateway, r);
             if (flow != NULL && flow->expires_s > portal_unix_s(call)) {
-                flow_note(call, SIM_NOTE_GRANT, flow, "init");
+                note = flow_note_of(call, SIM_NOTE_GRANT, flow, "init");
+                session_note_to(call, session, &note);
             }
         }
     }
@@ -149,7 +151,7 @@ static void send_gateway_init(struct portal_call *call, struct portal_session *s
         json_close_object(w);
     }
     session_send(call, session, push_end(portal, &push), true);
-    note_init(call, session->peer);
+    note_init(call, session);
 }
 
 static void send_client_init(struct portal_call *call, struct portal_session *session)
@@ -242,6 +244,24 @@ static bool join_relay(struct portal_call *call, struct portal_session *session,
     return true;
 }
 
+/* HEAD serves one connection of a gateway: of two that got past the upgrade at once, the earlier. */
+static bool is_second(struct portal_call *call, const struct portal_session *session)
+{
+    return portal_is_head(call->portal) && session->kind == SESSION_GATEWAY &&
+           session_next(call->portal, NULL, SESSION_GATEWAY, session->peer) != NULL;
+}
+
+static void send_away(struct portal_call *call, struct portal_session *session,
+                      const struct json_value *message)
+{
+    struct sim_note note = {.kind = SIM_NOTE_SENT_AWAY,
+                            .grant = {.gateway = session->peer},
+                            .stream = session->stream};
+    channel_reply(call, session, message, NULL);
+    sim_put_note(call->out, &note);
+    session_end(call, session, SIM_PORTAL_TOKEN_EXPIRED);
+}
+
 static void join(struct portal_call *call, struct portal_session *session,
                  const struct json_value *message)
 {
@@ -262,6 +282,10 @@ static void join(struct portal_call *call, struct portal_session *session,
         channel_reply(call, session, message, "join crashed");
         return;
     }
+    if (is_second(call, session)) {
+        send_away(call, session, message);
+        return;
+    }
     session->joined = true;
     session->serial = portal->serial_next++; /* a new channel */
     session->join_unix_s = portal_unix_s(call);
@@ -269,7 +293,7 @@ static void join(struct portal_call *call, struct portal_session *session,
     portal->counters.joins++;
     channel_reply(call, session, message, NULL);
     if (session->kind == SESSION_GATEWAY) {
-        flow_gateway_joined(call, session->peer);
+        flow_gateway_joined(call, session);
         struct sim_note note = {.kind = SIM_NOTE_GATEWAY_JOINED,
                                 .grant = {.gateway = session->peer}};
         sim_put_note(call->out, &note);

@@ -6,11 +6,11 @@
 
 /* ---- notes ---- */
 
-void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow,
-               const char *text)
+struct sim_note flow_note_of(const struct portal_call *call, enum sim_note_kind kind,
+                             const struct portal_flow *flow, const char *text)
 {
     const struct sim_policy *policy = call->portal->policy;
-    struct sim_note note = {
+    return (struct sim_note){
         .kind = kind,
         .grant = {.client = policy->clients[flow->client].id,
                   .resource = policy->resources[flow->resource].id,
@@ -19,6 +19,11 @@ void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct p
         .text = view_text(text),
         .resource = policy->resources[flow->resource],
     };
+}
+
+void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow)
+{
+    struct sim_note note = flow_note_of(call, kind, flow, "");
     session_note(call, flow->gateway, &note);
 }
 
@@ -76,7 +81,7 @@ static void pair_of(const struct sim_portal *portal, const struct portal_flow *f
         .client = portal->policy->clients[flow->client].id,
         .gateway = portal->policy->gateways[flow->gateway].id,
         .client_key = portal->clients[flow->client].public_key,
-        .gateway_key = portal->gateways[flow->gateway].public_key,
+        .gateway_key = flow->gateway_key,
     };
 }
 
@@ -112,6 +117,7 @@ struct portal_flow *flow_new(struct portal_call *call, const struct portal_sessi
     ASSERT(writer_finish(&w));
     rng_bytes(&portal->rng, bytes, UUID_SIZE);
     flow->id = shape_uuid(view_text("flow"), (struct view){bytes, UUID_SIZE});
+    memcpy(flow->gateway_key, portal->gateways[flow->gateway].public_key, 32);
     rng_bytes(&portal->rng, flow->psk, sizeof flow->psk);
     if (portal_is_head(portal)) {
         struct portal_pair pair;
@@ -302,7 +308,7 @@ static void send_authorize_flow(struct portal_call *call, const struct portal_fl
     }
     if (flow_send(call, flow->gateway, push_end(portal, &push))) {
         portal->counters.flows_sent++;
-        flow_note(call, SIM_NOTE_GRANT, flow, "");
+        flow_note(call, SIM_NOTE_GRANT, flow);
     }
 }
 
@@ -328,8 +334,9 @@ bool flow_create(struct portal_call *call, struct portal_session *session,
     return true;
 }
 
+/* `key`: of the process that answered. */
 static void send_flow_created(struct portal_call *call, struct portal_session *session,
-                              const struct portal_flow *flow)
+                              const struct portal_flow *flow, const uint8_t key[32])
 {
     struct sim_portal *portal = call->portal;
     const struct sim_gateway_identity *gateway = &portal->policy->gateways[flow->gateway];
@@ -348,7 +355,7 @@ static void send_flow_created(struct portal_call *call, struct portal_session *s
     json_field_uuid(&push.w, portal_is_head(portal) ? "site_id" : "gateway_group_id", &site);
     json_field_uuid(&push.w, "gateway_id", &gateway->id);
     json_put_key(&push.w, "gateway_public_key");
-    json_put_base64(&push.w, VIEW_OF(portal->gateways[flow->gateway].public_key));
+    json_put_base64(&push.w, (struct view){key, 32});
     json_field_ip(&push.w, "gateway_ipv4", &gateway->tunnel_v4);
     json_field_ip(&push.w, "gateway_ipv6", &gateway->tunnel_v6);
     session_send(call, session, push_end(portal, &push), true);
@@ -407,7 +414,7 @@ bool flow_answered(struct portal_call *call, struct portal_session *session,
         return true; /* nobody listens any more */
     }
     if (kind == FLOW_CREATE) {
-        send_flow_created(call, client, flow);
+        send_flow_created(call, client, flow, session->public_key);
     } else if (flow->has_ref) {
         legacy_reply(call, client, flow,
                      json_get(json_get(payload, "gateway_payload"), "ConnectionAccepted"));
@@ -427,7 +434,7 @@ void flow_reject(struct portal_call *call, uint32_t gateway, const struct portal
     json_field_uuid(&push.w, "resource_id", &call->portal->policy->resources[flow->resource].id);
     if (flow_send(call, gateway, push_end(call->portal, &push))) {
         call->portal->counters.rejects++;
-        flow_note(call, SIM_NOTE_REVOKE, flow, "");
+        flow_note(call, SIM_NOTE_REVOKE, flow);
     }
 }
 
@@ -467,12 +474,27 @@ void flow_revoke(struct portal_call *call, uint32_t client, uint32_t resource)
     }
 }
 
-void flow_gateway_joined(struct portal_call *call, uint32_t gateway)
+/* Whether a connection of another process with the same identity goes on. */
+static bool has_twin(struct sim_portal *portal, const struct portal_session *session)
 {
+    const struct portal_session *other = NULL;
+    while ((other = session_next(portal, other, SESSION_GATEWAY, session->peer)) != NULL) {
+        if (memcmp(other->public_key, session->public_key, 32) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void flow_gateway_joined(struct portal_call *call, const struct portal_session *session)
+{
+    if (portal_is_head(call->portal) || has_twin(call->portal, session)) {
+        return;
+    }
     for (uint32_t i = 0; i < call->portal->flows_high; i++) {
         struct portal_flow *flow = &call->portal->flows[i];
         /* V142 keeps what a gateway may do in the channel that died. */
-        if (flow->used && flow->gateway == gateway && !portal_is_head(call->portal)) {
+        if (flow->used && flow->gateway == session->peer) {
             flow->subscribed = false;
         }
     }

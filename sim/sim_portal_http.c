@@ -294,6 +294,7 @@ static struct refusal admit_gateway(struct visitor *visitor)
     memcpy(gateway->external_id, visitor->external_id.at, visitor->external_id.len);
     memcpy(gateway->public_key, visitor->public_key, 32);
     gateway->has_key = true;
+    memcpy(visitor->session->public_key, visitor->public_key, 32);
     visitor->session->kind = SESSION_GATEWAY;
     visitor->session->peer = row;
     return (struct refusal){0, NULL};

@@ -47,6 +47,7 @@ struct portal_session {
     uint32_t serial; /* never reused; flows remember the client's channel by it */
     enum session_kind kind;
     uint32_t peer; /* index in the policy */
+    uint8_t public_key[32]; /* of a gateway: two processes with one identity differ in it */
     struct sock_addr remote;
     struct instant heard_at;
     struct instant presence_at; /* HEAD: when to look at the relays again */
@@ -93,6 +94,7 @@ struct portal_flow {
     uint64_t sequence;
     struct uuid id;
     char ref[PORTAL_REF_SIZE];
+    uint8_t gateway_key[32]; /* of the gateway's row at the request */
     uint8_t psk[32];
     struct instant deadline; /* HEAD */
 };
@@ -183,8 +185,12 @@ void session_send(struct portal_call *call, struct portal_session *session, stru
 void session_flush_delayed(struct portal_call *call, struct portal_session *session);
 /* Carries what the WebSocket wants to say to the stream. */
 void session_drain(struct portal_call *call, struct portal_session *session);
-/* Says `note` after what was sent to the gateway so far; its text must be static. */
+/* Says `note` after what was sent to the gateway so far, once for each process that is connected
+ * under its identity; its text must be static. */
 void session_note(struct portal_call *call, uint32_t gateway, const struct sim_note *note);
+/* The same for the process of this connection alone. */
+void session_note_to(struct portal_call *call, const struct portal_session *session,
+                     const struct sim_note *note);
 /* Raw bytes of the stream, frames included; what waits goes first. */
 void session_send_raw(struct portal_call *call, struct portal_session *session, struct view bytes);
 /* One unmasked frame. `head` is the first byte. */
@@ -260,7 +266,7 @@ void flow_reject(struct portal_call *call, uint32_t gateway, const struct portal
 /* The newest live flow of the three; NULL when there is none. */
 struct portal_flow *flow_find(struct sim_portal *portal, uint32_t client, uint32_t gateway,
                               uint32_t resource);
-void flow_gateway_joined(struct portal_call *call, uint32_t gateway);
+void flow_gateway_joined(struct portal_call *call, const struct portal_session *session);
 void flow_client_left(struct portal_call *call, const struct portal_session *session);
 void flow_advance(struct portal_call *call);
 MUST_USE struct instant flow_next(const struct sim_portal *portal);
@@ -274,9 +280,11 @@ const char *flow_authorize(struct portal_call *call, const struct portal_session
 bool flow_send(struct portal_call *call, uint32_t gateway, struct view text);
 void flow_shape_expiry(struct json_writer *w, uint64_t expires_s);
 
-/* Says the note after what was sent to the flow's gateway; `text` is static. */
-void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow,
-               const char *text);
+/* What is to be noted about a flow; `text` is static. */
+MUST_USE struct sim_note flow_note_of(const struct portal_call *call, enum sim_note_kind kind,
+                                      const struct portal_flow *flow, const char *text);
+/* Says it after what was sent to the flow's gateway. */
+void flow_note(struct portal_call *call, enum sim_note_kind kind, const struct portal_flow *flow);
 
 /* ---- sim_portal_legacy.c: clients before 1.4 ---- */
 

@@ -220,7 +220,7 @@ bool flow_request(struct portal_call *call, struct portal_session *session,
     }
     if (flow_send(call, flow->gateway, push_end(call->portal, &push))) {
         call->portal->counters.flows_sent++;
-        flow_note(call, SIM_NOTE_GRANT, flow, "");
+        flow_note(call, SIM_NOTE_GRANT, flow);
     }
     return true;
 }

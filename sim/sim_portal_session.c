@@ -167,22 +167,42 @@ static void delay(struct portal_call *call, struct portal_session *session, stru
     session->delayed_last = delayed;
 }
 
-void session_note(struct portal_call *call, uint32_t gateway, const struct sim_note *note)
+/* The connection of the same process that was heard last: an older one may be dead already. */
+static struct portal_session *latest_of(struct sim_portal *portal,
+                                        const struct portal_session *like)
 {
-    /* It counts on the connection heard last: an older one may be dead already. */
     struct portal_session *latest = NULL;
-    struct portal_session *session = session_next(call->portal, NULL, SESSION_GATEWAY, gateway);
-    while (session != NULL) {
-        if (latest == NULL || instant_before(latest->heard_at, session->heard_at)) {
+    struct portal_session *session = NULL;
+    while ((session = session_next(portal, session, SESSION_GATEWAY, like->peer)) != NULL) {
+        if (memcmp(session->public_key, like->public_key, 32) == 0 &&
+            (latest == NULL || instant_before(latest->heard_at, session->heard_at))) {
             latest = session;
         }
-        session = session_next(call->portal, session, SESSION_GATEWAY, gateway);
     }
+    return latest;
+}
+
+void session_note_to(struct portal_call *call, const struct portal_session *session,
+                     const struct sim_note *note)
+{
+    struct portal_session *latest = latest_of(call->portal, session);
+    struct sim_note said = *note;
+    said.stream = latest == NULL ? 0 : latest->stream;
     if (latest != NULL && latest->delayed_first != NULL) {
-        delay(call, latest, VIEW_EMPTY, note);
-        return;
+        delay(call, latest, VIEW_EMPTY, &said);
+    } else {
+        sim_put_note(call->out, &said);
     }
-    sim_put_note(call->out, note);
+}
+
+void session_note(struct portal_call *call, uint32_t gateway, const struct sim_note *note)
+{
+    const struct portal_session *session = NULL;
+    while ((session = session_next(call->portal, session, SESSION_GATEWAY, gateway)) != NULL) {
+        if (latest_of(call->portal, session) == session) {
+            session_note_to(call, session, note);
+        }
+    }
 }
 
 static void remember(struct portal_session *session, struct view text)

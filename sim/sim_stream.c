@@ -596,6 +596,13 @@ void sim_stream_orphan_node(struct sim_streams *streams, uint32_t node)
     }
 }
 
+uint32_t sim_stream_peer(const struct sim_streams *streams, uint32_t node, uint32_t id)
+{
+    unsigned side = 0;
+    const struct conn *conn = find(streams, node, id, &side);
+    return conn == NULL || conn->ends[1 - side].id == 0 ? UINT32_MAX : conn->ends[1 - side].node;
+}
+
 bool sim_stream_is_mute(struct sim_streams *streams, uint32_t node, uint32_t id)
 {
     unsigned side = 0;

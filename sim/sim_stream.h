@@ -65,6 +65,8 @@ void sim_stream_orphan_node(struct sim_streams *streams, uint32_t node);
 /* Nothing that the node sends on it will arrive: it is gone, closed by the other side, or
  * half-open. */
 MUST_USE bool sim_stream_is_mute(struct sim_streams *streams, uint32_t node, uint32_t id);
+/* The node at the other end; UINT32_MAX: there is no such stream, or nobody accepted it. */
+MUST_USE uint32_t sim_stream_peer(const struct sim_streams *streams, uint32_t node, uint32_t id);
 /* Calls the sink's mark once everything sent so far by (node, id) is delivered; at once with `lost`
  * when the stream is mute. */
 void sim_stream_mark(struct sim_streams *streams, uint32_t node, uint32_t id, uint64_t token);

@@ -66,8 +66,10 @@ void sim_world_free(struct sim_world *world)
         sim_relay_free(world->relays[i]);
         sim_outbox_free(world->relay_nodes[i].outbox);
     }
-    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
-        world_gateway_free(&world->gateways[i]);
+    for (uint32_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
+        if (world->gateways[i].world != NULL) {
+            world_gateway_free(&world->gateways[i]);
+        }
     }
     for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
         free(world->tcp[i].tcp);
@@ -149,7 +151,10 @@ void sim_world_report(struct sim_world *world, struct sim_report *out)
     out->simulated_ns = world->sched.now_ns;
     out->datagrams = sim_net_counts(world->net)->sent;
     out->drops = sim_net_counts(world->net)->dropped;
-    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+    for (uint32_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
+        if (world->gateways[i].world == NULL) {
+            continue;
+        }
         out->boots += world->gateways[i].boots;
         const struct sim_platform_counts *counts =
             sim_platform_counts(sim_gateway_platform(world->gateways[i].gateway));

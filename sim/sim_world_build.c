@@ -138,18 +138,25 @@ static void add_target(struct sim_world *world, const struct world_target *targe
     world->targets[world->targets_count++] = *target;
 }
 
-static void add_host(struct sim_world *world, uint32_t resource, struct ip_addr ip,
+static void put_host(struct world_gateway *gateway, struct ip_addr ip,
                      enum sim_host_behaviour behaviour)
 {
-    struct world_gateway *gateway = &world->gateways[world->policy.resources[resource].gateway];
     enum sim_host_behaviour known;
-    if (sim_hosts_find(gateway->hosts, &ip, &known)) {
+    if (gateway->hosts == NULL || sim_hosts_find(gateway->hosts, &ip, &known)) {
         return; /* a name came back to an address that it had before */
     }
     uint32_t host = sim_hosts_count(gateway->hosts);
     gateway->behaviours[host] = behaviour;
     sim_hosts_set(gateway->hosts, ip, behaviour, DURATION_MS(0));
     world_host_restore(gateway, host);
+}
+
+static void add_host(struct sim_world *world, uint32_t resource, struct ip_addr ip,
+                     enum sim_host_behaviour behaviour)
+{
+    uint32_t index = world->policy.resources[resource].gateway;
+    put_host(&world->gateways[index], ip, behaviour);
+    put_host(&world->gateways[index + SIM_TWIN], ip, behaviour);
 }
 
 static void add_network(struct sim_world *world, bool v4, uint32_t number)
@@ -346,6 +353,11 @@ static void set_links(struct sim_world *world, uint32_t net, uint64_t latency_ms
     sim_net_set_link(world->net, net, SIM_DOWN, &link);
 }
 
+void world_gateway_link(struct sim_world *world, uint32_t index, bool faulty)
+{
+    set_links(world, world->gateways[index].net, world->options.latency_gateway_ms, faulty);
+}
+
 void world_links(struct sim_world *world, bool faulty)
 {
     const struct sim_options *o = &world->options;
@@ -356,15 +368,20 @@ void world_links(struct sim_world *world, bool faulty)
     for (uint32_t i = 0; i < world->policy.clients_count; i++) {
         set_links(world, world->client_nodes[i].net, o->latency_client_ms, faulty);
     }
-    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
-        set_links(world, world->gateways[i].net, o->latency_gateway_ms, faulty);
+    for (uint32_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
+        if (world->gateways[i].world != NULL) {
+            world_gateway_link(world, i, faulty);
+        }
     }
 }
 
 void world_forbid_direct(struct sim_world *world)
 {
     for (uint32_t c = 0; world->options.relay_only != 0 && c < world->policy.clients_count; c++) {
-        for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        for (uint32_t g = 0; g < SIM_GATEWAYS_MAX; g++) {
+            if (world->gateways[g].world == NULL) {
+                continue;
+            }
             uint32_t client = world->client_nodes[c].net;
             uint32_t gateway = world->gateways[g].net;
             sim_net_block(world->net, client, gateway, SIM_FAMILIES_BOTH, true);
@@ -387,8 +404,8 @@ static uint32_t option_of(const struct sim_world *world, const char *stem, uint3
     UNREACHABLE();
 }
 
-static uint32_t add_host_node(struct sim_world *world, uint32_t kind, uint32_t families,
-                              uint32_t number, const char *name)
+uint32_t world_add_host_node(struct sim_world *world, uint32_t kind, uint32_t families,
+                             uint32_t number, const char *name)
 {
     uint32_t edge = SIM_EDGE_NONE;
     if (kind != SIM_EDGE_OPEN) {
@@ -486,7 +503,7 @@ static void build_client(struct sim_world *world, uint32_t index)
 {
     char name[16];
     (void)snprintf(name, sizeof(name), "client%u", index);
-    uint32_t net = add_host_node(world, option_of(world, "client_nat", index),
+    uint32_t net = world_add_host_node(world, option_of(world, "client_nat", index),
                                  option_of(world, "client_families", index), index, name);
     world->client_edges[index] = sim_net_edge(world->net, net);
     const struct sim_client_identity *identity = &world->policy.clients[index];
@@ -511,9 +528,10 @@ static void build_gateway(struct sim_world *world, uint32_t index)
     char name[16];
     (void)snprintf(name, sizeof(name), "gateway%u", index);
     struct world_gateway *gateway = &world->gateways[index];
-    gateway->net = add_host_node(world, option_of(world, "gateway_nat", index),
+    gateway->net = world_add_host_node(world, option_of(world, "gateway_nat", index),
                                  world->options.gateway_families, 20 + index, name);
     gateway->edge = sim_net_edge(world->net, gateway->net);
+    gateway->wanted = true;
     world_gateway_build(world, index);
 }
 

@@ -134,7 +134,7 @@ bool act_client_restart(struct sim_world *world, const struct sim_action *action
     uint32_t client = action->a % world->policy.clients_count;
     world_node_restart(&world->client_nodes[client]);
     world->client_restarted[client] = true;
-    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+    for (uint32_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
         sim_judge_flows_forget(world->judge, i); /* it numbers its proxy addresses anew */
     }
     return true;

@@ -17,7 +17,7 @@ struct inbound {
 
 struct world_gateway *world_gateway_of(struct sim_world *world, uint32_t net)
 {
-    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+    for (uint32_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
         if (world->gateways[i].world != NULL && world->gateways[i].net == net) {
             return &world->gateways[i];
         }
@@ -204,7 +204,7 @@ static void tun_packet(void *self, uint32_t index, struct view bytes)
 static void tun_configured(void *self, uint32_t index, const struct gateway_tun_config *config)
 {
     struct sim_world *world = self;
-    const struct sim_gateway_identity *identity = &world->policy.gateways[index];
+    const struct sim_gateway_identity *identity = world_identity(world, index);
     if (!ip_equal(&config->ipv4, &identity->tunnel_v4) ||
         !ip_equal(&config->ipv6, &identity->tunnel_v6)) {
         world_fail(world, "O-13", "the TUN device got other addresses than the portal gave");
@@ -236,10 +236,12 @@ static void on_failed(void *self, const char *oracle, const char *text)
 }
 
 /* Before its first join a gateway gives up after 15 s without a portal (spec/portal.md section
- * 10.1): the one ERROR that faults explain. */
+ * 10.1), and it ends when the portal of today serves another process with its identity (section
+ * 10.2): the ERRORs that faults explain. */
 static bool is_explained(const struct world_gateway *gateway, const struct trace_event *event)
 {
-    return event->event == EV_PORTAL_FATAL && !gateway->joined && !gateway->world->healed;
+    bool in_vain = !gateway->joined && !gateway->world->healed;
+    return event->event == EV_PORTAL_FATAL && (in_vain || gateway->sent_away);
 }
 
 /* What gives a gateway a reason to speak unasked. */
@@ -287,7 +289,7 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     world->report.refused[event->reason] += event->reason != DROP_NONE ? 1 : 0;
     if (world->options.sabotage == SIM_SABOTAGE_TOKEN && event->event == EV_PORTAL_JOINED) {
         sim_trace_text(world->trace, (uint16_t)gateway->net, SIM_KIND_STATE, "joined with %s",
-                       world->policy.gateways[index].token);
+                       world_identity(world, index)->token);
     }
     if (trace_level_of(event->event) == TRACE_ERROR && !is_explained(gateway, event)) {
         world_fail(world, "O-16", "gateway %u: %s: %.*s", index, trace_name(event->event),
@@ -341,7 +343,8 @@ static void on_ended(void *self, uint32_t index, int exit_code)
     sim_judge_boot(world->judge, index);
     sim_states_boot(world->states, index);
     world->gateways[index].joined = false;
-    if (exit_code >= 0) {
+    world->gateways[index].sent_away = false;
+    if (exit_code >= 0 && world->gateways[index].wanted) {
         world_undo_later(world, UNDO_GATEWAY_START, index, 0, SUPERVISOR_MS);
     }
 }
@@ -413,7 +416,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
 {
     const struct sim_options *o = &world->options;
     struct world_gateway *gateway = &world->gateways[index];
-    const struct sim_gateway_identity *identity = &world->policy.gateways[index];
+    const struct sim_gateway_identity *identity = world_identity(world, index);
     gateway->world = world;
     gateway->index = index;
     gateway->hosts_wake_ns = UINT64_MAX;
@@ -458,7 +461,9 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
     gateway->gateway = sim_gateway_new(&config);
     sim_judge_gateway(world->judge, index, (uint16_t)gateway->net);
     sim_quiet_gateway(world->quiet, index, (uint16_t)gateway->net);
-    sim_judge_secret(world->judge, view_text(identity->token));
+    if (index < SIM_TWIN) {
+        sim_judge_secret(world->judge, view_text(identity->token));
+    }
     struct sim_platform_faults faults = world_platform(world);
     faults.udp_block_ppm = o->udp_block_ppm;
     faults.udp_block = DURATION_MS(3);

@@ -38,6 +38,7 @@ struct world_node {
     uint64_t queued_ns; /* time of the latest future event of this node in the heap */
     uint32_t boots;
     uint32_t last_stream;   /* of the latest STREAM_SEND in this outbox */
+    uint32_t told[SIM_GATEWAYS_MAX + 1]; /* the same towards each gateway, and all others */
     uint32_t broken_stream; /* got a broken frame or a message that ends too early: what follows is
                                not read */
 };
@@ -94,8 +95,10 @@ struct world_capture {
     size_t len;
 };
 
+/* One process. That of index i + SIM_TWIN has id and token of gateway i and is there from its
+ * first start on; it has a host, a TUN device and a way to the resources of its own. */
 struct world_gateway {
-    struct sim_world *world;
+    struct sim_world *world; /* NULL: it is not there */
     uint32_t index;
     uint32_t net;
     uint32_t edge;
@@ -108,6 +111,8 @@ struct world_gateway {
     bool record_failed;
     uint32_t moves;                 /* roaming so far: names the next addresses */
     bool joined;                    /* the portal, in this boot */
+    bool wanted;                    /* is started again when it has ended */
+    bool sent_away;                 /* the portal has told this boot that another one was first */
     bool goodbyes[SIM_CLIENTS_MAX]; /* said by the client, not yet obeyed */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
 };
@@ -180,6 +185,11 @@ void world_forbid_direct(struct sim_world *world);
 void world_relay_announce(struct sim_world *world, uint32_t relay);
 /* Gives the host of a gateway the family back that it lost, unless it has moved since. */
 void world_family_restore(struct world_gateway *gateway);
+/* A new host of the network behind an edge of this kind; its addresses end in `number`. */
+MUST_USE uint32_t world_add_host_node(struct sim_world *world, uint32_t kind, uint32_t families,
+                                      uint32_t number, const char *name);
+/* (Re)configures the access link of a gateway's host. */
+void world_gateway_link(struct sim_world *world, uint32_t index, bool faulty);
 void world_set_client_addresses(struct sim_world *world, uint32_t client, uint32_t edge_kind);
 void world_set_gateway_addresses(struct sim_world *world, uint32_t index, uint32_t edge_kind);
 
@@ -196,6 +206,14 @@ void world_node_addresses(struct world_node *node);
 void world_datagram(void *self, uint32_t net, const struct sim_datagram *datagram);
 void world_stream(void *self, uint32_t net, const struct gateway_stream_event *event);
 void world_mark(void *self, uint64_t token, bool lost);
+
+/* sim_world_twin.c: second processes with the identity of a gateway. */
+MUST_USE const struct sim_gateway_identity *world_identity(const struct sim_world *world,
+                                                           uint32_t index);
+/* The process at the other end of a stream of the portal; WORLD_NOBODY: it is no gateway's. */
+MUST_USE uint32_t world_process(struct sim_world *world, uint32_t stream);
+/* They end, whatever the list says. */
+void world_twins_stop(struct sim_world *world);
 
 /* sim_world_gateway.c: the gateways' surroundings and what leaves their TUN devices. */
 void world_gateway_build(struct sim_world *world, uint32_t index);

@@ -67,6 +67,7 @@ static void heal(struct sim_world *world)
     world_forbid_direct(world);
     world_links(world, false);
     heal_portal(world);
+    world_twins_stop(world);
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
         world_family_restore(&world->gateways[i]);
         heal_gateway(world, &world->gateways[i]);

@@ -61,8 +61,13 @@ static void defer_note(struct sim_world *world, const struct world_node *node,
         memcpy(pending->text, note->text.at, len);
     }
     pending->note.text = VIEW_EMPTY;
-    pending->unheard = node->last_stream == node->broken_stream;
-    sim_stream_mark(world->streams, node->net, node->last_stream, slot);
+    uint32_t process = note->stream == 0 ? WORLD_NOBODY : world_process(world, note->stream);
+    if (process != WORLD_NOBODY) {
+        pending->note.grant.gateway = process;
+    }
+    uint32_t stream = node->told[pending->note.grant.gateway];
+    pending->unheard = stream == node->broken_stream;
+    sim_stream_mark(world->streams, node->net, stream, slot);
 }
 
 static void path_note(struct sim_world *world, const struct sim_note *note)
@@ -89,6 +94,8 @@ static const char *note_name(enum sim_note_kind kind)
         return "init";
     case SIM_NOTE_GATEWAY_JOINED:
         return "gateway-joined";
+    case SIM_NOTE_SENT_AWAY:
+        return "sent-away";
     case SIM_NOTE_GATEWAY_LOST:
         return "gateway-lost";
     case SIM_NOTE_CLIENT_PATH:
@@ -114,6 +121,7 @@ static void take_note(struct sim_world *world, const struct world_node *node,
                       const struct sim_note *note)
 {
     uint32_t client = 0;
+    uint32_t process = 0;
     sim_trace_text(world->trace, (uint16_t)node->net, SIM_KIND_NOTE,
                    "%s %.*s gateway %u client %d resource %d expires %llu", note_name(note->kind),
                    (int)note->text.len, (const char *)note->text.at, note->grant.gateway,
@@ -134,6 +142,7 @@ static void take_note(struct sim_world *world, const struct world_node *node,
     case SIM_NOTE_CLIENT_GOODBYE:
         if (is_client(world, node, &client)) {
             world->gateways[note->grant.gateway].goodbyes[client] = true;
+            world->gateways[note->grant.gateway + SIM_TWIN].goodbyes[client] = true;
         }
         break;
     case SIM_NOTE_RESOLVED:
@@ -144,6 +153,12 @@ static void take_note(struct sim_world *world, const struct world_node *node,
     case SIM_NOTE_VIOLATION:
         world_fail(world, "O-13", "%s: %.*s", node->node.ops->kind, (int)note->text.len,
                    (const char *)note->text.at);
+        break;
+    case SIM_NOTE_SENT_AWAY:
+        process = world_process(world, note->stream);
+        if (process != WORLD_NOBODY) {
+            world->gateways[process].sent_away = true;
+        }
         break;
     case SIM_NOTE_GATEWAY_JOINED:
     case SIM_NOTE_GATEWAY_LOST:
@@ -194,6 +209,7 @@ void world_mark(void *self, uint64_t token, bool lost)
             sim_model_init(world->model, note->grant.gateway);
         }
         break;
+    case SIM_NOTE_SENT_AWAY:
     case SIM_NOTE_GATEWAY_JOINED:
     case SIM_NOTE_GATEWAY_LOST:
     case SIM_NOTE_CLIENT_PATH:
@@ -212,12 +228,13 @@ void world_mark(void *self, uint64_t token, bool lost)
 
 /* A gateway that connects again has two connections for a while, and both get what is pushed. Its
  * mark follows the one that still delivers. */
-static bool reached_before(const struct world_node *node, const struct sim_out *out, size_t index)
+static bool reached_before(const struct world_node *node, const struct sim_out *out, size_t index,
+                           uint32_t stream)
 {
     for (size_t i = 0; i < index; i++) {
         const struct sim_out *before = sim_outbox_at(node->outbox, i);
         if (before->kind == SIM_OUT_STREAM_SEND && view_equal(before->bytes, out->bytes) &&
-            before->stream == node->last_stream &&
+            before->stream == stream &&
             !sim_stream_is_mute(node->world->streams, node->net, before->stream)) {
             return true;
         }
@@ -227,14 +244,18 @@ static bool reached_before(const struct world_node *node, const struct sim_out *
 
 static void send_stream(struct world_node *node, const struct sim_out *out, size_t index)
 {
+    struct sim_world *world = node->world;
     size_t taken = 0;
-    enum err err =
-        sim_stream_send(node->world->streams, node->net, out->stream, out->bytes, &taken);
+    enum err err = sim_stream_send(world->streams, node->net, out->stream, out->bytes, &taken);
     if (err == ERR_NONE) {
         ASSERT(taken == out->bytes.len);
     }
-    if (!sim_stream_is_mute(node->world->streams, node->net, out->stream) ||
-        !reached_before(node, out, index)) {
+    uint32_t process =
+        node == &world->portal_node ? world_process(world, out->stream) : WORLD_NOBODY;
+    uint32_t *told = &node->told[process == WORLD_NOBODY ? SIM_GATEWAYS_MAX : process];
+    if (!sim_stream_is_mute(world->streams, node->net, out->stream) ||
+        !reached_before(node, out, index, *told)) {
+        *told = out->stream;
         node->last_stream = out->stream;
     }
 }

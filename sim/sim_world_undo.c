@@ -15,7 +15,7 @@ static void undo_gateway(struct sim_world *world, enum world_undo what, uint32_t
         sim_platform_faults(sim_gateway_platform(gateway->gateway))->tun_gone = false;
     } else if (what == UNDO_FAMILY) {
         world_family_restore(gateway);
-    } else if (!sim_gateway_is_running(gateway->gateway)) {
+    } else if (gateway->wanted && !sim_gateway_is_running(gateway->gateway)) {
         sim_gateway_start(gateway->gateway);
         gateway->boots++;
     }
