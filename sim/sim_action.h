@@ -16,8 +16,8 @@
 #include "base/err.h"
 #include "sim/sim_options.h"
 
-/* name, weight as traffic (0: not drawn), weight as event, parameters. Those with neither are drawn in
- * sequences of their own: host_events_per_minute, twin_events_per_minute. */
+/* name, weight as traffic (0: not drawn), weight as event, parameters. Those with neither are drawn
+ * in sequences of their own: host_events_per_minute, twin_events_per_minute. */
 #define SIM_ACTION_TABLE(X)                                                                        \
     X(probe, 20, 0, "a client, b target, c protocol and port class, d payload bytes")              \
     X(tcp, 4, 0, "a client, b target, c port class, d bytes")                                      \

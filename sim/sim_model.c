@@ -429,8 +429,8 @@ struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gatew
     return verdict;
 }
 
-/* A client takes processes of one identity for one gateway: what another of them was told it does not
- * ask this one for. */
+/* A client takes processes of one identity for one gateway: what another of them was told it does
+ * not ask this one for. */
 static bool is_twin_told(const struct sim_model *model, uint32_t client, uint32_t resource,
                          uint32_t gateway)
 {

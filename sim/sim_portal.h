@@ -9,7 +9,8 @@
  *   preshared key        random per request                  derived from both secrets
  *   init                 interface, config, relays           + account_slug, authorizations,
  *                                                            flow_logs
- *   a second connection  served as well; both get messages   409, the first one wins
+ *   a second connection  served as well; both get messages   409, the first one wins; of two that
+ *                                                            race the later is sent away
  *   after a reconnect    flows are forgotten: no             flows are remembered
  *                        reject_access, resource_updated
  *   relay presence       at once                             1 s after the last change

@@ -244,7 +244,8 @@ static bool join_relay(struct portal_call *call, struct portal_session *session,
     return true;
 }
 
-/* HEAD serves one connection of a gateway: of two that got past the upgrade at once, the earlier. */
+/* HEAD serves one connection of a gateway: of two that got past the upgrade at once, the earlier.
+ */
 static bool is_second(struct portal_call *call, const struct portal_session *session)
 {
     return portal_is_head(call->portal) && session->kind == SESSION_GATEWAY &&
@@ -254,9 +255,8 @@ static bool is_second(struct portal_call *call, const struct portal_session *ses
 static void send_away(struct portal_call *call, struct portal_session *session,
                       const struct json_value *message)
 {
-    struct sim_note note = {.kind = SIM_NOTE_SENT_AWAY,
-                            .grant = {.gateway = session->peer},
-                            .stream = session->stream};
+    struct sim_note note = {
+        .kind = SIM_NOTE_SENT_AWAY, .grant = {.gateway = session->peer}, .stream = session->stream};
     channel_reply(call, session, message, NULL);
     sim_put_note(call->out, &note);
     session_end(call, session, SIM_PORTAL_TOKEN_EXPIRED);

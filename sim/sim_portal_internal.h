@@ -46,7 +46,7 @@ struct portal_session {
     uint32_t stream;
     uint32_t serial; /* never reused; flows remember the client's channel by it */
     enum session_kind kind;
-    uint32_t peer; /* index in the policy */
+    uint32_t peer;          /* index in the policy */
     uint8_t public_key[32]; /* of a gateway: two processes with one identity differ in it */
     struct sock_addr remote;
     struct instant heard_at;

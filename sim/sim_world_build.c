@@ -504,7 +504,7 @@ static void build_client(struct sim_world *world, uint32_t index)
     char name[16];
     (void)snprintf(name, sizeof(name), "client%u", index);
     uint32_t net = world_add_host_node(world, option_of(world, "client_nat", index),
-                                 option_of(world, "client_families", index), index, name);
+                                       option_of(world, "client_families", index), index, name);
     world->client_edges[index] = sim_net_edge(world->net, net);
     const struct sim_client_identity *identity = &world->policy.clients[index];
     struct sim_client_config config = {
@@ -529,7 +529,7 @@ static void build_gateway(struct sim_world *world, uint32_t index)
     (void)snprintf(name, sizeof(name), "gateway%u", index);
     struct world_gateway *gateway = &world->gateways[index];
     gateway->net = world_add_host_node(world, option_of(world, "gateway_nat", index),
-                                 world->options.gateway_families, 20 + index, name);
+                                       world->options.gateway_families, 20 + index, name);
     gateway->edge = sim_net_edge(world->net, gateway->net);
     gateway->wanted = true;
     world_gateway_build(world, index);

@@ -37,7 +37,7 @@ struct world_node {
     uint64_t wake_ns;
     uint64_t queued_ns; /* time of the latest future event of this node in the heap */
     uint32_t boots;
-    uint32_t last_stream;   /* of the latest STREAM_SEND in this outbox */
+    uint32_t last_stream;                /* of the latest STREAM_SEND in this outbox */
     uint32_t told[SIM_GATEWAYS_MAX + 1]; /* the same towards each gateway, and all others */
     uint32_t broken_stream; /* got a broken frame or a message that ends too early: what follows is
                                not read */

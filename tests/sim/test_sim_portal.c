@@ -343,6 +343,9 @@ static void expect_silence(struct peer *peer)
 #define GATEWAY_TARGET                                                                             \
     "/gateway/websocket?token=gatewaytoken&external_id=gw-1&name=gw&public_key="                   \
     "yMnKy8zNzs%2FQ0dLT1NXW19jZ2tvc3d7f4OHi4%2BTl5uc%3D"
+#define OTHER_TARGET                                                                               \
+    "/gateway/websocket?token=gatewaytoken&external_id=gw-1&name=gw&public_key="                   \
+    "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA%3D"
 #define CLIENT_TARGET                                                                              \
     "/client/websocket?token=clienttoken&external_id=c1&name=vm&public_key="                       \
     "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA%3D"
@@ -688,6 +691,63 @@ static void test_head_refuses_a_second_connection_v142_serves_both(void **state)
     say(f, client, CREATE(RES_1));
     expect(first, "authorize_flow");
     expect(second, "authorize_flow");
+    stop(f);
+}
+
+static uint32_t noted_on(const struct fixture *f, enum sim_note_kind kind, const struct peer *peer)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < f->notes_count; i++) {
+        count += f->notes[i].kind == kind && f->notes[i].stream == peer->stream ? 1 : 0;
+    }
+    return count;
+}
+
+/* Of two processes with one identity each is noted by itself, and the client hears of either's own
+ * key, with one pair of credentials. */
+static void test_two_processes_are_told_and_noted_apart(void **state)
+{
+    (void)state;
+    struct fixture *f = start(SIM_PORTAL_V142);
+    struct peer *first = join_gateway(f);
+    struct peer *second = request(f, GATEWAY_2, OTHER_TARGET, AGENT);
+    say(f, second, JOIN("gateway"));
+    expect(second, "phx_reply");
+    expect(second, "init");
+    assert_int_equal(noted_on(f, SIM_NOTE_INIT, first), 1);
+    assert_int_equal(noted_on(f, SIM_NOTE_INIT, second), 1);
+    struct peer *client = join_client(f);
+    say(f, client, CREATE(RES_1));
+    assert_int_equal(noted_on(f, SIM_NOTE_GRANT, first), 1);
+    assert_int_equal(noted_on(f, SIM_NOTE_GRANT, second), 1);
+    answer_flow(f, first, expect(first, "authorize_flow"));
+    const char *of_first = expect(client, "yMnKy8zNzs/Q0dLT1NXW19jZ2tvc3d7f4OHi4+Tl5uc=");
+    answer_flow(f, second, expect(second, "authorize_flow"));
+    const char *of_second = expect(client, "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=");
+    const char *ice = "\"gateway_ice_credentials\"";
+    assert_non_null(strstr(of_first, ice));
+    assert_memory_equal(strstr(of_first, ice), strstr(of_second, ice), 80);
+    stop(f);
+}
+
+/* Both got past the upgrade before either joined: the later one is told that its token has expired.
+ */
+static void test_head_sends_the_later_of_two_away(void **state)
+{
+    (void)state;
+    struct fixture *f = start(SIM_PORTAL_HEAD);
+    struct peer *first = request(f, GATEWAY, GATEWAY_TARGET, AGENT);
+    struct peer *second = request(f, GATEWAY_2, OTHER_TARGET, AGENT);
+    assert_int_equal(second->status, 101);
+    say(f, first, JOIN("gateway"));
+    expect(first, "phx_reply");
+    expect(first, "init");
+    say(f, second, JOIN("gateway"));
+    expect(second, "phx_reply");
+    expect(second, "\"event\":\"disconnect\",\"payload\":{\"reason\":\"token_expired\"}");
+    assert_int_equal(noted_on(f, SIM_NOTE_SENT_AWAY, second), 1);
+    assert_true(second->closed);
+    expect_silence(first);
     stop(f);
 }
 
@@ -1578,6 +1638,8 @@ int main(void)
         cmocka_unit_test(test_garbage_instead_of_http_is_answered_and_closed),
         cmocka_unit_test(test_http_faults_count_down_and_carry_retry_after),
         cmocka_unit_test(test_head_refuses_a_second_connection_v142_serves_both),
+        cmocka_unit_test(test_two_processes_are_told_and_noted_apart),
+        cmocka_unit_test(test_head_sends_the_later_of_two_away),
         cmocka_unit_test(test_an_invalid_token_is_401_until_it_is_valid_again),
         cmocka_unit_test(test_a_gateway_is_known_by_the_hash_of_its_id),
         cmocka_unit_test(test_heartbeats_are_answered_before_and_after_the_join),
