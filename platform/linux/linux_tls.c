@@ -160,6 +160,17 @@ bool linux_tls_wants_write(const struct linux_tls *tls)
     return tls->wants_write;
 }
 
+/* Why the certificate was refused: what the operator can do something about first. */
+static enum err judge_certificate(const struct linux_tls *tls)
+{
+    const uint32_t dates = MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE;
+    uint32_t flags = mbedtls_ssl_get_verify_result(&tls->ssl);
+    if ((flags & ~(dates | MBEDTLS_X509_BADCERT_CN_MISMATCH)) != 0) {
+        return ERR_TLS_CERTIFICATE;
+    }
+    return (flags & dates) != 0 ? ERR_TLS_DATE : ERR_TLS_NAME;
+}
+
 /* Our code for a result of the library; remembers what it waits for. */
 static enum err judge(struct linux_tls *tls, int result)
 {
@@ -173,7 +184,7 @@ static enum err judge(struct linux_tls *tls, int result)
     if (result == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY) {
         return ERR_CLOSED;
     }
-    return result == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED ? ERR_TLS_CERTIFICATE : ERR_TLS;
+    return result == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED ? judge_certificate(tls) : ERR_TLS;
 }
 
 enum err linux_tls_handshake(struct linux_tls *tls)
@@ -183,7 +194,7 @@ enum err linux_tls_handshake(struct linux_tls *tls)
         return err;
     }
     const mbedtls_x509_crt *leaf = mbedtls_ssl_get_peer_cert(&tls->ssl);
-    return leaf != NULL && names_ip(leaf, &tls->ip) ? ERR_NONE : ERR_TLS_CERTIFICATE;
+    return leaf != NULL && names_ip(leaf, &tls->ip) ? ERR_NONE : ERR_TLS_NAME;
 }
 
 enum err linux_tls_read(struct linux_tls *tls, struct span out, size_t *got)

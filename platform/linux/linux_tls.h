@@ -23,7 +23,8 @@ struct linux_tls *linux_tls_create(struct linux_tls_roots *roots, int fd, struct
 void linux_tls_destroy(struct linux_tls *tls);
 
 /* Goes on with the handshake. ERR_WOULD_BLOCK: call again when the socket is ready
- * (linux_tls_wants_write() says for what); ERR_TLS, ERR_TLS_CERTIFICATE, ERR_CLOSED. */
+ * (linux_tls_wants_write() says for what); ERR_TLS, ERR_TLS_CERTIFICATE (no authority that is
+ * trusted vouches for it), ERR_TLS_DATE, ERR_TLS_NAME, ERR_CLOSED. */
 MUST_USE enum err linux_tls_handshake(struct linux_tls *tls);
 MUST_USE bool linux_tls_wants_write(const struct linux_tls *tls);
 /* Reads plaintext. ERR_CLOSED: an orderly end; ERR_TLS: anything else. */

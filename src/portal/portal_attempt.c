@@ -34,8 +34,31 @@ static void add_address(struct portal_client *c, const struct ip_addr *ip)
     }
 }
 
+/* What an operator can do something about, whatever else failed. */
+static const char *unreached_text(enum err why)
+{
+    const char *text = err_text(why);
+    if (why == ERR_NONE) {
+        text = "the portal's name could not be resolved";
+    } else if (why == ERR_TLS_CERTIFICATE) {
+        text = "the portal's certificate is not accepted";
+    } else if (why == ERR_TLS_NAME) {
+        text = "the portal's certificate is for another name";
+    } else if (why == ERR_TLS_DATE) {
+        text = "the portal's certificate is not valid at the time of this clock";
+    }
+    return text;
+}
+
+/* What a certificate fails at says more than an address that is not there. */
+static bool is_about_trust(enum err why)
+{
+    return why == ERR_TLS || why == ERR_TLS_CERTIFICATE || why == ERR_TLS_NAME ||
+           why == ERR_TLS_DATE;
+}
+
 /* Fails the attempt once nothing is under way any more. */
-static void check_exhausted(struct portal_client *c, const char *reason)
+static void check_exhausted(struct portal_client *c)
 {
     bool busy = c->lookups[PORTAL_LOOKUP_A].open || c->lookups[PORTAL_LOOKUP_AAAA].open;
     for (uint32_t i = 0; i < PORTAL_STREAMS_MAX; i++) {
@@ -43,7 +66,7 @@ static void check_exhausted(struct portal_client *c, const char *reason)
         busy = busy || state == PORTAL_SLOT_OPEN_DUE || state == PORTAL_SLOT_OPENING;
     }
     if (!busy) {
-        fail(c, c->distrusted ? "the portal's certificate is not accepted" : reason);
+        fail(c, unreached_text(c->unreached));
     }
 }
 
@@ -53,7 +76,7 @@ void portal_step_attempt(struct portal_client *c)
     c->state = PORTAL_CONNECT;
     c->deadline = instant_add(c->now.boot, DURATION_S(PORTAL_ATTEMPT_TIMEOUT_S));
     c->head = false;
-    c->distrusted = false;
+    c->unreached = ERR_NONE;
     if (c->url.ip.family != IP_NONE) {
         add_address(c, &c->url.ip);
         return;
@@ -110,7 +133,7 @@ bool portal_client_handle_lookup(struct portal_client *c, const struct portal_lo
         for (uint32_t k = 0; k < answer->addresses_count; k++) {
             add_address(c, &answer->addresses[k]);
         }
-        check_exhausted(c, "the portal's name has no address that can be reached");
+        check_exhausted(c);
         return true;
     }
     return false;
@@ -244,8 +267,10 @@ static void handle_closed(struct portal_client *c, struct portal_slot *slot, enu
     } else if (live) {
         fail(c, PORTAL_REASON_BROKE);
     } else if (opening) {
-        c->distrusted = c->distrusted || reason == ERR_TLS_CERTIFICATE;
-        check_exhausted(c, "no address of the portal can be reached");
+        if (!is_about_trust(c->unreached)) {
+            c->unreached = reason == ERR_NONE ? ERR_IO : reason;
+        }
+        check_exhausted(c);
     }
 }
 

@@ -547,7 +547,7 @@ static void test_a_wrong_certificate_closes_with_that_reason(void **state)
     const struct leaf leaf = {.dns = "other.test", .until = "20991231235959"};
     struct platform_event event = run_tls(w, &leaf, "portal.test", &server);
     assert_int_equal(event.stream.kind, GATEWAY_STREAM_CLOSED);
-    assert_int_equal(event.stream.reason, ERR_TLS_CERTIFICATE);
+    assert_int_equal(event.stream.reason, ERR_TLS_NAME);
     (void)close(server.fd);
     server_deinit(&server);
 }

@@ -315,10 +315,45 @@ static void test_all_addresses_race_and_the_first_wins(void **state)
     stop(w);
 }
 
+/* The other family's empty answer does not hide what an address said. */
+static void test_a_name_without_addresses_is_told_from_addresses_that_fail(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct world *w = start("wss://portal.example");
+        struct ip_addr ip = ip_v4(192, 0, 2, 1);
+        drain(w);
+        struct portal_lookup_answer a = {w->lookups[0], &ip, i == 0 ? 0 : 1};
+        struct portal_lookup_answer b = {w->lookups[1], NULL, 0};
+        assert_true(portal_client_handle_lookup(&w->c, &a, w->now));
+        drain(w);
+        if (i == 1) {
+            struct portal_stream_event closed = {PORTAL_STREAM_CLOSED, w->opens[0], VIEW_EMPTY,
+                                                 ERR_REFUSED};
+            assert_true(portal_client_handle_stream(&w->c, &closed, w->now));
+        }
+        assert_true(portal_client_handle_lookup(&w->c, &b, w->now));
+        drain(w);
+        assert_string_equal(w->reason, i == 0 ? "the portal's name could not be resolved"
+                                              : "the connection was refused");
+        stop(w);
+    }
+}
+
 /* What an operator can do something about is what is said, whatever else failed. */
 static void test_a_certificate_that_is_not_accepted_is_the_reason(void **state)
 {
-    static const enum err second[] = {ERR_TLS_CERTIFICATE, ERR_UNREACHABLE};
+    static const struct {
+        enum err why;
+        const char *said;
+    } second[] = {
+        {ERR_TLS_CERTIFICATE, "the portal's certificate is not accepted"},
+        {ERR_TLS_DATE, "the portal's certificate is not valid at the time of this clock"},
+        {ERR_TLS_NAME, "the portal's certificate is for another name"},
+        {ERR_TLS, "the TLS handshake failed"},
+        {ERR_UNREACHABLE, "the network or host is unreachable"},
+        {ERR_REFUSED, "the connection was refused"},
+    };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(second); i++) {
         struct world *w = start("ws://[2001:db8::5]:81");
@@ -331,11 +366,10 @@ static void test_a_certificate_that_is_not_accepted_is_the_reason(void **state)
         advance(w, 1000); /* the next attempt is judged afresh */
         drain(w);
         closed.stream = w->opens[1];
-        closed.reason = second[i];
+        closed.reason = second[i].why;
         assert_true(portal_client_handle_stream(&w->c, &closed, w->now));
         drain(w);
-        assert_string_equal(w->reason, i == 0 ? "the portal's certificate is not accepted"
-                                              : "no address of the portal can be reached");
+        assert_string_equal(w->reason, second[i].said);
         stop(w);
     }
 }
@@ -850,6 +884,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_session_in_every_segmentation),
         cmocka_unit_test(test_all_addresses_race_and_the_first_wins),
+        cmocka_unit_test(test_a_name_without_addresses_is_told_from_addresses_that_fail),
         cmocka_unit_test(test_a_certificate_that_is_not_accepted_is_the_reason),
         cmocka_unit_test(test_an_ip_literal_needs_no_lookup),
         cmocka_unit_test(test_without_any_address_the_attempt_fails_and_gives_up_after_15_seconds),
