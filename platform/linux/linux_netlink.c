@@ -16,7 +16,8 @@
 
 #define MESSAGE_SIZE  8192U
 #define ADDRESSES_MAX 32U
-#define FIB_PROTOCOL  2U /* RTPROT_KERNEL, as the reference marks its rules */
+#define CHANGES_MAX   4096U /* messages taken for one look; the rest is for the next */
+#define FIB_PROTOCOL  2U    /* RTPROT_KERNEL, as the reference marks its rules */
 
 struct netlink {
     struct mnl_socket *socket;
@@ -78,7 +79,7 @@ static int request(struct netlink *nl, struct nlmsghdr *header)
 /* Notes what the kernel refused although the rest goes on. `error` is an errno, or 0. */
 static void note(struct netlink *nl, int error, const char *what)
 {
-    if (error != 0 && nl->lacks == NULL) {
+    if (error != 0 && error != EEXIST && nl->lacks == NULL) {
         nl->lacks = what;
         nl->lacks_why = linux_err(error);
     }
@@ -124,10 +125,11 @@ static void put_ip(struct nlmsghdr *header, uint16_t type, const struct ip_addr 
     mnl_attr_put(header, type, ip_size(ip), ip->bytes);
 }
 
-static struct nlmsghdr *address_message(struct netlink *nl, uint16_t type, unsigned index,
+/* `flags` of NLM_F_CREATE and its like; 0 for a deletion. */
+static struct nlmsghdr *address_message(struct netlink *nl, uint16_t flags, unsigned index,
                                         const struct found_address *address)
 {
-    uint16_t flags = type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0;
+    uint16_t type = flags != 0 ? RTM_NEWADDR : RTM_DELADDR;
     struct nlmsghdr *header = start(nl, type, flags);
     struct ifaddrmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
     message->ifa_family = address->family;
@@ -154,14 +156,15 @@ static void delete_addresses(struct netlink *nl, unsigned index)
         return;
     }
     for (size_t i = 0; i < found.count; i++) {
-        (void)request(nl, address_message(nl, RTM_DELADDR, index, &found.entries[i]));
+        (void)request(nl, address_message(nl, 0, index, &found.entries[i]));
     }
 }
 
-static int add_address(struct netlink *nl, unsigned index, const struct ip_addr *ip)
+/* `how` is NLM_F_REPLACE, or NLM_F_EXCL for EEXIST when it is there. */
+static int add_address(struct netlink *nl, unsigned index, const struct ip_addr *ip, uint16_t how)
 {
     struct found_address address = {system_family(ip), (uint8_t)(ip_size(ip) * 8), *ip};
-    return request(nl, address_message(nl, RTM_NEWADDR, index, &address));
+    return request(nl, address_message(nl, NLM_F_CREATE | how, index, &address));
 }
 
 /* ---- link, rules, routes ---- */
@@ -227,7 +230,7 @@ static int find_rule(const struct nlmsghdr *header, void *data)
 
 /* "not fwmark MARK lookup TABLE": everything but our own sockets looks into our table first. It
  * stays when the device goes, and the kernel takes a second one for another rule, so that the
- * NLM_F_EXCL of the reference adds one with every init. */
+ * NLM_F_EXCL of the reference adds one with every init. EEXIST: it is there. */
 static int add_rule(struct netlink *nl, uint8_t family)
 {
     bool found = false;
@@ -236,7 +239,7 @@ static int add_rule(struct netlink *nl, uint8_t family)
     message->family = family;
     int error = exchange(nl, header, find_rule, &found);
     if (error != 0 || found) {
-        return error;
+        return error != 0 ? error : EEXIST;
     }
     header = start(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
     message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
@@ -246,13 +249,13 @@ static int add_rule(struct netlink *nl, uint8_t family)
     mnl_attr_put_u32(header, FRA_TABLE, LINUX_TUN_TABLE);
     mnl_attr_put_u32(header, FRA_FWMARK, LINUX_MARK);
     mnl_attr_put_u8(header, FRA_PROTOCOL, FIB_PROTOCOL);
-    error = request(nl, header);
-    return error == EEXIST ? 0 : error;
+    return request(nl, header);
 }
 
-static int add_route(struct netlink *nl, unsigned index, const struct ip_prefix *prefix)
+static int add_route(struct netlink *nl, unsigned index, const struct ip_prefix *prefix,
+                     uint16_t how)
 {
-    struct nlmsghdr *header = start(nl, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+    struct nlmsghdr *header = start(nl, RTM_NEWROUTE, NLM_F_CREATE | how);
     struct rtmsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
     message->rtm_family = system_family(&prefix->ip);
     message->rtm_dst_len = prefix->len;
@@ -270,8 +273,8 @@ static enum err configure(struct netlink *nl, unsigned index, const struct linux
     delete_addresses(nl, index);
     int link = set_link(nl, index, false);
     disable_link_local(nl, index);
-    int v4 = add_address(nl, index, &setup->addresses->ipv4);
-    int v6 = add_address(nl, index, &setup->addresses->ipv6);
+    int v4 = add_address(nl, index, &setup->addresses->ipv4, NLM_F_REPLACE);
+    int v6 = add_address(nl, index, &setup->addresses->ipv6, NLM_F_REPLACE);
     if (link != 0 || set_link(nl, index, true) != 0 || (v4 != 0 && v6 != 0)) {
         return ERR_IO;
     }
@@ -285,38 +288,157 @@ static enum err configure(struct netlink *nl, unsigned index, const struct linux
     }
     for (size_t i = 0; i < setup->routes_count; i++) {
         if ((setup->routes[i].ip.family == IP_V4 ? v4 : v6) == 0) {
-            note(nl, add_route(nl, index, &setup->routes[i]), "a route to the clients is missing");
+            note(nl, add_route(nl, index, &setup->routes[i], NLM_F_REPLACE),
+                 "a route to the clients is missing");
         }
     }
     return ERR_NONE;
 }
 
+static void close_netlink(struct netlink *nl)
+{
+    if (nl->socket != NULL) {
+        (void)mnl_socket_close(nl->socket);
+    }
+    free(nl->buffer);
+}
+
+/* Opens a socket for requests; `false`: there is none, and nothing to close. */
+static bool open_netlink(struct netlink *nl)
+{
+    *nl = (struct netlink){.sequence = (unsigned)time(NULL), .buffer = malloc(MESSAGE_SIZE)};
+    nl->socket = nl->buffer == NULL ? NULL : mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+    if (nl->socket != NULL && mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) == 0) {
+        return true;
+    }
+    close_netlink(nl);
+    return false;
+}
+
 enum err linux_tun_configure(struct linux_tun *tun, const struct linux_tun_setup *setup)
 {
-    struct netlink nl = {.sequence = (unsigned)time(NULL), .buffer = malloc(MESSAGE_SIZE)};
+    struct netlink nl;
     unsigned index = if_nametoindex(tun->name);
     enum err err = ERR_IO;
-    nl.socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (index != 0 && nl.buffer != NULL && nl.socket != NULL &&
-        mnl_socket_bind(nl.socket, 0, MNL_SOCKET_AUTOPID) == 0) {
+    if (!open_netlink(&nl)) {
+        return ERR_IO;
+    }
+    if (index != 0) {
         err = configure(&nl, index, setup);
     }
-    if (nl.socket != NULL) {
-        (void)mnl_socket_close(nl.socket);
-    }
-    free(nl.buffer);
+    close_netlink(&nl);
     tun->lacks = nl.lacks;
     tun->lacks_why = nl.lacks_why;
     return err;
 }
 
+/* The peer ranges, spec/dataplane.md section 1.1. */
+static const struct ip_prefix gateway_routes[] = {
+    {{IP_V4, {100, 64}}, 11},
+    {{IP_V6, {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11}}, 107},
+};
+
+static struct linux_tun_setup gateway_setup(const struct gateway_tun_config *config)
+{
+    return (struct linux_tun_setup){config, gateway_routes, ARRAY_COUNT(gateway_routes)};
+}
+
+/* ---- what others change ---- */
+
+/* Routes are left out: a host that speaks BGP has thousands, and whoever takes ours away takes the
+ * rule or sets the device down as well. */
+static struct mnl_socket *listen_for_changes(void)
+{
+    const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+                            RTMGRP_IPV4_RULE | 1U << (RTNLGRP_IPV6_RULE - 1);
+    struct mnl_socket *socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (socket != NULL && mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) != 0) {
+        (void)mnl_socket_close(socket);
+        socket = NULL;
+    }
+    return socket;
+}
+
 enum err linux_tun_configure_gateway(struct linux_tun *tun, const struct gateway_tun_config *config)
 {
-    /* The peer ranges, spec/dataplane.md section 1.1. */
-    static const struct ip_prefix routes[] = {
-        {{IP_V4, {100, 64}}, 11},
-        {{IP_V6, {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11}}, 107},
-    };
-    struct linux_tun_setup setup = {config, routes, sizeof(routes) / sizeof(routes[0])};
-    return linux_tun_configure(tun, &setup);
+    struct linux_tun_setup setup = gateway_setup(config);
+    if (tun->changes == NULL) {
+        tun->changes = listen_for_changes();
+    }
+    enum err err = linux_tun_configure(tun, &setup);
+    tun->is_configured = err == ERR_NONE;
+    tun->configured = *config;
+    return err;
+}
+
+/* Takes what was heard; its content does not matter. */
+static bool heard_changes(const struct linux_tun *tun)
+{
+    uint8_t part[64];
+    bool any = false;
+    for (unsigned i = 0; i < CHANGES_MAX; i++) {
+        if (recv(mnl_socket_get_fd(tun->changes), part, sizeof(part), 0) < 0 && errno != ENOBUFS) {
+            break;
+        }
+        any = true;
+    }
+    return any;
+}
+
+static int see_link(const struct nlmsghdr *header, void *data)
+{
+    const struct ifinfomsg *message = mnl_nlmsg_get_payload(header);
+    bool *is_up = data;
+    *is_up = (message->ifi_flags & IFF_UP) != 0;
+    return MNL_CB_OK;
+}
+
+/* True when the device was down; it is up then. */
+static bool restore_link(struct netlink *nl, unsigned index)
+{
+    bool is_up = true;
+    struct nlmsghdr *header = start(nl, RTM_GETLINK, NLM_F_ACK);
+    struct ifinfomsg *message = mnl_nlmsg_put_extra_header(header, sizeof(*message));
+    message->ifi_family = AF_UNSPEC;
+    message->ifi_index = (int)index;
+    int error = exchange(nl, header, see_link, &is_up);
+    return error == 0 && !is_up && set_link(nl, index, true) == 0;
+}
+
+/* True when anything of the setup had gone and is there again. */
+static bool restore(struct netlink *nl, unsigned index, const struct linux_tun_setup *setup)
+{
+    bool restored = restore_link(nl, index);
+    int v4 = add_address(nl, index, &setup->addresses->ipv4, NLM_F_EXCL);
+    int v6 = add_address(nl, index, &setup->addresses->ipv6, NLM_F_EXCL);
+    bool has_v4 = v4 == 0 || v4 == EEXIST;
+    bool has_v6 = v6 == 0 || v6 == EEXIST;
+    restored = restored || v4 == 0 || v6 == 0;
+    restored = (has_v4 && add_rule(nl, AF_INET) == 0) || restored;
+    restored = (has_v6 && add_rule(nl, AF_INET6) == 0) || restored;
+    for (size_t i = 0; i < setup->routes_count; i++) {
+        bool has = setup->routes[i].ip.family == IP_V4 ? has_v4 : has_v6;
+        restored = (has && add_route(nl, index, &setup->routes[i], NLM_F_EXCL) == 0) || restored;
+    }
+    return restored;
+}
+
+bool linux_tun_tick(struct linux_tun *tun, struct instant now)
+{
+    struct netlink nl;
+    bool restored = false;
+    if (!tun->is_configured || tun->changes == NULL || !instant_reached(now, tun->check_at)) {
+        return false;
+    }
+    tun->check_at = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
+    if (!heard_changes(tun)) {
+        return false;
+    }
+    struct linux_tun_setup setup = gateway_setup(&tun->configured);
+    unsigned index = if_nametoindex(tun->name);
+    if (index != 0 && open_netlink(&nl)) {
+        restored = restore(&nl, index, &setup);
+        close_netlink(&nl);
+    }
+    return restored;
 }

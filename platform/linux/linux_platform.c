@@ -437,6 +437,10 @@ static void tick(struct linux_platform *platform)
     linux_notify_tick(&platform->notify, at);
     linux_resolver_tick(platform->resolver, at);
     linux_streams_tick(platform->streams, at);
+    if (linux_tun_tick(&platform->tun, at)) {
+        report(platform, ERR_NONE,
+               "somebody changed the tunnel's device, addresses, rules or routes; set again");
+    }
     while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
         report(platform, err,
                listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
@@ -111,6 +112,10 @@ void linux_tun_close(struct linux_tun *tun)
     if (tun->fd >= 0) {
         (void)close(tun->fd);
         tun->fd = -1;
+    }
+    if (tun->changes != NULL) {
+        (void)mnl_socket_close(tun->changes);
+        tun->changes = NULL;
     }
     free(tun->buffers);
     free(tun->cut_room);

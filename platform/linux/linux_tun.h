@@ -14,12 +14,15 @@
 #define LINUX_TUN_MTU       1280U
 #define LINUX_TUN_QUEUE_LEN 1000U
 #define LINUX_TUN_TABLE     0x2021fd00U
+#define LINUX_TUN_CHECK_S   5U /* how often changes from outside are looked for */
 
 enum linux_tun_offload {
     LINUX_TUN_OFFLOAD_USO, /* checksum, TCP and UDP segmentation: Linux 6.2 */
     LINUX_TUN_OFFLOAD_TSO, /* checksum and TCP segmentation */
     LINUX_TUN_OFFLOAD_NONE,
 };
+
+struct mnl_socket;
 
 struct linux_tun {
     int fd;
@@ -32,6 +35,10 @@ struct linux_tun {
     uint64_t write_calls;
     const char *lacks; /* what the last configuration had to do without; NULL: nothing */
     enum err lacks_why;
+    struct gateway_tun_config configured; /* by linux_tun_configure_gateway(), once it succeeded */
+    bool is_configured;
+    struct mnl_socket *changes; /* hears of links, addresses and rules; NULL: none */
+    struct instant check_at;
     uint8_t *buffers;
     uint8_t *cut_room;
 };
@@ -63,5 +70,9 @@ MUST_USE enum err linux_tun_configure(struct linux_tun *tun, const struct linux_
 /* The same with the routes of a gateway: the two peer ranges. */
 MUST_USE enum err linux_tun_configure_gateway(struct linux_tun *tun,
                                               const struct gateway_tun_config *config);
+/* Sets again what somebody else took of it since: a device that was set down, a network manager
+ * that removes what it does not know. Costs a system call every LINUX_TUN_CHECK_S while nothing
+ * changes on the host. True: something was missing and is there again. */
+MUST_USE bool linux_tun_tick(struct linux_tun *tun, struct instant now);
 
 #endif /* LINUX_TUN_H */

@@ -147,5 +147,13 @@ end_with TERM
 start_fresh
 wait_for 10 gateway_ready || fail "the gateway does not get ready"
 check "a page arrives" wait_for 20 page_is http://10.3.0.10/
+
+# Somebody sets the device down, or a network manager takes away the rules that it does not know.
+ip -n "$P-gw" link set tun-firezone down
+check "a device that was set down comes up again" wait_for 15 page_is http://10.3.0.10/
+check "and that is said" says "somebody changed the tunnel's device"
+ip -n "$P-gw" rule del table 539098368
+ip -n "$P-gw" route flush table 539098368
+check "rule and route that were taken away come again" wait_for 15 page_is http://10.3.0.10/
 check "no records without the option" sh -c "! grep -q '\"type\":\"flow\"' '$WORK/gateway.log'"
 end_with TERM

@@ -193,6 +193,43 @@ static void test_link_rules_and_routes_are_those_of_the_reference(void **state)
     linux_tun_close(&tun);
 }
 
+static bool is_whole(void)
+{
+    return says("ip -o link show dev " NAME, ",UP,") &&
+           says("ip -4 -o addr show dev " NAME, "100.70.1.2/32") &&
+           says("ip -6 -o addr show dev " NAME, "fd00:2021:1111::7:102/128") &&
+           count_lines("ip -d -4 rule", RULE) == 1 && count_lines("ip -d -6 rule", RULE) == 1 &&
+           says("ip -4 route show table 539098368", "100.64.0.0/11 dev " NAME) &&
+           says("ip -6 route show table 539098368", "fd00:2021:1111::/107 dev " NAME);
+}
+
+static void test_what_somebody_else_took_away_is_set_again(void **state)
+{
+    static const char *const harms[] = {
+        "ip link set " NAME " down && ip link set " NAME " up; echo done",
+        "ip link set " NAME " down; echo done",
+        "ip -4 rule del table 539098368; echo done",
+        "ip -6 rule del table 539098368; ip -6 route flush table 539098368; echo done",
+        "ip addr flush dev " NAME "; echo done",
+    };
+    struct linux_tun tun;
+    struct instant now = {0};
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_false(linux_tun_tick(&tun, now)); /* our own changes are none */
+    for (size_t i = 0; i < ARRAY_COUNT(harms); i++) {
+        assert_true(is_whole());
+        assert_true(says(harms[i], "done"));
+        assert_false(is_whole());
+        assert_false(linux_tun_tick(&tun, now)); /* not yet */
+        now = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
+        assert_true(linux_tun_tick(&tun, now));
+        now = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
+        assert_false(linux_tun_tick(&tun, now));
+    }
+    assert_true(is_whole());
+    linux_tun_close(&tun);
+}
+
 static void test_one_family_that_fails_leaves_the_other(void **state)
 {
     struct linux_tun tun;
@@ -393,6 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_device_gets_its_addresses_and_routes),
         cmocka_unit_test(test_link_rules_and_routes_are_those_of_the_reference),
+        cmocka_unit_test(test_what_somebody_else_took_away_is_set_again),
         cmocka_unit_test(test_one_family_that_fails_leaves_the_other),
         cmocka_unit_test(test_packets_of_the_kernel_are_read),
         cmocka_unit_test(test_without_offloads_checksums_are_complete),
