@@ -82,17 +82,22 @@ struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t
 }
 
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
-                                                     const struct x25519_public *key)
+                                                     const struct x25519_public *key,
+                                                     const struct sock_addr *local,
+                                                     const struct sock_addr *remote)
 {
     uint64_t hash = gateway_hash(gw, VIEW_OF(key->bytes));
     uint32_t cursor = 0;
+    struct gateway_connection *found = NULL;
     for (uint32_t i = map_next(&gw->connection_by_key, hash, &cursor); i != MAP_NONE;
          i = map_next(&gw->connection_by_key, hash, &cursor)) {
-        if (x25519_public_equal(&gw->connections[i].wg.remote, key)) {
-            return &gw->connections[i];
+        struct gateway_connection *c = &gw->connections[i];
+        if (x25519_public_equal(&c->wg.remote, key) &&
+            (found == NULL || ice_agent_has_heard(&c->ice, local, remote))) {
+            found = c;
         }
     }
-    return NULL;
+    return found;
 }
 
 void gateway_connection_fetch(const struct gateway *gw, uint32_t index)

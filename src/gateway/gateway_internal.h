@@ -596,8 +596,12 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
 /* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
+/* By the client's static key. Of several that claim it, the one that was heard on the path from
+ * `remote` to `local`, else any. */
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
-                                                     const struct x25519_public *key);
+                                                     const struct x25519_public *key,
+                                                     const struct sock_addr *local,
+                                                     const struct sock_addr *remote);
 /* Fetch what a packet received on the connection touches; the second once the first is there. */
 void gateway_connection_fetch(const struct gateway *gw, uint32_t index);
 void gateway_connection_fetch_session(const struct gateway *gw, uint32_t index);

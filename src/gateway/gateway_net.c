@@ -150,7 +150,8 @@ static void handle_initiation(struct gateway *gw, const struct inbound *in)
         gateway_drop(gw, verdict.reason, &in->remote);
         return;
     }
-    struct gateway_connection *c = gateway_connection_by_key(gw, &initiation.remote);
+    struct gateway_connection *c =
+        gateway_connection_by_key(gw, &initiation.remote, &in->local, &in->remote);
     if (c == NULL) {
         wg_initiation_wipe(&initiation);
         gateway_drop(gw, DROP_WG_UNKNOWN_KEY, &in->remote);

@@ -249,16 +249,30 @@ enum drop_reason ice_agent_handle_message(struct ice_agent *agent, const struct 
     return refused;
 }
 
+/* The pair with these addresses on which the peer was heard, NULL when there is none. */
+static struct ice_pair *find_heard(struct ice_agent *agent, const struct sock_addr *local,
+                                   const struct sock_addr *from)
+{
+    uint8_t slot;
+    if (!find_destination(agent, local, &slot)) {
+        return NULL;
+    }
+    struct ice_pair *pair = ice_checklist_find(agent, &agent->locals[slot].base, from);
+    return pair != NULL && pair->heard_count > 0 ? pair : NULL;
+}
+
+bool ice_agent_has_heard(struct ice_agent *agent, const struct sock_addr *local,
+                         const struct sock_addr *from)
+{
+    return find_heard(agent, local, from) != NULL;
+}
+
 void ice_agent_prefer(struct ice_agent *agent, const struct sock_addr *local,
                       const struct sock_addr *from, struct instant now)
 {
-    uint8_t slot;
     ASSERT(!instant_before(now, agent->now));
-    if (agent->controlling || !find_destination(agent, local, &slot)) {
-        return;
-    }
-    struct ice_pair *pair = ice_checklist_find(agent, &agent->locals[slot].base, from);
-    if (pair == NULL || pair->heard_count == 0) {
+    struct ice_pair *pair = agent->controlling ? NULL : find_heard(agent, local, from);
+    if (pair == NULL) {
         return;
     }
     agent->now = now;

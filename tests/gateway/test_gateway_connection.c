@@ -653,6 +653,26 @@ static void two_connections_may_share_a_local_user_name(void **state)
     rig_free(rig);
 }
 
+/* The portal tells what a client says its key is: a client that claims the key of another must not
+ * take its handshakes. The path tells them apart. */
+static void a_client_that_claims_the_key_of_another_takes_nothing_from_it(void **state)
+{
+    (void)state;
+    for (size_t claims = 0; claims < 2; claims++) {
+        struct rig *rig = rig_new();
+        rig_join(rig);
+        rig->clients[claims].node = rig->clients[1 - claims].node;
+        rig_connect(rig, 0, RIG_CIDR4);
+        rig_connect(rig, 1, RIG_CIDR4);
+        for (size_t i = 0; i < 2; i++) {
+            assert_true(rig_reaches_tun(rig, i, server4, 80));
+            assert_true(rig_reaches_client(rig, i, server4, 80));
+        }
+        assert_int_equal(connections(rig), 2);
+        rig_free(rig);
+    }
+}
+
 static void messages_find_their_connection_by_index_from_any_address(void **state)
 {
     (void)state;
@@ -895,6 +915,7 @@ int main(void)
         cmocka_unit_test(
             a_goodbye_behind_a_refused_packet_leaves_the_answer_sealed_with_the_right_key),
         cmocka_unit_test(two_connections_may_share_a_local_user_name),
+        cmocka_unit_test(a_client_that_claims_the_key_of_another_takes_nothing_from_it),
         cmocka_unit_test(messages_find_their_connection_by_index_from_any_address),
         cmocka_unit_test(every_connection_has_an_id_of_its_own_over_many_generations),
         cmocka_unit_test(handshakes_for_nobody_and_garbage_are_counted_by_name),
