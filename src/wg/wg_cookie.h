@@ -50,7 +50,7 @@ MUST_USE bool wg_cookie_open_reply(const struct wg_mac_keys *remote,
                                    const struct wg_msg_cookie_reply *reply,
                                    const uint8_t mac1[WG_MAC_SIZE], uint8_t cookie[WG_COOKIE_SIZE]);
 
-#define WG_PROVEN_PER_S   100U /* handshake messages of one proven address under load */
+#define WG_PROVEN_PER_S   20U  /* handshake messages of one proven address under load, as Linux */
 #define WG_PROVEN_BUCKETS 256U /* addresses share them, by a hash that changes with the secret */
 
 /* Counts handshake messages that passed mac1; one per node. */
