@@ -46,6 +46,7 @@ static const struct range PRIVATE_V6[] = {
     {{0}, 128},                                              /* :: */
     {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 128}, /* ::1 */
     {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96},        /* IPv4-mapped */
+    {{0, 0x64, 0xff, 0x9b, 0, 1}, 48},                       /* a local NAT64, RFC 8215 */
     {{0xfc}, 7},                                             /* unique local */
     {{0xfe, 0x80}, 10},                                      /* link-local */
     {{0xff}, 8},                                             /* multicast */
@@ -66,21 +67,27 @@ bool policy_is_proxy(const struct ip_addr *ip)
                                : ip->family == IP_V6 && in_range(ip, &PROXY_V6);
 }
 
-bool policy_is_private(const struct ip_addr *ip)
+/* Where a packet to `ip` would end: a translator beside us leads to the IPv4 address inside. */
+static struct ip_addr behind_nat64(const struct ip_addr *ip)
 {
-    if (ip->family == IP_V4) {
-        return in_ranges(ip, PRIVATE_V4, sizeof PRIVATE_V4 / sizeof PRIVATE_V4[0]);
-    }
-    if (in_range(ip, &NAT64_V6)) { /* a translator beside us would lead to the address inside */
-        struct ip_addr inside = ip_from_bytes(IP_V4, ip->bytes + 12);
-        return in_ranges(&inside, PRIVATE_V4, sizeof PRIVATE_V4 / sizeof PRIVATE_V4[0]);
-    }
-    return in_ranges(ip, PRIVATE_V6, sizeof PRIVATE_V6 / sizeof PRIVATE_V6[0]);
+    bool is_inside = ip->family == IP_V6 && in_range(ip, &NAT64_V6);
+    return is_inside ? ip_from_bytes(IP_V4, ip->bytes + 12) : *ip;
 }
 
-bool policy_is_forbidden_answer(const struct policy *policy, const struct ip_addr *ip)
+bool policy_is_private(const struct ip_addr *ip)
+{
+    struct ip_addr end = behind_nat64(ip);
+    if (end.family == IP_V4) {
+        return in_ranges(&end, PRIVATE_V4, sizeof PRIVATE_V4 / sizeof PRIVATE_V4[0]);
+    }
+    return in_ranges(&end, PRIVATE_V6, sizeof PRIVATE_V6 / sizeof PRIVATE_V6[0]);
+}
+
+bool policy_is_forbidden_answer(const struct policy *policy, const struct ip_addr *answer)
 {
     static const struct ip_addr broadcast = {IP_V4, {255, 255, 255, 255}};
+    struct ip_addr end = behind_nat64(answer);
+    const struct ip_addr *ip = &end;
     if (ip_size(ip) == 0 || ip_is_loopback(ip) || ip_is_unspecified(ip) || ip_is_multicast(ip) ||
         ip_is_link_local(ip) || policy_is_tunnel(ip) || policy_is_proxy(ip) ||
         ip_equal(ip, &broadcast) || (ip->family == IP_V6 && in_range(ip, &MAPPED_V6))) {

@@ -284,7 +284,7 @@ MUST_USE bool policy_is_proxy(const struct ip_addr *ip);
 /* Destinations that the Internet resource does not reach. */
 MUST_USE bool policy_is_private(const struct ip_addr *ip);
 /* Addresses that a DNS answer may not name. */
-MUST_USE bool policy_is_forbidden_answer(const struct policy *policy, const struct ip_addr *ip);
+MUST_USE bool policy_is_forbidden_answer(const struct policy *policy, const struct ip_addr *answer);
 MUST_USE bool policy_is_gateway(const struct policy *policy, const struct ip_addr *ip);
 
 /* ---- policy_route ---- */

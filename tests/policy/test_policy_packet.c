@@ -68,8 +68,9 @@ static void test_internet_resource_reaches_no_private_range(void **state)
     (void)state;
     static const char *const V4[] = {"10.1.2.3",  "172.16.0.1",  "172.31.255.255", "192.168.0.1",
                                      "127.0.0.1", "169.254.1.1", "240.0.0.1",      "0.1.2.3"};
-    static const char *const V6[] = {"::1",     "::ffff:8.8.8.8",   "fc00::1",        "fdff::1",
-                                     "fe80::1", "64:ff9b::a01:203", "64:ff9b::7f00:1"};
+    static const char *const V6[] = {
+        "::1",     "::ffff:8.8.8.8",   "fc00::1",         "fdff::1",
+        "fe80::1", "64:ff9b::a01:203", "64:ff9b::7f00:1", "64:ff9b:1::a01:203"};
     struct world w;
     world_init(&w);
     grant(&w, w.alice, internet(1), NULL);

@@ -127,12 +127,16 @@ static void test_forbidden_answers_are_left_out(void **state)
                                       "fe80::1",
                                       "fd00:2021:1111::1",
                                       "fd00:2021:1111:8000::1",
-                                      "::ffff:10.0.0.1"};
+                                      "::ffff:10.0.0.1",
+                                      "64:ff9b::7f00:1", /* through a NAT64 beside us */
+                                      "64:ff9b::a9fe:a9fe",
+                                      "64:ff9b::6440:1",
+                                      "64:ff9b::"};
     struct dns_name wanted = name("foo.com");
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
         struct world w;
         struct ip_addr proxies[2] = {ip("100.96.0.1"), ip("fd00:2021:1111:8000::1")};
-        struct ip_addr answers[3] = {ip(BAD[i]), ip("192.168.1.1"), ip("2001:db8::1")};
+        struct ip_addr answers[3] = {ip(BAD[i]), ip("192.168.1.1"), ip("64:ff9b::a00:1")};
         uint32_t refused = 0;
         world_init(&w);
         grant(&w, w.alice, dns(1, "foo.com"), NULL);
@@ -141,7 +145,7 @@ static void test_forbidden_answers_are_left_out(void **state)
                          POLICY_ACTIVE);
         assert_int_equal(refused, 1);
         check_real(&w, 1, "100.96.0.1", "192.168.1.1"); /* RFC 1918 is normal */
-        check_real(&w, 1, "fd00:2021:1111:8000::1", "2001:db8::1");
+        check_real(&w, 1, "fd00:2021:1111:8000::1", "64:ff9b::a00:1");
         world_deinit(&w);
     }
 }
