@@ -74,15 +74,14 @@
 #define GATEWAY_GROUPS_MAX       64U    /* open at once, spec/performance.md section 4.3 */
 #define GATEWAY_TRAIN_SEGMENTS   64U    /* UDP_MAX_SEGMENTS of kernels before 6.9 */
 #define GATEWAY_TRAIN_BYTES      65000U /* under 65 535 with all headers */
-/* ChannelData and WireGuard headers and tag; beside them the headers that cutting repeats, of the
- * usual size. What has longer ones takes from what others of its batch leave. */
-#define GATEWAY_SEGMENT_OVERHEAD (CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD)
-#define GATEWAY_TUN_TX_MAX                                                                         \
+/* ChannelData and WireGuard headers, tag, and the headers that cutting repeats, of the usual size.
+ * A segment with longer ones takes the place of several. */
+#define GATEWAY_HEADERS_USUAL 80U
+#define GATEWAY_SEGMENT_OVERHEAD                                                                   \
+    (CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD + GATEWAY_HEADERS_USUAL)
+#define GATEWAY_TX_SIZE                                                                            \
     (GATEWAY_TUN_BATCH_MAX * GATEWAY_SUPERPACKET_MAX +                                             \
-     GATEWAY_TUN_SEGMENTS_MAX * (GATEWAY_SEGMENT_OVERHEAD + 80U))
-#define GATEWAY_REPLIES_SIZE                                                                       \
-    (GATEWAY_TUN_BATCH_MAX * POLICY_REPLY_SIZE_MAX) /* to what is refused */
-#define GATEWAY_TX_SIZE             (GATEWAY_TUN_TX_MAX + GATEWAY_REPLIES_SIZE)
+     GATEWAY_TUN_SEGMENTS_MAX * GATEWAY_SEGMENT_OVERHEAD)
 
 #define GATEWAY_ID_ROUNDS           4U
 #define GATEWAY_ID_HALF_BITS        12U
@@ -440,8 +439,7 @@ struct gateway {
     uint64_t group_marks[4];         /* which of 256 kinds of keys there are */
     struct gateway_inbound *inbound; /* of the batch from the TUN device, in its order */
     uint32_t inbound_count;
-    uint32_t inbound_segments; /* of all of them, at most GATEWAY_TUN_SEGMENTS_MAX */
-    size_t inbound_bytes;      /* that they are sealed to, at most GATEWAY_TUN_TX_MAX */
+    uint32_t inbound_places; /* that their segments take, at most GATEWAY_TUN_SEGMENTS_MAX */
     uint32_t inbound_connections[GATEWAY_TUN_BATCH_MAX];
     uint8_t *inbound_last; /* of each connection: its last packet, if that one is its own */
     struct policy_hint hints[GATEWAY_LOOK_AHEAD_MAX]; /* of the packets being judged */

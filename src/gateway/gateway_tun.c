@@ -216,14 +216,14 @@ static enum drop_reason forward(struct gateway *gw, struct packet *packet,
     if (packet_segment_size(&in->segments, 0) > GATEWAY_INNER_MTU) {
         return DROP_IP_TOO_BIG; /* no other segment is longer */
     }
-    size_t sealed_size =
-        packet->len + in->segments.count * (in->segments.header_size + GATEWAY_SEGMENT_OVERHEAD);
-    if (in->segments.count > GATEWAY_TUN_SEGMENTS_MAX - gw->inbound_segments ||
-        sealed_size > GATEWAY_TUN_TX_MAX - gw->inbound_bytes) {
+    uint32_t places = in->segments.count;
+    if (in->segments.header_size > GATEWAY_HEADERS_USUAL) {
+        places *= 1 + (uint32_t)in->segments.header_size / GATEWAY_HEADERS_USUAL;
+    }
+    if (places > GATEWAY_TUN_SEGMENTS_MAX - gw->inbound_places) {
         return DROP_WG_QUEUE;
     }
-    gw->inbound_segments += in->segments.count;
-    gw->inbound_bytes += sealed_size;
+    gw->inbound_places += places;
     uint32_t index = gw->inbound_count++;
     uint32_t connection = (uint32_t)(c - gw->connections);
     gw->inbound_connections[index] = connection;
@@ -350,8 +350,7 @@ void gateway_handle_tun(struct gateway *gw, struct clock_pair now,
     ASSERT(count <= GATEWAY_TUN_BATCH_MAX);
     gateway_begin(gw, now);
     gw->inbound_count = 0;
-    gw->inbound_segments = 0;
-    gw->inbound_bytes = 0;
+    gw->inbound_places = 0;
     for (size_t i = 0; i < count; i += GATEWAY_LOOK_AHEAD_MAX) {
         size_t left = count - i;
         judge_some(gw, packets + i, left < GATEWAY_LOOK_AHEAD_MAX ? left : GATEWAY_LOOK_AHEAD_MAX);
