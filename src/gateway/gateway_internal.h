@@ -159,6 +159,7 @@ struct gateway_connection {
     struct instant disconnected_at; /* ICE has no path since; TIME_NEVER */
     struct instant unused_since;    /* no authorization is left; TIME_NEVER while there is one */
     struct instant channels_at;     /* when all that the client has had asked for is forgiven */
+    uint32_t lookups_count;         /* in flight for this place of the table, whoever has it now */
     uint32_t signals_count;         /* lists in blocks, like those of the agent */
     uint32_t held_count;
     struct gateway_signal *signals;

@@ -105,6 +105,12 @@ static void send_status(struct gateway *gw, uint32_t policy_client, const struct
     }
 }
 
+/* How many lookups are in flight for the client, or for who was in its place before it. */
+static uint32_t *lookups_of(struct gateway *gw, uint32_t policy_client)
+{
+    return &gw->connections[policy_client_index(policy_client)].lookups_count;
+}
+
 /* Finds the earliest deadline again; packets only ever look at the result. */
 static void find_deadline(struct gateway *gw)
 {
@@ -165,22 +171,23 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
     }
     r->used = false;
     gw->resolves_count--;
-    find_deadline(gw);
+    uint32_t *held = lookups_of(gw, r->policy_client);
+    ASSERT(*held > 0);
+    (*held)--;
+    if (!instant_before(gw->resolve_deadline, r->deadline)) {
+        find_deadline(gw);
+    }
 }
 
 /* ---- the beginning of a request ---- */
 
 /* True when the client holds its share of the table: names that nobody answers are its own trouble
- * and not that of the others. Nobody has so many while the table holds fewer. */
-static bool has_its_share(const struct gateway *gw, uint32_t policy_client)
+ * and not that of the others. */
+static bool has_its_share(struct gateway *gw, uint32_t policy_client)
 {
     uint32_t share = gw->limits.lookups / GATEWAY_RESOLVE_SHARE;
     share = share > GATEWAY_RESOLVE_SHARE_MIN ? share : GATEWAY_RESOLVE_SHARE_MIN;
-    uint32_t held = 0;
-    for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count >= share; i++) {
-        held += gw->resolves[i].used && gw->resolves[i].policy_client == policy_client ? 1U : 0U;
-    }
-    return held >= share;
+    return *lookups_of(gw, policy_client) >= share;
 }
 
 /* A record for a request of the client, NULL if there is none for it. */
@@ -204,6 +211,7 @@ static void start(struct gateway *gw, struct gateway_resolve *r)
     trace_name_event(gw, EV_DNS_QUERY, r);
     r->used = true;
     gw->resolves_count++;
+    (*lookups_of(gw, r->policy_client))++;
     if (cached != NULL) {
         r->addresses_count = cached->addresses_count;
         memcpy(r->addresses, cached->addresses,
@@ -238,6 +246,7 @@ static void reset(struct gateway *gw, struct gateway_resolve *r, uint32_t policy
     r->proxies_count = 0;
     r->addresses_count = 0;
     r->ttl_s = UINT32_MAX;
+    r->deadline = TIME_NEVER;
 }
 
 static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c,

@@ -305,17 +305,22 @@ static void packets_served_or_refused_say_nothing_at_info(void **state)
 
 /* ---- cost ---- */
 
-/* Makes the whole pages inside all connections but the first one's inaccessible, or gives them
- * back. */
-static void guard_others(struct rig *rig, int protection)
+/* Makes the whole pages of a table inaccessible, or gives them back. */
+static void guard(const void *first, const void *end, int protection)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uint32_t client = policy_client_find(rig->gw->policy, &rig->clients[0].id);
-    assert_ptr_equal(gateway_connection_of(rig->gw, client), &rig->gw->connections[0]);
-    uintptr_t from = ((uintptr_t)&rig->gw->connections[1] + page - 1) / page * page;
-    uintptr_t to = (uintptr_t)&rig->gw->connections[rig->limits.clients] / page * page;
+    uintptr_t from = ((uintptr_t)first + page - 1) / page * page;
+    uintptr_t to = (uintptr_t)end / page * page;
     assert_true(to > from + 4 * page);
     assert_int_equal(mprotect((void *)from, to - from, protection), 0);
+}
+
+/* All connections but the first one's. */
+static void guard_others(struct rig *rig, int protection)
+{
+    uint32_t client = policy_client_find(rig->gw->policy, &rig->clients[0].id);
+    assert_ptr_equal(gateway_connection_of(rig->gw, client), &rig->gw->connections[0]);
+    guard(&rig->gw->connections[1], &rig->gw->connections[rig->limits.clients], protection);
 }
 
 static size_t poll_all(struct rig *rig)
@@ -372,6 +377,46 @@ static void packets_of_one_client_look_at_no_other(void **state)
     rig_free(rig);
 }
 
+/* A client that has its share of the lookups in flight and goes on asking costs no walk over all of
+ * them: their memory may be gone while it is refused. */
+static void a_refused_lookup_looks_at_no_other(void **state)
+{
+    (void)state;
+    static const struct ip_addr proxies[] = {{IP_V4, {100, 96, 0, 1}}};
+    struct p2p_assigned_ips msg = {.proxy_ips_count = 1, .proxy_ips = {proxies[0]}};
+    uint8_t packet[P2P_PACKET_SIZE_MAX];
+    uint8_t message[GATEWAY_UDP_HEADROOM + P2P_PACKET_SIZE_MAX + WG_DATA_OVERHEAD];
+    struct gateway_limits limits = rig_limits();
+    limits.lookups = 64;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    rig_connect(rig, 0, RIG_DNS);
+    for (unsigned i = 0; i < limits.lookups / GATEWAY_RESOLVE_SHARE; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
+        rig_assign(rig, 0, RIG_DNS_ID, name, proxies, 1);
+    }
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 0);
+    assert_true(uuid_parse(view_text(RIG_DNS_ID), &msg.resource));
+    assert_true(dns_name_parse(view_text("more.corp.test"), &msg.domain));
+    size_t len = p2p_encode_assigned_ips((struct span){packet, sizeof(packet)}, &msg);
+    size_t size =
+        rig_client_seal(rig, 0, (struct view){packet, len}, message + GATEWAY_UDP_HEADROOM);
+    struct gateway_datagram datagram = {
+        .bytes = {message + GATEWAY_UDP_HEADROOM, size},
+        .local = sock_addr_of(ip_v4(10, 2, 0, 2), 52625),
+        .remote = rig->clients[0].mapped,
+    };
+    guard(&rig->gw->resolves[0], &rig->gw->resolves[limits.lookups], PROT_NONE);
+    gateway_handle_udp(rig->gw, rig->now, &datagram, 1);
+    size_t answers = poll_all(rig);
+    guard(&rig->gw->resolves[0], &rig->gw->resolves[limits.lookups], PROT_READ | PROT_WRITE);
+    assert_int_equal(answers, 1);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 1);
+    gateway_check(rig->gw);
+    rig_free(rig);
+}
+
 /* ---- paths ---- */
 
 static void a_client_whose_port_is_3478_connects_directly(void **state)
@@ -404,6 +449,7 @@ int main(void)
         cmocka_unit_test(every_seed_gives_a_key_pair_of_its_own),
         cmocka_unit_test(packets_served_or_refused_say_nothing_at_info),
         cmocka_unit_test(packets_of_one_client_look_at_no_other),
+        cmocka_unit_test(a_refused_lookup_looks_at_no_other),
         cmocka_unit_test(a_client_whose_port_is_3478_connects_directly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
