@@ -1,8 +1,8 @@
 /* linux_platform: struct platform over Linux: clocks, entropy, UDP, TUN, streams, lookups.
  *
  * One epoll instance. Sockets are watched edge-triggered, for room to send only while an output
- * waits, and their readiness is kept until a read would block, so that a driver that stops feeding
- * costs no wake-ups. Source: design section 8.1.
+ * waits, and their readiness is kept until a read finds the queue empty, so that a driver that
+ * stops feeding costs no wake-ups. Source: design section 8.1.
  */
 #ifndef LINUX_PLATFORM_H
 #define LINUX_PLATFORM_H
