@@ -268,6 +268,26 @@ static int add_route(struct netlink *nl, unsigned index, const struct ip_prefix 
     return request(nl, header);
 }
 
+/* The rules and routes of the families that have their address. `how` as for add_address(). True
+ * when anything of them is new. */
+static bool put_ways(struct netlink *nl, unsigned index, const struct linux_tun_setup *setup,
+                     bool has_v4, bool has_v6, uint16_t how)
+{
+    int rule4 = has_v4 ? add_rule(nl, AF_INET) : EEXIST;
+    int rule6 = has_v6 ? add_rule(nl, AF_INET6) : EEXIST;
+    bool any = rule4 == 0 || rule6 == 0;
+    note(nl, rule4, "the IPv4 rule of the tunnel's table is missing");
+    note(nl, rule6, "the IPv6 rule of the tunnel's table is missing");
+    for (size_t i = 0; i < setup->routes_count; i++) {
+        if (setup->routes[i].ip.family == IP_V4 ? has_v4 : has_v6) {
+            int route = add_route(nl, index, &setup->routes[i], how);
+            any = any || route == 0;
+            note(nl, route, "a route to the clients is missing");
+        }
+    }
+    return any;
+}
+
 static enum err configure(struct netlink *nl, unsigned index, const struct linux_tun_setup *setup)
 {
     delete_addresses(nl, index);
@@ -280,18 +300,7 @@ static enum err configure(struct netlink *nl, unsigned index, const struct linux
     }
     note(nl, v4, "the tunnel has no IPv4 address");
     note(nl, v6, "the tunnel has no IPv6 address");
-    if (v4 == 0) {
-        note(nl, add_rule(nl, AF_INET), "the IPv4 rule of the tunnel's table is missing");
-    }
-    if (v6 == 0) {
-        note(nl, add_rule(nl, AF_INET6), "the IPv6 rule of the tunnel's table is missing");
-    }
-    for (size_t i = 0; i < setup->routes_count; i++) {
-        if ((setup->routes[i].ip.family == IP_V4 ? v4 : v6) == 0) {
-            note(nl, add_route(nl, index, &setup->routes[i], NLM_F_REPLACE),
-                 "a route to the clients is missing");
-        }
-    }
+    (void)put_ways(nl, index, setup, v4 == 0, v6 == 0, NLM_F_REPLACE);
     return ERR_NONE;
 }
 
@@ -413,14 +422,8 @@ static bool restore(struct netlink *nl, unsigned index, const struct linux_tun_s
     int v6 = add_address(nl, index, &setup->addresses->ipv6, NLM_F_EXCL);
     bool has_v4 = v4 == 0 || v4 == EEXIST;
     bool has_v6 = v6 == 0 || v6 == EEXIST;
-    restored = restored || v4 == 0 || v6 == 0;
-    restored = (has_v4 && add_rule(nl, AF_INET) == 0) || restored;
-    restored = (has_v6 && add_rule(nl, AF_INET6) == 0) || restored;
-    for (size_t i = 0; i < setup->routes_count; i++) {
-        bool has = setup->routes[i].ip.family == IP_V4 ? has_v4 : has_v6;
-        restored = (has && add_route(nl, index, &setup->routes[i], NLM_F_EXCL) == 0) || restored;
-    }
-    return restored;
+    bool ways = put_ways(nl, index, setup, has_v4, has_v6, NLM_F_EXCL);
+    return restored || v4 == 0 || v6 == 0 || ways;
 }
 
 bool linux_tun_tick(struct linux_tun *tun, struct instant now)
