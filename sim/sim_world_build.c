@@ -138,8 +138,8 @@ static void add_target(struct sim_world *world, const struct world_target *targe
     world->targets[world->targets_count++] = *target;
 }
 
-static void put_host(struct world_gateway *gateway, struct ip_addr ip,
-                     enum sim_host_behaviour behaviour)
+void world_host_put(struct world_gateway *gateway, struct ip_addr ip,
+                    enum sim_host_behaviour behaviour)
 {
     enum sim_host_behaviour known;
     if (gateway->hosts == NULL || sim_hosts_find(gateway->hosts, &ip, &known)) {
@@ -155,8 +155,8 @@ static void add_host(struct sim_world *world, uint32_t resource, struct ip_addr 
                      enum sim_host_behaviour behaviour)
 {
     uint32_t index = world->policy.resources[resource].gateway;
-    put_host(&world->gateways[index], ip, behaviour);
-    put_host(&world->gateways[index + SIM_TWIN], ip, behaviour);
+    world_host_put(&world->gateways[index], ip, behaviour);
+    world_host_put(&world->gateways[index + SIM_TWIN], ip, behaviour);
 }
 
 static void add_network(struct sim_world *world, bool v4, uint32_t number)

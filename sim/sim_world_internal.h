@@ -222,6 +222,9 @@ struct sim_platform_faults world_platform(const struct sim_world *world);
 void world_gateway_free(struct world_gateway *gateway);
 /* Plans the next timer of the hosts of the gateway's network. */
 void world_hosts_plan(struct world_gateway *gateway);
+/* Adds a host with its first behaviour, unless it is known or the gateway is not there. */
+void world_host_put(struct world_gateway *gateway, struct ip_addr ip,
+                    enum sim_host_behaviour behaviour);
 /* Gives host `host` its first behaviour back. */
 void world_host_restore(struct world_gateway *gateway, uint32_t host);
 

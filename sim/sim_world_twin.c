@@ -36,9 +36,7 @@ static void build(struct sim_world *world, uint32_t first, uint32_t kind)
     (void)snprintf(name, sizeof(name), "twin%u", first);
     twin->hosts = sim_hosts_new(&world->rng, index);
     for (uint32_t i = 0; i < sim_hosts_count(like->hosts); i++) {
-        twin->behaviours[i] = like->behaviours[i];
-        sim_hosts_set(twin->hosts, sim_hosts_at(like->hosts, i), SIM_HOST_ECHO, DURATION_MS(1));
-        world_host_restore(twin, i);
+        world_host_put(twin, sim_hosts_at(like->hosts, i), like->behaviours[i]);
     }
     twin->net = world_add_host_node(world, kind, world->options.gateway_families,
                                     FIRST_NUMBER + first, name);
