@@ -357,6 +357,14 @@ static void expect_silence(struct peer *peer)
 #define RES_1 "11111111-1111-4111-8111-111111111111"
 #define RES_2 "22222222-2222-4222-8222-222222222222"
 
+/* The peer joins as a gateway, and is served. */
+static void join_served(struct fixture *f, struct peer *peer)
+{
+    say(f, peer, JOIN("gateway"));
+    expect(peer, "phx_reply");
+    expect(peer, "init");
+}
+
 static struct peer *join_gateway(struct fixture *f)
 {
     struct peer *peer = request(f, GATEWAY, GATEWAY_TARGET, AGENT);
@@ -684,9 +692,7 @@ static void test_head_refuses_a_second_connection_v142_serves_both(void **state)
     f = start(SIM_PORTAL_V142);
     struct peer *first = join_gateway(f);
     struct peer *second = request(f, GATEWAY_2, GATEWAY_TARGET, AGENT);
-    say(f, second, JOIN("gateway"));
-    expect(second, "phx_reply");
-    expect(second, "init");
+    join_served(f, second);
     struct peer *client = join_client(f);
     say(f, client, CREATE(RES_1));
     expect(first, "authorize_flow");
@@ -711,9 +717,7 @@ static void test_two_processes_are_told_and_noted_apart(void **state)
     struct fixture *f = start(SIM_PORTAL_V142);
     struct peer *first = join_gateway(f);
     struct peer *second = request(f, GATEWAY_2, OTHER_TARGET, AGENT);
-    say(f, second, JOIN("gateway"));
-    expect(second, "phx_reply");
-    expect(second, "init");
+    join_served(f, second);
     assert_int_equal(noted_on(f, SIM_NOTE_INIT, first), 1);
     assert_int_equal(noted_on(f, SIM_NOTE_INIT, second), 1);
     struct peer *client = join_client(f);
@@ -739,9 +743,7 @@ static void test_head_sends_the_later_of_two_away(void **state)
     struct peer *first = request(f, GATEWAY, GATEWAY_TARGET, AGENT);
     struct peer *second = request(f, GATEWAY_2, OTHER_TARGET, AGENT);
     assert_int_equal(second->status, 101);
-    say(f, first, JOIN("gateway"));
-    expect(first, "phx_reply");
-    expect(first, "init");
+    join_served(f, first);
     say(f, second, JOIN("gateway"));
     expect(second, "phx_reply");
     expect(second, "\"event\":\"disconnect\",\"payload\":{\"reason\":\"token_expired\"}");
@@ -831,9 +833,7 @@ static void test_unknown_events_crash_the_channel_or_are_answered(void **state)
     assert_false(peer->closed);
     say(f, peer, unknown);
     expect(peer, "unmatched topic");
-    say(f, peer, JOIN("gateway")); /* a join revives it */
-    expect(peer, "phx_reply");
-    expect(peer, "init");
+    join_served(f, peer); /* a join revives it */
     stop(f);
     f = start(SIM_PORTAL_HEAD);
     peer = join_gateway(f);

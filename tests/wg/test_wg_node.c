@@ -157,74 +157,71 @@ static void test_invalid_initiations_bring_no_load(void **state)
     assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_COOKIE_REPLY);
 }
 
+/* A limiter, and a stranger's initiation with the latest cookie that it was given. */
+struct load {
+    struct wg_limiter limiter;
+    struct wg_mac_keys keys;
+    struct rng rng;
+    uint8_t message[WG_INITIATION_SIZE];
+};
+
+static void load_init(struct load *load, uint32_t limit)
+{
+    struct x25519_public recipient = {{7}};
+    *load = (struct load){.rng = pair_rng(3), .message = {WG_TYPE_INITIATION}};
+    wg_mac_keys_of(&load->keys, &recipient);
+    wg_limiter_init(&load->limiter, limit, pair_at(0));
+}
+
+/* The message arrives; the cookie that it is refused for is in it from then on. */
+static enum wg_limiter_verdict judge(struct load *load, const struct sock_addr *from, uint64_t ms)
+{
+    uint8_t cookie[WG_COOKIE_SIZE];
+    enum wg_limiter_verdict verdict = wg_limiter_judge(&load->limiter, VIEW_OF(load->message), from,
+                                                       pair_at(ms), &load->rng, cookie);
+    if (verdict == WG_LIMITER_COOKIE) {
+        wg_cookie_stamp((struct span){load->message, sizeof(load->message)}, &load->keys, cookie);
+    }
+    return verdict;
+}
+
 static void test_a_cookie_outlives_one_change_of_the_secret_but_not_two(void **state)
 {
     (void)state;
-    struct wg_limiter limiter;
-    struct wg_mac_keys keys;
-    struct x25519_public recipient = {{7}};
-    struct rng rng = pair_rng(3);
+    struct load load;
     struct sock_addr from = sock_addr_of(ip_v4(10, 0, 0, 1), 5);
-    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
-    uint8_t cookie[WG_COOKIE_SIZE];
-    uint8_t other[WG_COOKIE_SIZE];
-    wg_mac_keys_of(&keys, &recipient);
-    wg_limiter_init(&limiter, 0, pair_at(0));
-    struct view view = VIEW_OF(message);
-    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie),
-                     WG_LIMITER_COOKIE);
-    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(119999), &rng, other),
-                     WG_LIMITER_PASS);
-    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(120000), &rng, other),
-                     WG_LIMITER_PASS);
-    assert_int_equal(wg_limiter_judge(&limiter, view, &from, pair_at(240000), &rng, other),
-                     WG_LIMITER_COOKIE);
+    load_init(&load, 0);
+    assert_int_equal(judge(&load, &from, 0), WG_LIMITER_COOKIE);
+    assert_int_equal(judge(&load, &from, 119999), WG_LIMITER_PASS);
+    assert_int_equal(judge(&load, &from, 120000), WG_LIMITER_PASS);
+    assert_int_equal(judge(&load, &from, 240000), WG_LIMITER_COOKIE);
 }
 
 static void test_after_a_long_pause_the_secret_before_is_forgotten(void **state)
 {
     (void)state;
-    struct wg_limiter limiter;
-    struct wg_mac_keys keys;
-    struct x25519_public recipient = {{7}};
-    struct rng rng = pair_rng(3);
+    struct load load;
     struct sock_addr from = sock_addr_of(ip_v4(10, 0, 0, 1), 5);
-    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
-    uint8_t cookie[WG_COOKIE_SIZE];
-    wg_mac_keys_of(&keys, &recipient);
-    wg_limiter_init(&limiter, 0, pair_at(0));
-    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &from, pair_at(0), &rng, cookie);
-    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-    assert_int_equal(
-        wg_limiter_judge(&limiter, VIEW_OF(message), &from, pair_at(240000), &rng, cookie),
-        WG_LIMITER_COOKIE);
+    load_init(&load, 0);
+    assert_int_equal(judge(&load, &from, 0), WG_LIMITER_COOKIE);
+    assert_int_equal(judge(&load, &from, 240000), WG_LIMITER_COOKIE);
 }
 
 /* A cookie proves an address; it is no licence to keep us busy. */
 static void test_one_address_gets_only_its_share_however_many_cookies_it_has(void **state)
 {
     (void)state;
-    struct wg_limiter limiter;
-    struct wg_mac_keys keys;
-    struct x25519_public recipient = {{7}};
-    struct rng rng = pair_rng(3);
-    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
-    uint8_t cookie[WG_COOKIE_SIZE];
+    struct load load;
     struct ip_addr v6 = {IP_V6, {0x20, 0x01, 0x0d, 0xb8}};
     struct ip_addr greedy[] = {ip_v4(192, 0, 2, 1), v6};
-    wg_mac_keys_of(&keys, &recipient);
     for (size_t g = 0; g < ARRAY_COUNT(greedy); g++) {
         uint32_t passed = 0;
-        wg_limiter_init(&limiter, 0, pair_at(0));
+        load_init(&load, 0);
         for (uint32_t i = 0; i < 4 * WG_PROVEN_PER_S; i++) { /* a port, or a host of its network */
             struct sock_addr from = sock_addr_of(greedy[g], (uint16_t)(1000 + i));
             from.ip.bytes[15] = from.ip.family == IP_V6 ? (uint8_t)i : 0;
-            struct view view = VIEW_OF(message);
-            (void)!wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie);
-            wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-            enum wg_limiter_verdict verdict =
-                wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie);
+            assert_int_equal(judge(&load, &from, 0), WG_LIMITER_COOKIE);
+            enum wg_limiter_verdict verdict = judge(&load, &from, 0);
             passed += verdict == WG_LIMITER_PASS ? 1 : 0;
             assert_int_equal(verdict, i < WG_PROVEN_PER_S ? WG_LIMITER_PASS : WG_LIMITER_DROP);
         }
@@ -232,16 +229,11 @@ static void test_one_address_gets_only_its_share_however_many_cookies_it_has(voi
     }
     /* Others are not concerned, and the next second is a new one. */
     struct sock_addr other = sock_addr_of(ip_v4(198, 51, 100, 9), 7);
-    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &other, pair_at(0), &rng, cookie);
-    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-    assert_int_equal(wg_limiter_judge(&limiter, VIEW_OF(message), &other, pair_at(0), &rng, cookie),
-                     WG_LIMITER_PASS);
+    assert_int_equal(judge(&load, &other, 0), WG_LIMITER_COOKIE);
+    assert_int_equal(judge(&load, &other, 0), WG_LIMITER_PASS);
     struct sock_addr again = sock_addr_of(v6, 3);
-    (void)!wg_limiter_judge(&limiter, VIEW_OF(message), &again, pair_at(1000), &rng, cookie);
-    wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-    assert_int_equal(
-        wg_limiter_judge(&limiter, VIEW_OF(message), &again, pair_at(1000), &rng, cookie),
-        WG_LIMITER_PASS);
+    assert_int_equal(judge(&load, &again, 1000), WG_LIMITER_COOKIE);
+    assert_int_equal(judge(&load, &again, 1000), WG_LIMITER_PASS);
 }
 
 /* Whoever has a network of IPv6 has 65 536 addresses to prove. All together they get what costs
@@ -249,28 +241,15 @@ static void test_one_address_gets_only_its_share_however_many_cookies_it_has(voi
 static void test_all_addresses_together_leave_time_for_packets(void **state)
 {
     (void)state;
-    struct wg_limiter limiter;
-    struct wg_mac_keys keys;
-    struct x25519_public recipient = {{7}};
-    struct rng rng = pair_rng(3);
-    uint8_t message[WG_INITIATION_SIZE] = {WG_TYPE_INITIATION};
-    uint8_t cookie[WG_COOKIE_SIZE];
+    struct load load;
     uint32_t passed = 0;
-    wg_mac_keys_of(&keys, &recipient);
-    wg_limiter_init(&limiter, WG_HANDSHAKES_PER_S_DEFAULT, pair_at(0));
+    load_init(&load, WG_HANDSHAKES_PER_S_DEFAULT);
     for (uint32_t i = 0; i < 100000; i++) {
         struct ip_addr v6 = {IP_V6, {0x20, 0x01, 0x0d, 0xb8, 0, 0, (uint8_t)(i >> 8), (uint8_t)i}};
         struct sock_addr from = sock_addr_of(v6, 1000);
-        struct view view = VIEW_OF(message);
-        if (wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie) == WG_LIMITER_PASS) {
-            passed++;
-            continue;
-        }
-        wg_cookie_stamp((struct span){message, sizeof(message)}, &keys, cookie);
-        passed +=
-            wg_limiter_judge(&limiter, view, &from, pair_at(0), &rng, cookie) == WG_LIMITER_PASS
-                ? 1U
-                : 0U;
+        bool pass =
+            judge(&load, &from, 0) == WG_LIMITER_PASS || judge(&load, &from, 0) == WG_LIMITER_PASS;
+        passed += pass ? 1U : 0U;
     }
     assert_in_range(passed, WG_HANDSHAKES_PER_S_DEFAULT + WG_PROVEN_BUCKETS, 10000);
 }
