@@ -211,8 +211,7 @@ struct portal_client {
     bool head; /* this connection's portal is of the newer generation */
     bool v2;   /* how to log in, this time and from now on */
     bool v2_only;
-    enum err
-        unreached; /* why an address of this attempt could not be used; ERR_NONE: none was tried */
+    enum err unreached; /* why an address of this attempt was of no use; ERR_NONE: none was tried */
 
     struct portal_lookup lookups[2]; /* by enum portal_lookup_type */
     struct portal_slot slots[PORTAL_STREAMS_MAX];
