@@ -4,9 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/err.h"
+#include "base/text.h"
 
 #define SECONDS_PER_DAY 86400U
+#define TEXT_MAX        ((LINUX_LOG_LINE_MAX - 128U) / 2) /* in JSON each character may take two */
 
 void linux_log_init(struct linux_log *log, const struct linux_log_options *options)
 {
@@ -81,20 +84,36 @@ static const struct level_name *level_name(enum trace_level level)
     return &names[level];
 }
 
-/* JSON string characters; anything that is not printable ASCII becomes an escape. */
+/* "\u" and four digits: what JSON or whoever reads it by lines has no other spelling for. */
+static void put_json_escape(struct writer *w, uint32_t code)
+{
+    uint8_t unit[2];
+    ASSERT(code <= UINT16_MAX); /* so are all that are not printable */
+    store_be16(unit, (uint16_t)code);
+    writer_text(w, "\\u");
+    text_put_hex(w, VIEW_OF(unit));
+}
+
+/* JSON string characters. UTF-8 stays; a byte that is none becomes \xff in the text that is read.
+ */
 static void put_json_text(struct writer *w, struct view text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.at[i];
-        if (c == '"' || c == '\\') {
+    while (text.len > 0) {
+        uint32_t code = 0;
+        size_t size = text_first_char(text, &code);
+        if (size == 0) {
+            size = 1;
+            writer_text(w, "\\\\x");
+            text_put_hex(w, view_sub(text, 0, 1));
+        } else if (code == '"' || code == '\\') {
             text_put_char(w, '\\');
-            writer_u8(w, c);
-        } else if (c < 0x20 || c >= 0x7f) {
-            writer_text(w, "\\u00");
-            text_put_hex(w, (struct view){&c, 1});
+            text_put_char(w, (char)code);
+        } else if (text_is_printable(code)) {
+            writer_bytes(w, view_sub(text, 0, size));
         } else {
-            writer_u8(w, c);
+            put_json_escape(w, code);
         }
+        text = view_sub(text, size, text.len - size);
     }
 }
 
@@ -137,7 +156,7 @@ static struct view describe(struct writer *w, const struct trace_event *event)
 
 void linux_log_put(struct writer *w, const struct linux_log *log, const struct trace_event *event)
 {
-    uint8_t room[LINUX_LOG_LINE_MAX / 2];
+    uint8_t room[TEXT_MAX];
     struct writer text = writer_of((struct span){room, sizeof(room)});
     put_line(w, log, trace_level_of(event->event), event->at.unix_ns, describe(&text, event));
 }

@@ -224,6 +224,29 @@ bool text_is_utf8(struct view text)
     return true;
 }
 
+size_t text_first_char(struct view text, uint32_t *code)
+{
+    static const uint8_t payload[] = {0, 0x7f, 0x1f, 0x0f, 0x07}; /* of the first byte */
+    size_t size = text.len == 0 ? 0 : utf8_sequence(text.at, text.len);
+    if (size == 0) {
+        return 0;
+    }
+    *code = text.at[0] & payload[size];
+    for (size_t i = 1; i < size; i++) {
+        *code = *code << 6 | (text.at[i] & 0x3fU);
+    }
+    return size;
+}
+
+bool text_is_printable(uint32_t code)
+{
+    bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+    bool separator = code == 0x2028 || code == 0x2029;
+    bool direction = code == 0x061c || code == 0x200e || code == 0x200f ||
+                     (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+    return !control && !separator && !direction && code != 0xfeff;
+}
+
 static bool uuid_parse_hyphenated(struct view text, struct uuid *out)
 {
     uint8_t digits[2 * UUID_SIZE];

@@ -39,6 +39,13 @@ void text_put_base32(struct writer *w, struct view bytes);
 /* True when the bytes are valid UTF-8 (no overlong forms, no surrogates, at most U+10FFFF). */
 MUST_USE bool text_is_utf8(struct view text);
 
+/* The character that `text` begins with: its bytes, and its code point in `code`. 0: there is none,
+ * or no valid one. */
+MUST_USE size_t text_first_char(struct view text, uint32_t *code);
+/* False for what must not reach a terminal or a reader of lines as it is: control characters, line
+ * and paragraph separators, marks that turn the direction of text, and the byte order mark. */
+MUST_USE bool text_is_printable(uint32_t code);
+
 /* Accepts 36-character hyphenated, 32 hex digits, {braced} and urn:uuid: forms, any case. */
 MUST_USE bool uuid_parse(struct view text, struct uuid *out);
 void uuid_put(struct writer *w, const struct uuid *uuid); /* hyphenated, lower case */

@@ -37,12 +37,19 @@ static bool uuid_is_zero(const struct uuid *id)
     return uuid_equal(id, &zero);
 }
 
-/* Text of outside origin: everything but printable ASCII is shown as a dot. */
+/* Text of outside origin: what is not printable UTF-8, and a quotation mark, is shown as a dot. */
 static void put_printable(struct writer *w, struct view text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.at[i];
-        writer_u8(w, c >= 0x20 && c < 0x7f && c != '"' ? c : (uint8_t)'.');
+    while (text.len > 0) {
+        uint32_t code = 0;
+        size_t size = text_first_char(text, &code);
+        if (size > 0 && text_is_printable(code) && code != '"') {
+            writer_bytes(w, view_sub(text, 0, size));
+        } else {
+            writer_u8(w, '.');
+        }
+        size += size == 0 ? 1 : 0;
+        text = view_sub(text, size, text.len - size);
     }
 }
 

@@ -118,6 +118,42 @@ static void test_utf8_refuses_overlong_surrogates_and_cuts(void **state)
     }
 }
 
+static void test_the_first_character_of_a_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t len;
+        uint32_t code;
+        bool printable;
+    } rows[] = {
+        {"az", 1, 'a', true},
+        {"\xc3\xbcz", 2, 0xfc, true},
+        {"\xe6\x97\xa5z", 3, 0x65e5, true},
+        {"\xf0\x9f\x98\x80z", 4, 0x1f600, true},
+        {"\xf4\x8f\xbf\xbf", 4, 0x10ffff, true},
+        {"\n", 1, '\n', false},
+        {"\x7f", 1, 0x7f, false},
+        {"\xc2\x9b", 2, 0x9b, false},       /* a control sequence of one character */
+        {"\xe2\x80\xa8", 3, 0x2028, false}, /* line separator */
+        {"\xe2\x80\xae", 3, 0x202e, false}, /* turns the direction of what follows */
+        {"\xe2\x81\xa6", 3, 0x2066, false},
+        {"\xef\xbb\xbf", 3, 0xfeff, false},
+        {"\xe2\x82", 0, 0, false},
+        {"\xc0\x80", 0, 0, false},
+        {"\xed\xa0\x80", 0, 0, false},
+        {"", 0, 0, false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint32_t code = 0;
+        assert_int_equal(text_first_char(view_text(rows[i].text), &code), rows[i].len);
+        if (rows[i].len > 0) {
+            assert_int_equal(code, rows[i].code);
+            assert_int_equal(text_is_printable(code), rows[i].printable);
+        }
+    }
+}
+
 static void test_uuid_accepts_its_four_spellings(void **state)
 {
     (void)state;
@@ -148,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_base64_and_base32_follow_the_rfc_vectors),
         cmocka_unit_test(test_base64_refuses_other_spellings),
         cmocka_unit_test(test_utf8_refuses_overlong_surrogates_and_cuts),
+        cmocka_unit_test(test_the_first_character_of_a_text),
         cmocka_unit_test(test_uuid_accepts_its_four_spellings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/text.h"
 #include "tests/support/support.h"
 
 #define AT_NS UINT64_C(1735689599999000000) /* 2024-12-31T23:59:59.999Z */
@@ -66,6 +67,80 @@ static void test_json_lines_escape_their_text(void **state)
                         "{\"time\":\"2024-12-31T23:59:59.999Z\",\"severity\":\"WARNING\","
                         "\"message\":\"environment value=12 text=\\\"a.b\\\\\\\" "
                         "(input or output failed)\"}\n");
+}
+
+static const char *domain_in_flow(const char *domain, char room[LINUX_LOG_FLOW_MAX])
+{
+    static const char key[] = "\"domain\":\"";
+    struct gateway_flow flow = {.protocol = 6,
+                                .source = sock_addr_of(ip_v4(100, 64, 0, 9), 4000),
+                                .destination = sock_addr_of(ip_v4(10, 3, 0, 2), 443),
+                                .domain = view_text(domain)};
+    struct writer w = writer_of((struct span){(uint8_t *)room, LINUX_LOG_FLOW_MAX - 1});
+    linux_log_put_flow(&w, &flow);
+    assert_true(writer_finish(&w));
+    assert_true(text_is_utf8(writer_view(&w)));
+    room[w.used] = '\0';
+    char *at = strstr(room, key);
+    assert_non_null(at);
+    at += sizeof(key) - 1;
+    *strstr(at, "\",\"outers") = '\0';
+    return at;
+}
+
+static void test_json_text_is_utf8_whatever_comes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *json;
+    } rows[] = {
+        {"m\xc3\xbcnchen.\xe6\x97\xa5\xe6\x9c\xac", "m\xc3\xbcnchen.\xe6\x97\xa5\xe6\x9c\xac"},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+        {"\xff", "\\\\xff"},
+        {"a\xe2\x82", "a\\\\xe2\\\\x82"},
+        {"\xe2\x82z", "\\\\xe2\\\\x82z"},
+        {"\xc0\xaf", "\\\\xc0\\\\xaf"},
+        {"\xe0\x80\xaf", "\\\\xe0\\\\x80\\\\xaf"},
+        {"\xed\xa0\x80", "\\\\xed\\\\xa0\\\\x80"},
+        {"\xf4\x90\x80\x80", "\\\\xf4\\\\x90\\\\x80\\\\x80"},
+        {"\xe2\x80\xa8\xe2\x80\xa9", "\\u2028\\u2029"},
+        {"\xe2\x80\xae", "\\u202e"},
+        {"a\nb\tc\x1b[2J\x7f\xc2\x9b", "a\\u000ab\\u0009c\\u001b[2J\\u007f\\u009b"},
+        {"\"\\", "\\\"\\\\"},
+    };
+    char room[LINUX_LOG_FLOW_MAX];
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        assert_string_equal(domain_in_flow(rows[i].text, room), rows[i].json);
+    }
+}
+
+static void test_names_of_other_alphabets_can_be_read(void **state)
+{
+    (void)state;
+    char room[LINUX_LOG_LINE_MAX];
+    struct trace_event event = {
+        .event = EV_DNS_QUERY,
+        .at = {{1}, AT_NS},
+        .text = view_text("m\xc3\xbcnchen\xff\xe2\x80\xae\xc2\x9b.\xe6\x97\xa5")};
+    assert_non_null(
+        strstr(format(false, false, &event, room), "text=\"m\xc3\xbcnchen....\xe6\x97\xa5\""));
+    assert_non_null(
+        strstr(format(true, false, &event, room), "text=\\\"m\xc3\xbcnchen....\xe6\x97\xa5\\\""));
+}
+
+/* Each of these takes two characters in JSON. */
+static void test_a_line_of_json_holds_every_text_that_fits_a_line(void **state)
+{
+    (void)state;
+    char text[LINUX_LOG_LINE_MAX];
+    char room[LINUX_LOG_LINE_MAX];
+    memset(text, '\\', sizeof(text));
+    for (size_t len = 0; len < sizeof(text); len++) {
+        struct trace_event event = {
+            .event = EV_DNS_QUERY, .at = {{1}, AT_NS}, .text = {(const uint8_t *)text, len}};
+        assert_non_null(strstr(format(true, false, &event, room), "\"}\n"));
+    }
 }
 
 static void test_a_text_too_long_leaves_the_event_name(void **state)
@@ -249,6 +324,9 @@ int main(void)
         cmocka_unit_test(test_times_are_iso_8601_in_utc),
         cmocka_unit_test(test_human_lines),
         cmocka_unit_test(test_json_lines_escape_their_text),
+        cmocka_unit_test(test_json_text_is_utf8_whatever_comes),
+        cmocka_unit_test(test_names_of_other_alphabets_can_be_read),
+        cmocka_unit_test(test_a_line_of_json_holds_every_text_that_fits_a_line),
         cmocka_unit_test(test_a_text_too_long_leaves_the_event_name),
         cmocka_unit_test(test_flow_records_are_json_lines),
         cmocka_unit_test(test_colours_are_for_terminals_and_people),
