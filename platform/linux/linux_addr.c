@@ -68,6 +68,9 @@ enum err linux_err(int error)
         return ERR_CLOSED;
     case ENOMEM:
         return ERR_MEMORY;
+    case EMFILE:
+    case ENFILE:
+        return ERR_DESCRIPTORS;
     default:
         return ERR_IO;
     }

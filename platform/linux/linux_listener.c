@@ -110,9 +110,14 @@ enum err linux_streams_listen(struct linux_streams *streams, const struct gatewa
 
 void linux_listener_tick(struct linux_streams *streams, uint32_t index, struct instant now)
 {
-    const struct linux_listener *l = &streams->listeners[index];
+    struct linux_listener *l = &streams->listeners[index];
     if (l->tries_left > 0 && instant_reached(now, l->retry_at)) {
         bind_or_wait(streams, index, now);
+    }
+    if (l->starved && instant_reached(now, l->retry_at)) {
+        l->retry_at = instant_add(now, DURATION_MS(LINUX_LISTEN_PAUSE_MS));
+        l->readable = true;
+        streams->pending = true;
     }
 }
 
@@ -199,6 +204,19 @@ static bool adopt(struct linux_streams *streams, uint32_t index, int fd,
     return true;
 }
 
+/* Without a free descriptor or memory whoever waits stays in the queue, and no edge tells of it
+ * again: it is looked at after a pause. */
+static void judge_accept(struct linux_listener *l, int error)
+{
+    l->readable = error == ECONNABORTED || error == EINTR;
+    l->starved = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+    if (l->starved && !l->starved_told) {
+        l->starved_told = true;
+        l->failed = true;
+        l->failure = linux_err(error);
+    }
+}
+
 static bool accept_event(struct linux_streams *streams, uint32_t index, struct platform_event *out)
 {
     struct linux_listener *l = &streams->listeners[index];
@@ -207,9 +225,11 @@ static bool accept_event(struct linux_streams *streams, uint32_t index, struct p
         socklen_t size = sizeof(remote);
         int fd = accept4(l->fd, (struct sockaddr *)&remote, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            l->readable = errno == ECONNABORTED || errno == EINTR;
+            judge_accept(l, errno);
             return false;
         }
+        l->starved = false;
+        l->starved_told = false;
         uint32_t id = ACCEPTED_ID(streams->next_accepted);
         if (adopt(streams, index, fd, &remote)) {
             memset(out, 0, sizeof(*out));

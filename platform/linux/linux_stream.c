@@ -449,7 +449,7 @@ bool linux_streams_draining(const struct linux_streams *streams)
 bool linux_streams_wants_tick(const struct linux_streams *streams)
 {
     for (size_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
-        if (streams->listeners[i].tries_left > 0) {
+        if (streams->listeners[i].tries_left > 0 || streams->listeners[i].starved) {
             return true;
         }
     }

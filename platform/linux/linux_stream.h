@@ -60,11 +60,12 @@ void linux_streams_handle(struct linux_streams *streams, uint32_t data, uint32_t
 MUST_USE bool linux_streams_event(struct linux_streams *streams, struct platform_event *out);
 /* False promises that linux_streams_event() has nothing. */
 MUST_USE bool linux_streams_has_events(const struct linux_streams *streams);
-/* Ends what lingers too long, tries failed binds again. Wants to be called about every 100 ms while
- * linux_streams_wants_tick(). */
+/* Ends what lingers too long, tries again to bind and to accept what failed. Wants to be called
+ * about every 100 ms while linux_streams_wants_tick(). */
 void linux_streams_tick(struct linux_streams *streams, struct instant now);
 MUST_USE bool linux_streams_wants_tick(const struct linux_streams *streams);
-/* Takes a listener whose last try failed; false: none. */
+/* Takes a listener whose last try to bind failed, or that cannot accept for want of a descriptor or
+ * memory (told once until it can; it goes on trying); false: none. */
 MUST_USE bool linux_streams_listen_failed(struct linux_streams *streams,
                                           enum gateway_listener *listener, enum err *err);
 /* True while a closed stream still has bytes to send. */

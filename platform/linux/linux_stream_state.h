@@ -37,7 +37,9 @@ struct linux_listener {
     int fd; /* -1: not bound */
     bool datagram;
     bool readable;
-    bool failed; /* the last try failed and nobody has taken it yet */
+    bool starved; /* no descriptor or memory for whoever waits: looked at again at `retry_at` */
+    bool starved_told; /* since the last that was accepted */
+    bool failed;       /* there is a failure that nobody has taken yet */
     enum err failure;
     struct sock_addr local;
     unsigned tries_left; /* 0: no try is due */

@@ -2,6 +2,7 @@
 
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "platform/linux/linux_addr.h"
@@ -411,6 +412,51 @@ static void test_what_lingers_makes_room_for_a_newcomer(void **state)
     free(bytes);
 }
 
+/* Leaves this process no descriptor to open; returns the limit as it was. */
+static struct rlimit take_descriptors(void)
+{
+    struct rlimit before;
+    int fd = dup(0);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)fd, before.rlim_max}), 0);
+    return before;
+}
+
+static void test_who_waits_for_a_free_descriptor_is_accepted_later(void **state)
+{
+    struct world *w = *state;
+    struct platform_event event = {0};
+    struct sockaddr_storage storage;
+    enum gateway_listener which = GATEWAY_LISTENER_DNS_TCP4;
+    enum err err = ERR_NONE;
+    struct sock_addr to = sock_addr_of(ip_v4(127, 0, 0, 1), listen_tcp(w));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct rlimit before = take_descriptors();
+    socklen_t size = linux_addr_to(&to, &storage);
+    assert_int_equal(connect(fd, (struct sockaddr *)&storage, size), 0);
+    struct instant at = now();
+    for (int i = 0; i < 5; i++) {
+        wait_once(w, 10);
+        assert_false(linux_streams_event(w->streams, &event));
+        assert_true(linux_streams_wants_tick(w->streams));
+        assert_false(linux_streams_has_events(w->streams)); /* no spinning */
+        at = instant_add(at, DURATION_MS(LINUX_LISTEN_PAUSE_MS));
+        linux_streams_tick(w->streams, at);
+        assert_true(linux_streams_has_events(w->streams));
+        assert_int_equal(linux_streams_listen_failed(w->streams, &which, &err), i == 0);
+        assert_int_equal(which, GATEWAY_LISTENER_HEALTH);
+        assert_int_equal(err, ERR_DESCRIPTORS);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(linux_streams_event(w->streams, &event));
+    assert_int_equal(event.stream.kind, GATEWAY_STREAM_ACCEPTED);
+    assert_false(linux_streams_event(w->streams, &event));
+    assert_false(linux_streams_wants_tick(w->streams));
+    (void)close(fd);
+}
+
 static void test_a_udp_listener_receives_and_answers(void **state)
 {
     struct world *w = *state;
@@ -594,6 +640,7 @@ int main(void)
         STREAM_TEST(test_a_closed_stream_does_not_linger_for_ever),
         STREAM_TEST(test_what_lingers_makes_room_for_a_newcomer),
         STREAM_TEST(test_a_listener_at_capacity_closes_newcomers),
+        STREAM_TEST(test_who_waits_for_a_free_descriptor_is_accepted_later),
         STREAM_TEST(test_a_udp_listener_receives_and_answers),
         STREAM_TEST(test_an_address_that_is_not_there_yet_can_be_bound),
         STREAM_TEST(test_a_bind_is_tried_three_times),
