@@ -19,12 +19,32 @@
 #define CHANGES_MAX   4096U /* messages taken for one look; the rest is for the next */
 #define FIB_PROTOCOL  2U    /* RTPROT_KERNEL, as the reference marks its rules */
 
+/* What makes the tunnel, each with its sentence for the operator. */
+enum part {
+    PART_LINK,
+    PART_ADDRESS4,
+    PART_ADDRESS6,
+    PART_RULE4,
+    PART_RULE6,
+    PART_ROUTE,
+    PARTS_COUNT,
+};
+
+static const char *const part_texts[PARTS_COUNT] = {
+    [PART_LINK] = "the tunnel's device cannot be set up",
+    [PART_ADDRESS4] = "the tunnel has no IPv4 address",
+    [PART_ADDRESS6] = "the tunnel has no IPv6 address",
+    [PART_RULE4] = "the IPv4 rule of the tunnel's table is missing",
+    [PART_RULE6] = "the IPv6 rule of the tunnel's table is missing",
+    [PART_ROUTE] = "a route to the clients is missing",
+};
+
 struct netlink {
     struct mnl_socket *socket;
     unsigned sequence;
     uint8_t *buffer;
-    const char *lacks; /* the first thing that the kernel refused; NULL: none */
-    enum err lacks_why;
+    uint32_t lacks; /* set of 1 << enum part: what the kernel refused */
+    enum err why[PARTS_COUNT];
 };
 
 struct found_address {
@@ -77,11 +97,23 @@ static int request(struct netlink *nl, struct nlmsghdr *header)
 }
 
 /* Notes what the kernel refused although the rest goes on. `error` is an errno, or 0. */
-static void note(struct netlink *nl, int error, const char *what)
+static void note(struct netlink *nl, int error, enum part part)
 {
-    if (error != 0 && error != EEXIST && nl->lacks == NULL) {
-        nl->lacks = what;
-        nl->lacks_why = linux_err(error);
+    if (error != 0 && error != EEXIST) {
+        nl->lacks |= 1U << part;
+        nl->why[part] = linux_err(error);
+    }
+}
+
+/* Tells the first of a set of parts. */
+static void tell_lacks(struct linux_tun *tun, const struct netlink *nl, uint32_t lacks)
+{
+    tun->lacks = NULL;
+    for (unsigned part = 0; part < PARTS_COUNT && tun->lacks == NULL; part++) {
+        if ((lacks & 1U << part) != 0) {
+            tun->lacks = part_texts[part];
+            tun->lacks_why = nl->why[part];
+        }
     }
 }
 
@@ -276,13 +308,13 @@ static bool put_ways(struct netlink *nl, unsigned index, const struct linux_tun_
     int rule4 = has_v4 ? add_rule(nl, AF_INET) : EEXIST;
     int rule6 = has_v6 ? add_rule(nl, AF_INET6) : EEXIST;
     bool any = rule4 == 0 || rule6 == 0;
-    note(nl, rule4, "the IPv4 rule of the tunnel's table is missing");
-    note(nl, rule6, "the IPv6 rule of the tunnel's table is missing");
+    note(nl, rule4, PART_RULE4);
+    note(nl, rule6, PART_RULE6);
     for (size_t i = 0; i < setup->routes_count; i++) {
         if (setup->routes[i].ip.family == IP_V4 ? has_v4 : has_v6) {
             int route = add_route(nl, index, &setup->routes[i], how);
             any = any || route == 0;
-            note(nl, route, "a route to the clients is missing");
+            note(nl, route, PART_ROUTE);
         }
     }
     return any;
@@ -298,8 +330,8 @@ static enum err configure(struct netlink *nl, unsigned index, const struct linux
     if (link != 0 || set_link(nl, index, true) != 0 || (v4 != 0 && v6 != 0)) {
         return ERR_IO;
     }
-    note(nl, v4, "the tunnel has no IPv4 address");
-    note(nl, v6, "the tunnel has no IPv6 address");
+    note(nl, v4, PART_ADDRESS4);
+    note(nl, v6, PART_ADDRESS6);
     (void)put_ways(nl, index, setup, v4 == 0, v6 == 0, NLM_F_REPLACE);
     return ERR_NONE;
 }
@@ -312,32 +344,36 @@ static void close_netlink(struct netlink *nl)
     free(nl->buffer);
 }
 
-/* Opens a socket for requests; `false`: there is none, and nothing to close. */
-static bool open_netlink(struct netlink *nl)
+/* Opens a socket for requests and finds the device. 0, or an errno, which is noted: nothing is left
+ * to close then. */
+static int open_netlink(struct netlink *nl, const struct linux_tun *tun, unsigned *index)
 {
     *nl = (struct netlink){.sequence = (unsigned)time(NULL), .buffer = malloc(MESSAGE_SIZE)};
-    nl->socket = nl->buffer == NULL ? NULL : mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (nl->socket != NULL && mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) == 0) {
-        return true;
+    int error = nl->buffer == NULL ? ENOMEM : 0;
+    if (error == 0) {
+        nl->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+        bool bound = nl->socket != NULL && mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) == 0;
+        *index = bound ? if_nametoindex(tun->name) : 0;
+        error = *index != 0 ? 0 : errno;
     }
-    close_netlink(nl);
-    return false;
+    note(nl, error, PART_LINK);
+    if (error != 0) {
+        close_netlink(nl);
+    }
+    return error;
 }
 
 enum err linux_tun_configure(struct linux_tun *tun, const struct linux_tun_setup *setup)
 {
     struct netlink nl;
-    unsigned index = if_nametoindex(tun->name);
+    unsigned index = 0;
     enum err err = ERR_IO;
-    if (!open_netlink(&nl)) {
-        return ERR_IO;
-    }
-    if (index != 0) {
+    if (open_netlink(&nl, tun, &index) == 0) {
         err = configure(&nl, index, setup);
+        close_netlink(&nl);
     }
-    close_netlink(&nl);
-    tun->lacks = nl.lacks;
-    tun->lacks_why = nl.lacks_why;
+    tell_lacks(tun, &nl, nl.lacks);
+    tun->done_without = nl.lacks;
     return err;
 }
 
@@ -376,6 +412,7 @@ enum err linux_tun_configure_gateway(struct linux_tun *tun, const struct gateway
     }
     enum err err = linux_tun_configure(tun, &setup);
     tun->is_configured = err == ERR_NONE;
+    tun->is_broken = false;
     tun->configured = *config;
     return err;
 }
@@ -411,7 +448,12 @@ static bool restore_link(struct netlink *nl, unsigned index)
     message->ifi_family = AF_UNSPEC;
     message->ifi_index = (int)index;
     int error = exchange(nl, header, see_link, &is_up);
-    return error == 0 && !is_up && set_link(nl, index, true) == 0;
+    bool was_down = error == 0 && !is_up;
+    if (was_down) {
+        error = set_link(nl, index, true);
+    }
+    note(nl, error, PART_LINK);
+    return was_down && error == 0;
 }
 
 /* True when anything of the setup had gone and is there again. */
@@ -420,28 +462,42 @@ static bool restore(struct netlink *nl, unsigned index, const struct linux_tun_s
     bool restored = restore_link(nl, index);
     int v4 = add_address(nl, index, &setup->addresses->ipv4, NLM_F_EXCL);
     int v6 = add_address(nl, index, &setup->addresses->ipv6, NLM_F_EXCL);
+    note(nl, v4, PART_ADDRESS4);
+    note(nl, v6, PART_ADDRESS6);
     bool has_v4 = v4 == 0 || v4 == EEXIST;
     bool has_v6 = v6 == 0 || v6 == EEXIST;
     bool ways = put_ways(nl, index, setup, has_v4, has_v6, NLM_F_EXCL);
     return restored || v4 == 0 || v6 == 0 || ways;
 }
 
-bool linux_tun_tick(struct linux_tun *tun, struct instant now)
+/* Looks at everything and sets again what is missing. */
+static enum linux_tun_change repair(struct linux_tun *tun)
 {
     struct netlink nl;
-    bool restored = false;
-    if (!tun->is_configured || tun->changes == NULL || !instant_reached(now, tun->check_at)) {
-        return false;
-    }
-    tun->check_at = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
-    if (!heard_changes(tun)) {
-        return false;
-    }
     struct linux_tun_setup setup = gateway_setup(&tun->configured);
-    unsigned index = if_nametoindex(tun->name);
-    if (index != 0 && open_netlink(&nl)) {
+    unsigned index = 0;
+    bool restored = false;
+    bool was_broken = tun->is_broken;
+    if (open_netlink(&nl, tun, &index) == 0) {
         restored = restore(&nl, index, &setup);
         close_netlink(&nl);
     }
-    return restored;
+    uint32_t lacks = nl.lacks & ~tun->done_without;
+    tun->is_broken = lacks != 0;
+    if (tun->is_broken) {
+        tell_lacks(tun, &nl, lacks);
+        return was_broken ? LINUX_TUN_AS_IT_WAS : LINUX_TUN_LACKING;
+    }
+    tun->done_without = nl.lacks;
+    return restored || was_broken ? LINUX_TUN_SET_AGAIN : LINUX_TUN_AS_IT_WAS;
+}
+
+enum linux_tun_change linux_tun_tick(struct linux_tun *tun, struct instant now)
+{
+    if (!tun->is_configured || tun->changes == NULL || !instant_reached(now, tun->check_at)) {
+        return LINUX_TUN_AS_IT_WAS;
+    }
+    tun->check_at = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
+    bool heard = heard_changes(tun); /* the kernel tells only once: is_broken remembers */
+    return heard || tun->is_broken ? repair(tun) : LINUX_TUN_AS_IT_WAS;
 }

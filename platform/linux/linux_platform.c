@@ -427,6 +427,21 @@ static void handle(struct linux_platform *platform, const struct epoll_event *ev
     }
 }
 
+static void tick_tun(struct linux_platform *platform, struct instant at)
+{
+    switch (linux_tun_tick(&platform->tun, at)) {
+    case LINUX_TUN_AS_IT_WAS:
+        break;
+    case LINUX_TUN_SET_AGAIN:
+        report(platform, ERR_NONE,
+               "somebody changed the tunnel's device, addresses, rules or routes; set again");
+        break;
+    case LINUX_TUN_LACKING:
+        report(platform, platform->tun.lacks_why, platform->tun.lacks);
+        break;
+    }
+}
+
 /* What waits for time to pass. */
 static void tick(struct linux_platform *platform)
 {
@@ -437,10 +452,7 @@ static void tick(struct linux_platform *platform)
     linux_notify_tick(&platform->notify, at);
     linux_resolver_tick(platform->resolver, at);
     linux_streams_tick(platform->streams, at);
-    if (linux_tun_tick(&platform->tun, at)) {
-        report(platform, ERR_NONE,
-               "somebody changed the tunnel's device, addresses, rules or routes; set again");
-    }
+    tick_tun(platform, at);
     while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
         report(platform, err,
                listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"

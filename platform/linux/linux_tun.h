@@ -33,8 +33,10 @@ struct linux_tun {
     bool is_empty;                  /* the last read ended because no packet was left */
     uint64_t read_calls;            /* that brought anything */
     uint64_t write_calls;
-    const char *lacks; /* what the last configuration had to do without; NULL: nothing */
+    const char *lacks; /* what the last configuration or repair lacks; NULL: nothing */
     enum err lacks_why;
+    uint32_t done_without; /* set of parts that the configuration could not have */
+    bool is_broken;        /* something else is missing since, and could not be set again yet */
     struct gateway_tun_config configured; /* by linux_tun_configure_gateway(), once it succeeded */
     bool is_configured;
     struct mnl_socket *changes; /* hears of links, addresses and rules; NULL: none */
@@ -70,9 +72,17 @@ MUST_USE enum err linux_tun_configure(struct linux_tun *tun, const struct linux_
 /* The same with the routes of a gateway: the two peer ranges. */
 MUST_USE enum err linux_tun_configure_gateway(struct linux_tun *tun,
                                               const struct gateway_tun_config *config);
+/* What a look at the tunnel found. */
+enum linux_tun_change {
+    LINUX_TUN_AS_IT_WAS,
+    LINUX_TUN_SET_AGAIN, /* something was missing and is there again */
+    LINUX_TUN_LACKING,   /* something is missing and was refused: tun->lacks tells the first. Said
+                            once; it is tried at every look until nothing is missing */
+};
+
 /* Sets again what somebody else took of it since: a device that was set down, a network manager
- * that removes what it does not know. Costs a system call every LINUX_TUN_CHECK_S while nothing
- * changes on the host. True: something was missing and is there again. */
-MUST_USE bool linux_tun_tick(struct linux_tun *tun, struct instant now);
+ * that removes what it does not know. Looks every LINUX_TUN_CHECK_S, at the cost of a system call
+ * while nothing changes on the host. What the configuration had to do without is not missed. */
+MUST_USE enum linux_tun_change linux_tun_tick(struct linux_tun *tun, struct instant now);
 
 #endif /* LINUX_TUN_H */

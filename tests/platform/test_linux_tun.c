@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -203,6 +204,12 @@ static bool is_whole(void)
            says("ip -6 route show table 539098368", "fd00:2021:1111::/107 dev " NAME);
 }
 
+static enum linux_tun_change tick_later(struct linux_tun *tun, struct instant *now)
+{
+    *now = instant_add(*now, DURATION_S(LINUX_TUN_CHECK_S));
+    return linux_tun_tick(tun, *now);
+}
+
 static void test_what_somebody_else_took_away_is_set_again(void **state)
 {
     static const char *const harms[] = {
@@ -215,18 +222,76 @@ static void test_what_somebody_else_took_away_is_set_again(void **state)
     struct linux_tun tun;
     struct instant now = {0};
     open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
-    assert_false(linux_tun_tick(&tun, now)); /* our own changes are none */
+    assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS); /* our own changes are none */
     for (size_t i = 0; i < ARRAY_COUNT(harms); i++) {
         assert_true(is_whole());
         assert_true(says(harms[i], "done"));
         assert_false(is_whole());
-        assert_false(linux_tun_tick(&tun, now)); /* not yet */
-        now = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
-        assert_true(linux_tun_tick(&tun, now));
-        now = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
-        assert_false(linux_tun_tick(&tun, now));
+        assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS); /* not yet */
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_SET_AGAIN);
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
     }
     assert_true(is_whole());
+    linux_tun_close(&tun);
+}
+
+/* The change is told only once by the kernel, and so is the failure by us. */
+static void test_what_cannot_be_set_again_is_tried_until_it_can(void **state)
+{
+    struct linux_tun tun;
+    struct instant now = {0};
+    struct rlimit before;
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS);
+    assert_true(says("ip link set " NAME " down; echo done", "done"));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, before.rlim_max}), 0);
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_LACKING);
+    assert_int_equal(tun.lacks_why, ERR_DESCRIPTORS);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_SET_AGAIN);
+    assert_true(is_whole());
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
+    linux_tun_close(&tun);
+}
+
+static void test_a_family_that_is_refused_for_a_time_comes_back(void **state)
+{
+    static const char refuse[] = "echo 1 >/proc/sys/net/ipv6/conf/" NAME "/disable_ipv6; echo done";
+    static const char allow[] = "echo 0 >/proc/sys/net/ipv6/conf/" NAME "/disable_ipv6; echo done";
+    struct linux_tun tun;
+    struct instant now = {0};
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS);
+    for (int i = 0; i < 2; i++) { /* each time it is said again */
+        assert_true(says(refuse, "done"));
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_LACKING);
+        assert_string_equal(tun.lacks, "the tunnel has no IPv6 address");
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
+        assert_true(says(allow, "done"));
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_SET_AGAIN);
+        assert_true(is_whole());
+    }
+    linux_tun_close(&tun);
+}
+
+/* What could not be had from the start is no change: nothing is tried again and again for it. */
+static void test_a_family_that_was_never_there_is_no_change(void **state)
+{
+    static const char refuse[] = "echo 1 >/proc/sys/net/ipv6/conf/" NAME "/disable_ipv6; echo done";
+    struct linux_tun tun;
+    struct instant now = {0};
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_true(says(refuse, "done"));
+    assert_int_equal(linux_tun_configure_gateway(&tun, &config), ERR_NONE);
+    assert_string_equal(tun.lacks, "the tunnel has no IPv6 address");
+    assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS);
+    assert_true(says("ip link set " NAME " down; echo done", "done"));
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_SET_AGAIN);
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
     linux_tun_close(&tun);
 }
 
@@ -431,6 +496,9 @@ int main(void)
         cmocka_unit_test(test_the_device_gets_its_addresses_and_routes),
         cmocka_unit_test(test_link_rules_and_routes_are_those_of_the_reference),
         cmocka_unit_test(test_what_somebody_else_took_away_is_set_again),
+        cmocka_unit_test(test_what_cannot_be_set_again_is_tried_until_it_can),
+        cmocka_unit_test(test_a_family_that_was_never_there_is_no_change),
+        cmocka_unit_test(test_a_family_that_is_refused_for_a_time_comes_back),
         cmocka_unit_test(test_one_family_that_fails_leaves_the_other),
         cmocka_unit_test(test_packets_of_the_kernel_are_read),
         cmocka_unit_test(test_without_offloads_checksums_are_complete),
