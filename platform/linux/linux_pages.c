@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,6 +158,29 @@ static void tell(struct linux_pages *pages, struct clock_pair now)
     say(pages, TRACE_INFO, now, line);
 }
 
+/* First touches of pages by the process, those of other memory included. */
+static uint64_t touches(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_minflt : 0;
+}
+
+/* Whether there may be something to find: a whole round found nothing, and little was touched
+ * since. */
+static bool may_find(struct linux_pages *pages)
+{
+    if (pages->looked > 0 && pages->looked < pages->count) {
+        return true;
+    }
+    uint64_t now = touches();
+    if (pages->looked > 0 && now - pages->touched < LINUX_PAGES_TOUCHES) {
+        return false;
+    }
+    pages->looked = 0;
+    pages->touched = now;
+    return true;
+}
+
 void linux_pages_tick(struct linux_pages *pages, struct clock_pair now, bool is_idle)
 {
     struct instant latest = instant_add(pages->next_at, DURATION_MS(LINUX_PAGES_EVERY_MS));
@@ -168,7 +192,7 @@ void linux_pages_tick(struct linux_pages *pages, struct clock_pair now, bool is_
         move(pages);
         return;
     }
-    for (uint32_t looks = 0; looks < LINUX_PAGES_LOOKS; looks++) {
+    for (uint32_t looks = 0; looks < LINUX_PAGES_LOOKS && may_find(pages); looks++) {
         if (!pages->is_huge[pages->at] &&
             in_use(pages->ranges + pages->at * LINUX_PAGES_HUGE) >= LINUX_PAGES_MIN) {
             pages->looked = 0;

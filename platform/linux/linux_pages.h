@@ -5,7 +5,8 @@
  * million flows or thousands of peers spend their time on the translation of addresses. So the
  * system is told to use none by itself, and a range of 2 MiB gets a huge page once three quarters
  * of its small pages are in use anyway: memory grows by a third of such a range at most. What is in
- * use is asked of the system; whose the memory is and what it holds does not matter here.
+ * use is asked of the system, range after range, and again once the process has touched more; whose
+ * the memory is and what it holds does not matter here.
  *
  * A range is copied into a huge page, which then takes the place of the small ones under the same
  * addresses. That is one thread's work between two of its own steps, so nobody can see half of it;
@@ -24,6 +25,7 @@
 #define LINUX_PAGES_MIN      (LINUX_PAGES_IN_RANGE * 3U / 4U) /* small ones in use */
 #define LINUX_PAGES_EVERY_MS 100U                             /* between two looks */
 #define LINUX_PAGES_LOOKS    16U    /* ranges looked at, up to 6 us each */
+#define LINUX_PAGES_TOUCHES  64U    /* of pages, before which no more are looked at */
 #define LINUX_PAGES_MAX      16384U /* ranges: far from how many parts the system lets a map have */
 #define LINUX_PAGES_TELL_S   60U    /* between two lines about how many there are */
 #define LINUX_PAGES_REST_S   30U    /* after the system had none, or searched too long for one */
@@ -31,14 +33,15 @@
 
 /* Zeroed: no memory, every call does nothing. */
 struct linux_pages {
-    uint8_t *ranges; /* the first whole range; aligned to LINUX_PAGES_HUGE */
-    size_t count;    /* whole ranges; 0: huge pages are not used */
-    bool *is_huge;   /* by range */
-    size_t at;       /* the range to look at next, or that gets the spare page */
-    size_t looked;   /* ranges without finding one, since the last one that was found */
-    uint8_t *spare;  /* a huge page for range `at`; NULL: none */
-    uint32_t huge;   /* ranges that have one */
-    uint32_t told;   /* of these, how many the log knows of */
+    uint8_t *ranges;  /* the first whole range; aligned to LINUX_PAGES_HUGE */
+    size_t count;     /* whole ranges; 0: huge pages are not used */
+    bool *is_huge;    /* by range */
+    size_t at;        /* the range to look at next, or that gets the spare page */
+    size_t looked;    /* ranges without finding one, since the last one that was found */
+    uint64_t touched; /* first touches of the process when `looked` was 0 */
+    uint8_t *spare;   /* a huge page for range `at`; NULL: none */
+    uint32_t huge;    /* ranges that have one */
+    uint32_t told;    /* of these, how many the log knows of */
     bool lack_told;
     struct instant next_at;
     struct instant tell_at;

@@ -103,6 +103,7 @@ static const int plain_calls[] = {
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(mincore),
+    SCMP_SYS(getrusage),
     SCMP_SYS(madvise),
     SCMP_SYS(sysinfo),
     SCMP_SYS(uname),

@@ -121,6 +121,24 @@ static void test_what_fills_later_moves_later(void **state)
     end_area(a);
 }
 
+/* What an idle process costs: after a round that found nothing only the count of touches is read.
+ */
+static void test_nothing_is_looked_at_while_nothing_is_touched(void **state)
+{
+    (void)state;
+    struct area *a = new_area();
+    (void)pass(a);
+    size_t at = a->pages.at;
+    size_t looked = a->pages.looked;
+    assert_true(looked >= a->pages.count);
+    (void)pass(a);
+    assert_true(a->pages.at == at && a->pages.looked == looked);
+    write_pages(a, 5, 0, LINUX_PAGES_TOUCHES);
+    linux_pages_tick(&a->pages, a->now, true);
+    assert_true(a->pages.at != at);
+    end_area(a);
+}
+
 /* A busy loop is not kept waiting for it, and does not put it off for ever. */
 static void test_a_busy_loop_puts_a_look_off_once(void **state)
 {
@@ -188,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_range_in_use_moves_and_keeps_its_content),
         cmocka_unit_test(test_what_fills_later_moves_later),
+        cmocka_unit_test(test_nothing_is_looked_at_while_nothing_is_touched),
         cmocka_unit_test(test_a_busy_loop_puts_a_look_off_once),
         cmocka_unit_test(test_a_call_does_little),
         cmocka_unit_test(test_memory_below_one_range_is_left_alone),
