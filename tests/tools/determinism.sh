@@ -1,6 +1,7 @@
 #!/bin/sh
 # The same seeds must give the same digests under gcc and clang, -O0 and -O2, with and without
-# sanitizers, with logging on and off, and twice in one process. usage: determinism.sh BUILD A..B
+# sanitizers, with logging on and off, twice in one process, and with fresh memory full of noise that
+# lies elsewhere. usage: determinism.sh BUILD A..B
 set -eu
 cd "$(dirname "$0")/../.."
 build=$1
@@ -27,7 +28,9 @@ while [ "$seed" -le "$last" ]; do
     [ "$got" = "$expected" ] || { echo "seed $seed: twice: $got, expected $expected"; bad=1; }
     got=$("$build/fzsim" --seed "$seed" --verbose 2>/dev/null | tail -n 1)
     [ "$got" = "$expected" ] || { echo "seed $seed: verbose: $got, expected $expected"; bad=1; }
+    got=$(MALLOC_PERTURB_=165 MALLOC_MMAP_THRESHOLD_=8192 "$build/fzsim" --seed "$seed" | tail -n 1)
+    [ "$got" = "$expected" ] || { echo "seed $seed: noise in memory: $got, expected $expected"; bad=1; }
     seed=$((seed + 1))
 done
-[ $bad -eq 0 ] && echo "seeds $first..$last agree in 7 ways"
+[ $bad -eq 0 ] && echo "seeds $first..$last agree in 8 ways"
 exit $bad
