@@ -60,7 +60,9 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
                                     .at = gw->now,
                                     .text = in->u.refused.event};
         gw->counters.drops[in->u.refused.reason]++;
-        trace_emit(&gw->trace, &event);
+        if (!in->u.refused.is_again) {
+            trace_emit(&gw->trace, &event);
+        }
         return false;
     }
     case PORTAL_OUT_JOINED:

@@ -3,7 +3,7 @@
  * Reading: one pass over the bytes, in parts of any size, refuses everything that is not strict
  * RFC 8259 UTF-8; of what it accepts cJSON builds the tree, a small piece at a time. Each call does
  * a bounded amount of work, which is counted in bytes and values, never in time. Running out of
- * memory is one more way to refuse a text.
+ * memory refuses a text like anything else, for a reason of its own: it may be read again.
  * Differs from RFC 8259: U+0000 is refused (raw and escaped), duplicate keys are refused (compared
  * after unescaping), a byte order mark is refused, numbers have at most JSON_NUMBER_SIZE_MAX
  * characters and keys at most JSON_KEY_SIZE_MAX bytes.
@@ -50,7 +50,8 @@ struct json_trash {
 /* Parses `text` as one value. On anything but DROP_NONE `doc` is empty and nothing is to be freed.
  * DROP_JSON_TRUNCATED: the text ends too early (empty text included);
  * DROP_JSON_SYNTAX: not strict JSON, or a duplicate key;
- * DROP_JSON_LIMIT: longer, deeper, with more values or keys than permitted above, or no memory.
+ * DROP_JSON_LIMIT: longer, deeper, with more values or keys than permitted above;
+ * DROP_JSON_MEMORY: no memory; whether the text is good is not known.
  */
 MUST_USE enum drop_reason json_parse(struct json_doc *doc, struct view text);
 

@@ -32,7 +32,7 @@ static struct chunk *grow(struct json_reader *r, uint32_t size)
     }
     struct chunk *chunk = chunk_add(&grown, next);
     if (chunk == NULL) {
-        json_refuse(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_MEMORY);
         return NULL;
     }
     chunk->front = front;
@@ -106,6 +106,6 @@ void json_piece_end(struct json_reader *r)
         (const struct json_number *)(const void *)(chunk->bytes + chunk->size);
     struct json_piece piece = {{chunk->bytes, chunk->front}, r->piece_depth, end - 1, r->numbers};
     if (!json_tree_add(r->doc, &piece, &r->has_duplicate)) {
-        json_refuse(r, DROP_JSON_LIMIT);
+        json_refuse(r, DROP_JSON_MEMORY);
     }
 }

@@ -1,6 +1,6 @@
 /* json_piece: what the reader accepted and is not in the tree yet. Private to src/json/.
  *
- * Where memory runs out, the text is refused with DROP_JSON_LIMIT.
+ * Where memory runs out, the text is refused with DROP_JSON_MEMORY.
  */
 #ifndef JSON_JSON_PIECE_H
 #define JSON_JSON_PIECE_H

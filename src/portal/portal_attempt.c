@@ -106,6 +106,8 @@ void portal_step_drop(struct portal_client *c)
         portal_step_forget(c);
     }
     c->ended = false;
+    c->starved = false;
+    c->send_at = TIME_NEVER;
     c->live = PORTAL_STREAMS_MAX;
     c->http.used = 0;
     c->out_used = 0;
@@ -224,7 +226,7 @@ static void handle_response(struct portal_client *c, const struct http_response 
         return;
     }
     if (ws_init(&c->ws, WS_CLIENT, c->rng) != ERR_NONE) {
-        fail(c, "out of memory");
+        fail(c, PORTAL_REASON_MEMORY);
         return;
     }
     portal_step_join(c);

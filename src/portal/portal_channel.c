@@ -13,6 +13,7 @@ static void start_join(struct portal_client *c)
 {
     c->state = PORTAL_JOIN;
     c->join_due = true;
+    c->has_init = false;
     c->deadline = instant_add(c->now.boot, DURATION_S(PORTAL_JOIN_TIMEOUT_S));
 }
 
@@ -68,6 +69,7 @@ static bool handle_reply_ok(struct portal_client *c, struct portal_output *out)
     }
     c->state = PORTAL_JOINED;
     c->deadline = TIME_NEVER;
+    c->before_join = c->backoff;
     portal_backoff_joined(&c->backoff);
     out->kind = PORTAL_OUT_JOINED;
     return true;
@@ -92,6 +94,7 @@ static bool handle_reply_error(struct portal_client *c, struct portal_output *ou
     out->kind = PORTAL_OUT_REFUSED;
     out->u.refused.reason = DROP_PORTAL_REPLY;
     out->u.refused.event = reply->reason;
+    out->u.refused.is_again = false;
     return true;
 }
 
@@ -100,6 +103,7 @@ static bool handle_message(struct portal_client *c, struct portal_output *out)
 {
     switch (c->msg.kind) {
     case PORTAL_MSG_INIT:
+        c->has_init = true;
         c->head = c->head || c->msg.u.init.has_flow_logs;
         break;
     case PORTAL_MSG_REPLY_OK:
@@ -132,9 +136,43 @@ static bool handle_message(struct portal_client *c, struct portal_output *out)
     return true;
 }
 
+/* No memory: what the portal said is lost with the connection, and comes with the next `init`. */
+static void fail_starved(struct portal_client *c, const struct portal_failure *failure)
+{
+    if (c->state == PORTAL_JOINED && !c->has_init) {
+        c->backoff = c->before_join;
+    }
+    portal_step_fail(c, failure);
+}
+
+/* Keeps the message that found no memory, for a while. */
+static void wait_for_memory(struct portal_client *c, struct portal_output *out)
+{
+    out->kind = PORTAL_OUT_REFUSED;
+    out->u.refused.reason = DROP_JSON_MEMORY;
+    out->u.refused.event = VIEW_EMPTY;
+    out->u.refused.is_again = c->starved;
+    if (!c->starved) {
+        c->starved = true;
+        c->read_end = instant_add(c->now.boot, DURATION_S(PORTAL_MEMORY_TIMEOUT_S));
+    } else if (instant_reached(c->now.boot, c->read_end)) {
+        fail_starved(c, &(struct portal_failure){.reason = PORTAL_REASON_MEMORY});
+        return;
+    }
+    portal_step_forget(c);
+    ws_unread(&c->ws);
+    c->read_at = instant_add(c->now.boot, DURATION_MS(PORTAL_MEMORY_RETRY_MS));
+}
+
 /* Handles the message that was read to its end. */
 static bool handle_text(struct portal_client *c, enum drop_reason reason, struct portal_output *out)
 {
+    if (reason == DROP_JSON_MEMORY) {
+        wait_for_memory(c, out);
+        return true;
+    }
+    c->starved = false;
+    ws_read(&c->ws, &c->trash);
     if (reason == DROP_NONE) {
         return handle_message(c, out);
     }
@@ -144,6 +182,7 @@ static bool handle_text(struct portal_client *c, enum drop_reason reason, struct
     out->kind = PORTAL_OUT_REFUSED;
     out->u.refused.reason = reason;
     out->u.refused.event = c->msg.event;
+    out->u.refused.is_again = false;
     return true;
 }
 
@@ -155,6 +194,19 @@ static bool listens(const struct portal_client *c)
 bool portal_step_has_unread(const struct portal_client *c)
 {
     return listens(c) && (c->reading || c->ended || ws_has_event(&c->ws));
+}
+
+static bool may_read(const struct portal_client *c)
+{
+    return listens(c) && !c->held && !(c->starved && instant_before(c->now.boot, c->read_at));
+}
+
+struct instant portal_step_read_at(const struct portal_client *c)
+{
+    if (c->held || !portal_step_has_unread(c)) {
+        return TIME_NEVER;
+    }
+    return may_read(c) ? c->now.boot : c->read_at;
 }
 
 void portal_step_free(struct portal_client *c)
@@ -176,6 +228,21 @@ static void spend(struct portal_client *c, uint32_t work)
     c->work -= work < c->work ? work : c->work;
 }
 
+static void handle_websocket_end(struct portal_client *c, const struct ws_event *event)
+{
+    struct portal_failure failure = {
+        .reason = "the portal closed the WebSocket", .status = event->code, .polite = !c->ended};
+    if (event->starved) {
+        failure.reason = PORTAL_REASON_MEMORY;
+        fail_starved(c, &failure);
+        return;
+    }
+    if (event->failed) {
+        failure.reason = "the portal broke the WebSocket protocol";
+    }
+    portal_step_fail(c, &failure);
+}
+
 /* Takes the next piece of what was received; false: there is none, or it is the end. */
 static bool take_part(struct portal_client *c)
 {
@@ -187,10 +254,7 @@ static bool take_part(struct portal_client *c)
         return false;
     }
     if (event.kind == WS_CLOSED) {
-        const char *reason = event.failed ? "the portal broke the WebSocket protocol"
-                                          : "the portal closed the WebSocket";
-        portal_step_fail(c, &(struct portal_failure){
-                                .reason = reason, .status = event.code, .polite = !c->ended});
+        handle_websocket_end(c, &event);
         return false;
     }
     if (!c->reading) {
@@ -226,7 +290,7 @@ static bool read_on(struct portal_client *c, enum drop_reason *reason)
 bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out)
 {
     enum drop_reason reason = DROP_NONE;
-    while (listens(c) && !c->held && read_on(c, &reason)) {
+    while (may_read(c) && read_on(c, &reason)) {
         if (handle_text(c, reason, out)) {
             return true;
         }
@@ -243,7 +307,11 @@ static bool send_event(struct portal_client *c, enum portal_event event, struct 
     portal_encode_envelope(&w, event, payload, c->next_ref);
     bool written = json_writer_finish(&w, &text);
     ASSERT(written);
-    if (ws_send_text(&c->ws, text) != ERR_NONE) {
+    enum err err = ws_send_text(&c->ws, text);
+    if (err == ERR_MEMORY) {
+        c->send_at = instant_add(c->now.boot, DURATION_MS(PORTAL_MEMORY_RETRY_MS));
+    }
+    if (err != ERR_NONE) {
         return false;
     }
     c->next_ref++;

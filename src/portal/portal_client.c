@@ -48,6 +48,7 @@ enum err portal_client_init(struct portal_client *c, const struct portal_client_
     c->v2 = config->v2;
     c->v2_only = config->v2_only;
     c->heartbeat_at = TIME_NEVER;
+    c->send_at = TIME_NEVER;
     portal_backoff_init(&c->backoff, config->partition_max_s);
     portal_step_attempt(c);
     return ERR_NONE;
@@ -227,6 +228,9 @@ void portal_client_handle_timeout(struct portal_client *c, struct clock_pair now
     c->now = now;
     c->work = PORTAL_WORK;
     portal_step_free(c);
+    if (instant_reached(now.boot, c->send_at)) {
+        c->send_at = TIME_NEVER;
+    }
     if (instant_reached(now.boot, c->deadline)) {
         handle_deadline(c);
     }
@@ -251,8 +255,9 @@ struct wake portal_client_poll_timeout(const struct portal_client *c)
     if (has_heartbeat(c)) {
         wake = wake_min(wake, (struct wake){c->heartbeat_at, "portal heartbeat"});
     }
-    if (c->trash.first != NULL || c->trees.last != NULL ||
-        (portal_step_has_unread(c) && !c->held)) {
+    wake = wake_min(wake, (struct wake){portal_step_read_at(c), "portal messages"});
+    wake = wake_min(wake, (struct wake){c->send_at, "memory for the portal"});
+    if (c->trash.first != NULL || c->trees.last != NULL) {
         wake = wake_min(wake, (struct wake){c->now.boot, "portal messages"});
     }
     return wake;
@@ -419,6 +424,7 @@ void portal_client_check(const struct portal_client *c)
     ASSERT(!has_heartbeat(c) || ((live_count == 1 || c->ended) && ws_is_live(&c->ws)));
     ASSERT(!c->ended || (live_count == 0 && ws_is_live(&c->ws)));
     ASSERT(!c->reading || (ws_is_live(&c->ws) && !c->held));
+    ASSERT(!c->starved || ws_is_live(&c->ws));
     ASSERT(c->state != PORTAL_DEAD || instant_is_never(c->deadline));
     ASSERT(c->state != PORTAL_WAIT || live_count == 0);
     ASSERT(c->queue.count <= PORTAL_QUEUE_MESSAGES_MAX);

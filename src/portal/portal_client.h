@@ -13,6 +13,10 @@
  * large one wait, in a bounded queue; heartbeats and deadlines do not. A message is shown whole or
  * not at all: one that is wrong at its very end has done nothing. What was received whole is still
  * shown when the stream ends behind it, and only then the end; what was not is forgotten.
+ * No memory: a message that finds none while it is read is kept, those behind it wait, and it is
+ * read again after PORTAL_MEMORY_RETRY_MS. After PORTAL_MEMORY_TIMEOUT_S the connection is given
+ * up, so that the next `init` brings what the message said: a right that it took away must not
+ * stay. If no `init` was read, the join counts as none: the budget of the partition goes on.
  * Source: spec/portal.md sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8.
  * Which of the two logins is used is the operator's choice, the older one without.
  * Differs from the reference: a refused join backs off; the 5 s for TCP are part of the 15 s for
@@ -43,10 +47,12 @@
 #define PORTAL_HEARTBEAT_S         10U    /* portals drop a silent gateway after 37 s */
 #define PORTAL_HEARTBEATS_OPEN_MAX 3U     /* a fourth unanswered one fails the connection */
 #define PORTAL_JOIN_TIMEOUT_S      5U
-#define PORTAL_ATTEMPT_TIMEOUT_S   15U /* lookup, TCP, TLS and upgrade together */
-#define PORTAL_CLOSING_TIMEOUT_S   1U  /* to get a Close out */
-#define PORTAL_RECONNECT_GAP_S     30U /* between two portal_client_reconnect() that act */
-#define PORTAL_REJOINS_MAX         3U  /* joins again on one connection before it is given up */
+#define PORTAL_ATTEMPT_TIMEOUT_S   15U  /* lookup, TCP, TLS and upgrade together */
+#define PORTAL_CLOSING_TIMEOUT_S   1U   /* to get a Close out */
+#define PORTAL_RECONNECT_GAP_S     30U  /* between two portal_client_reconnect() that act */
+#define PORTAL_REJOINS_MAX         3U   /* joins again on one connection before it is given up */
+#define PORTAL_MEMORY_RETRY_MS     100U /* to the next try at what found no memory */
+#define PORTAL_MEMORY_TIMEOUT_S    10U  /* before heartbeats would fail the connection */
 /* Reading between two inputs, in units of a byte of JSON (2 to 5 ns); ordinary messages fit. */
 #define PORTAL_WORK         24576U
 #define PORTAL_WORK_MESSAGE 4096U /* of each message: what it does may take 40 us */
@@ -132,6 +138,7 @@ struct portal_output {
         struct {
             enum drop_reason reason;
             struct view event; /* the event's name if known; the reason of DROP_PORTAL_REPLY */
+            bool is_again;     /* DROP_JSON_MEMORY: was told of this message already */
         } refused;
         struct {
             const char *reason; /* static text */
@@ -208,8 +215,10 @@ struct portal_client {
     struct instant retry_at;     /* of the next attempt, while a Close goes out */
     struct instant reconnect_at; /* portal_client_reconnect() acts again from here on */
     struct portal_backoff backoff;
-    bool head; /* this connection's portal is of the newer generation */
-    bool v2;   /* how to log in, this time and from now on */
+    struct portal_backoff before_join; /* as it was */
+    bool has_init;                     /* an init was read on this connection */
+    bool head;                         /* this connection's portal is of the newer generation */
+    bool v2;                           /* how to log in, this time and from now on */
     bool v2_only;
     enum err unreached; /* why an address of this attempt was of no use; ERR_NONE: none was tried */
 
@@ -237,6 +246,10 @@ struct portal_client {
     bool reading;            /* `msg` is being read */
     bool held;               /* `msg` stays shown: portal_client_hold() */
     bool ended;              /* the stream is over; what was received is still being read */
+    bool starved;            /* the oldest message found no memory: */
+    struct instant read_at;  /* it is read again, */
+    struct instant read_end; /* and the connection given up if that fails from here on */
+    struct instant send_at;  /* something to be sent found none; TIME_NEVER: nothing */
     uint32_t work;           /* left until the next input */
     struct chunk_list trash; /* to be freed, a few at a time */
     struct json_trash trees; /* the same */

@@ -8,8 +8,9 @@
 
 #include "portal/portal_client.h"
 
-#define PORTAL_CODE_NORMAL  1000U /* RFC 6455 section 7.4.1 */
-#define PORTAL_REASON_BROKE "the connection to the portal broke"
+#define PORTAL_CODE_NORMAL   1000U /* RFC 6455 section 7.4.1 */
+#define PORTAL_REASON_BROKE  "the connection to the portal broke"
+#define PORTAL_REASON_MEMORY "no memory for what the portal says"
 
 /* Why and how a connection or an attempt ended. */
 struct portal_failure {
@@ -48,6 +49,8 @@ void portal_step_heartbeat(struct portal_client *c);
 MUST_USE bool portal_step_poll_messages(struct portal_client *c, struct portal_output *out);
 /* True while something received has not been read to its end, the WebSocket's own end included. */
 MUST_USE bool portal_step_has_unread(const struct portal_client *c);
+/* When the next of it is to be read; TIME_NEVER: there is none, or it has to wait. */
+MUST_USE struct instant portal_step_read_at(const struct portal_client *c);
 /* Frees a part of what is not needed any more. */
 void portal_step_free(struct portal_client *c);
 /* Gives up the message that was shown or is being read. */

@@ -26,6 +26,12 @@ static void end_reading(struct ws *ws, uint16_t code, bool failed)
     }
 }
 
+static void end_starved(struct ws *ws)
+{
+    ws->starved = !ws->closed;
+    end_reading(ws, CODE_POLICY, true);
+}
+
 static void fail(struct ws *ws, uint16_t code)
 {
     end_reading(ws, code, true);
@@ -122,7 +128,7 @@ static void keep_bytes(struct ws *ws, struct view bytes)
     while (bytes.len > 0) {
         struct chunk *part = part_for(ws);
         if (part == NULL) {
-            end_reading(ws, CODE_POLICY, true);
+            end_starved(ws);
             return;
         }
         uint32_t room = part->size - part->front;
@@ -149,7 +155,7 @@ static void take_bytes(wslay_event_context_ptr context,
 static void text_done(struct ws *ws)
 {
     if (ws->partial.last == NULL && chunk_add(&ws->partial, 0) == NULL) {
-        end_reading(ws, CODE_POLICY, true);
+        end_starved(ws);
         return;
     }
     if (ws->events_count == WS_EVENTS_MAX ||
@@ -252,6 +258,7 @@ static void feed_step(struct ws *ws)
             ws->close_sent = true; /* by the library */
             return;
         }
+        ws->starved = result == WSLAY_ERR_NOMEM;
         fail(ws, code_of_failure(ws));
     } else if (wslay_event_get_queued_msg_count(ws->context) > WS_SEND_MAX) {
         fail(ws, CODE_POLICY); /* Pings without end, and nobody reads our answers */
@@ -276,7 +283,8 @@ static bool poll_closed(struct ws *ws, struct ws_event *out)
         return false;
     }
     ws->closed_shown = true;
-    *out = (struct ws_event){.kind = WS_CLOSED, .code = ws->close_code, .failed = ws->failed};
+    *out = (struct ws_event){
+        .kind = WS_CLOSED, .code = ws->close_code, .failed = ws->failed, .starved = ws->starved};
     return true;
 }
 
@@ -297,15 +305,30 @@ static bool show_next(struct ws *ws)
 
 bool ws_poll_part(struct ws *ws, struct ws_event *out)
 {
-    chunk_free_all(&ws->shown);
     if (ws->received.first == NULL) {
         return poll_closed(ws, out);
     }
     bool is_last = show_next(ws);
-    const struct chunk *part = ws->shown.first;
+    const struct chunk *part = ws->shown.last;
     *out =
         (struct ws_event){.kind = WS_TEXT, .text = {part->bytes, part->front}, .is_last = is_last};
     return true;
+}
+
+void ws_read(struct ws *ws, struct chunk_list *trash)
+{
+    chunk_move(trash, &ws->shown);
+}
+
+void ws_unread(struct ws *ws)
+{
+    for (const struct chunk *part = ws->shown.first; part != NULL; part = part->next) {
+        ws->events_size += part->front;
+        ws->events_count += part->is_end ? 1U : 0U;
+    }
+    chunk_move(&ws->shown, &ws->received);
+    ws->received = ws->shown;
+    ws->shown = (struct chunk_list){NULL, NULL};
 }
 
 bool ws_poll(struct ws *ws, struct ws_event *out)
@@ -317,7 +340,7 @@ bool ws_poll(struct ws *ws, struct ws_event *out)
     while (!show_next(ws)) {
     }
     if (ws->shown.first->next != NULL && !chunk_join(&ws->shown)) {
-        end_reading(ws, CODE_POLICY, true);
+        end_starved(ws);
         chunk_free_all(&ws->received);
         return poll_closed(ws, out);
     }

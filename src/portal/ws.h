@@ -36,10 +36,11 @@ enum ws_event_kind {
 
 struct ws_event {
     enum ws_event_kind kind;
-    struct view text; /* WS_TEXT: valid until the next call of ws_poll*() or ws_free() */
+    struct view text; /* WS_TEXT: see ws_poll() and ws_poll_part() */
     bool is_last;     /* WS_TEXT: the message ends here */
     uint16_t code;    /* WS_CLOSED: the peer's code, 1005 without one; ours on a failure */
-    bool failed;      /* WS_CLOSED: the peer broke the protocol or a limit, or memory ran out */
+    bool failed;      /* WS_CLOSED: the peer broke the protocol or a limit, or memory ran out: */
+    bool starved;     /* WS_CLOSED: that it was */
 };
 
 /* Zeroed memory is a closed, empty ws. */
@@ -49,7 +50,7 @@ struct ws {
     enum ws_role role;
     struct chunk_list received; /* messages, each up to a chunk that is its end */
     struct chunk_list partial;  /* of the message being received */
-    struct chunk_list shown;    /* handed out last */
+    struct chunk_list shown;    /* handed out and not given back */
     uint32_t events_count;
     uint64_t events_size;     /* bytes */
     uint64_t partial_size;    /* bytes of the message being received, those to come in this frame */
@@ -66,6 +67,7 @@ struct ws {
     uint16_t close_code; /* of the WS_CLOSED event */
     bool closed;         /* nothing is read any more */
     bool failed;
+    bool starved;
     bool closed_shown; /* ws_poll() has reported the end */
     bool close_sent;   /* ws_close() was called or Close was answered */
     bool close_waits;  /* our Close goes out once everything before it has */
@@ -86,11 +88,16 @@ MUST_USE bool ws_is_live(const struct ws *ws); /* between ws_init() and ws_free(
  * end are ignored. */
 void ws_feed(struct ws *ws, struct view bytes);
 
-/* Takes the next event, oldest first; false when there is none. A text comes whole. */
+/* Takes the next event, oldest first; false when there is none. A text comes whole and is valid
+ * until the next call of ws_poll() or ws_free(). */
 MUST_USE bool ws_poll(struct ws *ws, struct ws_event *out);
 /* The same, but a text comes in parts of at most CHUNK_SIZE_MAX bytes, the last of which is_last.
- */
+ * They are kept until ws_read() or ws_unread(). */
 MUST_USE bool ws_poll_part(struct ws *ws, struct ws_event *out);
+/* The parts handed out are not needed any more; they go to `trash`. O(1). */
+void ws_read(struct ws *ws, struct chunk_list *trash);
+/* Takes them back: ws_poll_part() begins with the oldest of them again. O(parts). */
+void ws_unread(struct ws *ws);
 
 /* True while ws_poll() has something. */
 MUST_USE bool ws_has_event(const struct ws *ws);
