@@ -67,6 +67,8 @@
     X(DROP_EXPIRED, "expired", "the authorization has expired")                                    \
     X(DROP_HAIRPIN, "hairpin", "tunnel-to-tunnel traffic is refused")                              \
     X(DROP_INTERNET_PRIVATE, "internet_private", "the Internet resource reaches no private range") \
+    X(DROP_GATEWAY_PROTOCOL, "gateway_protocol",                                                   \
+      "only TCP, UDP and ICMP echo reach the gateway itself")                                      \
     X(DROP_ICMP_ERROR_OUT, "icmp_error_out", "clients may not send ICMP errors")                   \
     X(DROP_ICMP_UNTRANSLATABLE, "icmp_untranslatable", "the ICMP message cannot be translated")    \
     X(DROP_NAT_UNMAPPED, "nat_unmapped", "the name has no address of this family")                 \

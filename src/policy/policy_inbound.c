@@ -96,6 +96,9 @@ static enum policy_action inbound_error(struct policy_passage *own, bool trusted
     if (own->packet->len > PACKET_INNER_MTU) {
         return policy_passage_drop(own->result, DROP_IP_TOO_BIG);
     }
+    if (own->info->version == 4 && own->info->icmp_type == PACKET_ICMPV4_REDIRECT) {
+        return policy_passage_drop(own->result, DROP_ICMP_UNTRANSLATABLE); /* not beyond a link */
+    }
     struct packet_icmp_error error;
     enum drop_reason reason = packet_icmp_error_parse(own->packet, own->info, &error);
     if (reason != DROP_NONE) {

@@ -1,4 +1,5 @@
 /* The way of a packet from a client to a resource. */
+#include "packet/packet_icmp.h"
 #include "packet/packet_nat64.h"
 #include "packet/packet_rewrite.h"
 #include "policy/policy_passage.h"
@@ -96,6 +97,36 @@ static enum policy_action outbound_ip(struct policy_passage *own, struct policy_
     return policy_passage_forward(own, route.slot);
 }
 
+/* True for an error about a packet that this gateway's host has sent to this very client. Any other
+ * would have the host believe something about its connections to others. */
+static bool is_about_ours(const struct policy_passage *own)
+{
+    struct packet_icmp_error error;
+    return packet_icmp_error_parse(own->packet, own->info, &error) == DROP_NONE &&
+           ip_equal(&error.quote_source, &own->info->destination) &&
+           ip_equal(&error.quote_destination, &own->info->source);
+}
+
+/* To the gateway's own tunnel address. Packets inside of packets do not get there: a host that
+ * unpacks them would forward what is inside past the policy. */
+static enum policy_action outbound_gateway(struct policy_passage *own)
+{
+    switch (own->info->kind) {
+    case PACKET_TCP:
+    case PACKET_UDP:
+    case PACKET_ICMP_ECHO_REQUEST:
+    case PACKET_ICMP_ECHO_REPLY:
+        return policy_passage_forward(own, POLICY_NONE);
+    case PACKET_ICMP_ERROR:
+        return is_about_ours(own) ? policy_passage_forward(own, POLICY_NONE)
+                                  : policy_passage_drop(own->result, DROP_ICMP_ERROR_OUT);
+    case PACKET_ICMP_OTHER:
+    case PACKET_OTHER:
+        return policy_passage_refuse(own, DROP_GATEWAY_PROTOCOL, false);
+    }
+    UNREACHABLE();
+}
+
 static enum policy_action outbound(struct policy_passage *own)
 {
     const struct packet_info *info = own->info;
@@ -111,7 +142,7 @@ static enum policy_action outbound(struct policy_passage *own)
         return policy_passage_drop(own->result, DROP_IP_TOO_BIG);
     }
     if (policy_is_gateway(own->policy, &info->destination)) {
-        return policy_passage_forward(own, POLICY_NONE);
+        return outbound_gateway(own);
     }
     if (info->kind == PACKET_ICMP_ERROR) {
         return policy_passage_drop(own->result, DROP_ICMP_ERROR_OUT);

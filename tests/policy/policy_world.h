@@ -259,6 +259,19 @@ WORLD_HELPER void put(struct world *w, struct flow f)
     w->packet = packet_of((struct span){w->room, WORLD_ROOM_SIZE}, WORLD_HEADROOM, bytes.len);
 }
 
+WORLD_HELPER void put_raw(struct world *w, const char *source, const char *destination,
+                          uint8_t protocol)
+{
+    static const uint8_t PAYLOAD[40];
+    struct writer out =
+        writer_of((struct span){w->room + WORLD_HEADROOM, WORLD_ROOM_SIZE - WORLD_HEADROOM});
+    struct packet_build_ip header = {.source = ip(source), .destination = ip(destination)};
+    packet_build_raw(&out, &header, protocol, VIEW_OF(PAYLOAD));
+    struct view bytes = writer_view(&out);
+    assert_true(writer_finish(&out));
+    w->packet = packet_of((struct span){w->room, WORLD_ROOM_SIZE}, WORLD_HEADROOM, bytes.len);
+}
+
 /* What is forwarded has right checksums and headers that agree with the result. */
 WORLD_HELPER void check_forwarded(const struct world *w)
 {

@@ -208,6 +208,61 @@ static void test_clients_send_no_errors(void **state)
     world_deinit(&w);
 }
 
+/* The gateway's host hears from a client only about what it has sent to that client. */
+static void test_errors_to_the_gateway_are_about_its_own_packets(void **state)
+{
+    static const struct {
+        const char *source;
+        const char *destination;
+        bool passes;
+    } QUOTES[] = {
+        {GW_V4, ALICE_V4, true},
+        {GW_V4, BOB_V4, false},              /* to another client */
+        {GW_V4, "10.0.0.1", false},          /* to a resource */
+        {"192.0.2.1", ALICE_V4, false},      /* from another address of the host */
+        {"192.0.2.1", "203.0.113.7", false}, /* of a connection of the host */
+        {ALICE_V4, GW_V4, false},            /* the other way round */
+    };
+    (void)state;
+    struct world w;
+    world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/24"), NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(QUOTES); i++) {
+        put(&w, flow('u', QUOTES[i].source, QUOTES[i].destination, 53535, 5));
+        struct lost lost = keep(&w);
+        put_error(&w, (struct error){ALICE_V4, GW_V4, 3, 4, 576, 28}, &lost);
+        assert_int_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result),
+                         QUOTES[i].passes ? POLICY_FORWARD : POLICY_DROP);
+        assert_int_equal(w.result.reason, QUOTES[i].passes ? DROP_NONE : DROP_ICMP_ERROR_OUT);
+    }
+    put(&w, flow('u', GW_V6, ALICE_V6, 53535, 5));
+    struct lost lost = keep(&w);
+    put_error(&w, (struct error){ALICE_V6, GW_V6, 2, 0, 1280, 60}, &lost);
+    assert_int_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result),
+                     POLICY_FORWARD);
+    put_error(&w, (struct error){ALICE_V6, GW_V6, 100, 0, 0, 60}, &lost); /* no error known */
+    assert_int_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result), POLICY_DROP);
+    put_error(&w, (struct error){ALICE_V6, GW_V6, 134, 0, 0, 60}, &lost); /* router advertisement */
+    assert_int_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_GATEWAY_PROTOCOL);
+    world_deinit(&w);
+}
+
+/* A redirect means something on its own link only. */
+static void test_no_redirect_reaches_a_client(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/24"), NULL);
+    put(&w, flow('u', ALICE_V4, "10.0.0.1", 5, 80));
+    struct lost lost = keep(&w);
+    put_error(&w, (struct error){"10.0.0.1", ALICE_V4, 5, 1, 0x0a000002, 28}, &lost);
+    assert_int_equal(in_again(&w), POLICY_DROP);
+    assert_int_equal(w.result.reason, DROP_ICMP_UNTRANSLATABLE);
+    world_deinit(&w);
+}
+
 static void test_damaged_errors_never_crash(void **state)
 {
     (void)state;
@@ -245,6 +300,8 @@ int main(void)
         cmocka_unit_test(test_errors_about_dead_or_revoked_flows_are_dropped),
         cmocka_unit_test(test_errors_of_the_gateways_host_are_translated_too),
         cmocka_unit_test(test_clients_send_no_errors),
+        cmocka_unit_test(test_errors_to_the_gateway_are_about_its_own_packets),
+        cmocka_unit_test(test_no_redirect_reaches_a_client),
         cmocka_unit_test(test_damaged_errors_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

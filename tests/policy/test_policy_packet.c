@@ -127,6 +127,35 @@ static void test_gateway_address_is_allowed_both_ways(void **state)
     world_deinit(&w);
 }
 
+/* A host that unpacks tunnels would forward what is inside past the policy. */
+static void test_no_packet_inside_a_packet_reaches_the_gateway(void **state)
+{
+    static const uint8_t PROTOCOLS[] = {4, 41, 47, 50, 51, 59, 94, 108, 115, 132, 136, 137, 255};
+    (void)state;
+    struct world w;
+    world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(PROTOCOLS); i++) {
+        put_raw(&w, ALICE_V4, GW_V4, PROTOCOLS[i]);
+        assert_int_not_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result),
+                             POLICY_FORWARD);
+        assert_true(w.result.reason == DROP_GATEWAY_PROTOCOL ||
+                    w.result.reason == DROP_IP_EXTENSION);
+        put_raw(&w, ALICE_V6, GW_V6, PROTOCOLS[i]);
+        assert_int_not_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result),
+                             POLICY_FORWARD);
+        /* To a resource that admits everything they go as ever. */
+        put_raw(&w, ALICE_V4, "10.0.0.1", PROTOCOLS[i]);
+        assert_int_equal(policy_outbound(w.policy, w.alice, &w.packet, w.now, &w.result),
+                         PROTOCOLS[i] == 51 ? POLICY_DROP : POLICY_FORWARD);
+    }
+    assert_int_equal(out(&w, w.alice, flow('x', ALICE_V4, BOB_V4, 0, 0)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_HAIRPIN);
+    assert_int_equal(out(&w, w.alice, flow('x', ALICE_V4, "100.96.0.1", 0, 0)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_NO_RESOURCE);
+    world_deinit(&w);
+}
+
 static void test_hairpin_is_refused_in_both_directions(void **state)
 {
     (void)state;
@@ -623,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_internet_resource_reaches_no_private_range),
         cmocka_unit_test(test_source_must_be_the_tunnel_address),
         cmocka_unit_test(test_gateway_address_is_allowed_both_ways),
+        cmocka_unit_test(test_no_packet_inside_a_packet_reaches_the_gateway),
         cmocka_unit_test(test_hairpin_is_refused_in_both_directions),
         cmocka_unit_test(test_inbound_needs_a_client_and_a_permitted_flow),
         cmocka_unit_test(test_answers_map_back_until_the_session_dies),
