@@ -8,6 +8,7 @@ void portal_backoff_init(struct portal_backoff *backoff, uint64_t partition_max_
     *backoff = (struct portal_backoff){
         .partition_max_ms = limit_s > UINT64_MAX / 1000 ? UINT64_MAX : limit_s * 1000,
         .base_us = PORTAL_BACKOFF_BASE_MS * US_PER_MS,
+        .conflict_base_us = PORTAL_CONFLICT_BASE_MS * US_PER_MS,
     };
 }
 
@@ -16,6 +17,17 @@ void portal_backoff_joined(struct portal_backoff *backoff)
     backoff->joined_once = true;
     backoff->total_ms = 0;
     backoff->base_us = PORTAL_BACKOFF_BASE_MS * US_PER_MS;
+    backoff->conflict_base_us = PORTAL_CONFLICT_BASE_MS * US_PER_MS;
+}
+
+/* Returns a delay of `*base_us` with its jitter and lets the base grow. */
+static uint64_t grow(uint64_t *base_us, uint64_t cap_ms, struct rng *rng)
+{
+    uint64_t delay_us = *base_us + rng_below(rng, (uint32_t)*base_us);
+    uint64_t longer = *base_us * 3 / 2;
+    uint64_t cap_us = cap_ms * US_PER_MS;
+    *base_us = longer < cap_us ? longer : cap_us;
+    return delay_us;
 }
 
 bool portal_backoff_next(struct portal_backoff *backoff, struct rng *rng, struct duration *out)
@@ -24,14 +36,17 @@ bool portal_backoff_next(struct portal_backoff *backoff, struct rng *rng, struct
     uint64_t limit_ms = PORTAL_FIRST_TOTAL_MS;
     if (backoff->joined_once) {
         limit_ms = backoff->partition_max_ms;
-        delay_us = backoff->base_us + rng_below(rng, (uint32_t)backoff->base_us);
-        uint64_t longer = backoff->base_us * 3 / 2;
-        uint64_t cap = PORTAL_BACKOFF_CAP_MS * US_PER_MS;
-        backoff->base_us = longer < cap ? longer : cap;
+        delay_us = grow(&backoff->base_us, PORTAL_BACKOFF_CAP_MS, rng);
     }
     backoff->total_ms += delay_us / US_PER_MS;
     *out = (struct duration){delay_us * NS_PER_US};
     return backoff->total_ms <= limit_ms;
+}
+
+struct duration portal_backoff_conflict(struct portal_backoff *backoff, struct rng *rng)
+{
+    uint64_t delay_us = grow(&backoff->conflict_base_us, PORTAL_CONFLICT_CAP_MS, rng);
+    return (struct duration){delay_us * NS_PER_US};
 }
 
 struct duration portal_backoff_retry_after(uint64_t seconds)

@@ -85,9 +85,7 @@ void portal_step_fail(struct portal_client *c, const struct portal_failure *fail
     if (failure->has_retry_after) {
         delay = portal_backoff_retry_after(failure->retry_after_s);
     } else if (failure->status == HTTP_CONFLICT) {
-        /* Our own earlier connection is still registered, for 37 s at most: no reason to give up.
-         */
-        delay = DURATION_MS(PORTAL_FIRST_DELAY_MS);
+        delay = portal_backoff_conflict(&c->backoff, c->rng);
     } else if (!portal_backoff_next(&c->backoff, c->rng, &delay)) {
         portal_step_die(c, failure->reason, failure->status);
         return;

@@ -45,6 +45,31 @@ static void test_afterwards_delays_grow_to_a_cap_and_carry_jitter(void **state)
     assert_true(delay.ns < NS_PER_S);
 }
 
+static void test_conflicts_are_waited_out_with_jitter_up_to_a_cap(void **state)
+{
+    static const uint8_t seed[RNG_SEED_SIZE] = {1};
+    struct portal_backoff backoff;
+    struct rng rng;
+    uint64_t base_us = 1000000;
+    unsigned jittered = 0;
+    (void)state;
+    rng_init(&rng, seed);
+    portal_backoff_init(&backoff, 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        uint64_t ns = portal_backoff_conflict(&backoff, &rng).ns;
+        assert_true(ns >= base_us * NS_PER_US && ns < 2 * base_us * NS_PER_US);
+        jittered += ns != base_us * NS_PER_US;
+        base_us = base_us * 3 / 2 < 8000000 ? base_us * 3 / 2 : 8000000;
+    }
+    assert_true(base_us == 8000000);
+    assert_true(jittered > 900);
+    struct duration delay; /* the other kind of trouble has lost none of its time */
+    assert_true(portal_backoff_next(&backoff, &rng, &delay));
+    assert_true(delay.ns == NS_PER_S);
+    portal_backoff_joined(&backoff);
+    assert_true(portal_backoff_conflict(&backoff, &rng).ns < 2 * NS_PER_S);
+}
+
 static void test_what_the_portal_asks_for_is_cut_to_an_hour(void **state)
 {
     (void)state;
@@ -58,6 +83,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_before_the_first_join_fifteen_single_seconds),
         cmocka_unit_test(test_afterwards_delays_grow_to_a_cap_and_carry_jitter),
+        cmocka_unit_test(test_conflicts_are_waited_out_with_jitter_up_to_a_cap),
         cmocka_unit_test(test_what_the_portal_asks_for_is_cut_to_an_hour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
