@@ -116,6 +116,26 @@ static uint64_t to_expiry(const struct portal_expiry *expires)
     return expires->is_some ? expires->at_s : POLICY_NEVER;
 }
 
+static void revoke(struct gateway *gw, const struct uuid *client, const struct uuid *resource)
+{
+    struct policy_ended ended;
+    uint32_t handle = policy_client_find(gw->policy, client);
+    if (handle != POLICY_CLIENT_NONE &&
+        policy_revoke(gw->policy, handle, resource, &ended) == ERR_NONE) {
+        gateway_control_ended(gw, &ended, EV_REVOKED);
+    }
+}
+
+/* Fails closed: what the client held of the resource is no longer what the portal wants. */
+static uint32_t refuse_grant(struct gateway *gw, const struct portal_client_info *client,
+                             const struct portal_resource *resource, enum drop_reason reason,
+                             const char *what)
+{
+    gateway_control_refuse(gw, reason, view_text(what));
+    revoke(gw, &client->id, &resource->id);
+    return POLICY_CLIENT_NONE;
+}
+
 /* Grants the resource; makes the client known first. POLICY_CLIENT_NONE: refused and counted. */
 static uint32_t grant(struct gateway *gw, const struct portal_client_info *client,
                       const struct portal_resource *resource, const struct portal_expiry *expires)
@@ -125,8 +145,7 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
     uint32_t handle = policy_client_find(gw->policy, &client->id);
     bool known = handle != POLICY_CLIENT_NONE;
     if (!to_policy(resource, rules, &wanted)) {
-        gateway_control_refuse(gw, DROP_PORTAL_LIMIT, view_text("filters"));
-        return POLICY_CLIENT_NONE;
+        return refuse_grant(gw, client, resource, DROP_PORTAL_LIMIT, "filters");
     }
     enum err err =
         policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
@@ -134,18 +153,16 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
         err = policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
     }
     if (err != ERR_NONE) {
-        gateway_control_refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
-                               view_text("client"));
-        return POLICY_CLIENT_NONE;
+        return refuse_grant(gw, client, resource,
+                            err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, "client");
     }
     err = policy_authorize(gw->policy, handle, &wanted, to_expiry(expires));
     if (err != ERR_NONE) {
-        gateway_control_refuse(gw, err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD,
-                               view_text("resource"));
         if (!known) {
             policy_client_remove(gw->policy, handle);
         }
-        return POLICY_CLIENT_NONE;
+        return refuse_grant(gw, client, resource,
+                            err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, "resource");
     }
     gateway_connection_wanted(gw, handle);
     trace_grant(gw, EV_AUTHORIZED, &client->id, &resource->id);
@@ -268,16 +285,6 @@ static void handle_allow_access(struct gateway *gw, const struct portal_allow_ac
     }
 }
 
-static void handle_reject_access(struct gateway *gw, const struct portal_reject_access *msg)
-{
-    struct policy_ended ended;
-    uint32_t handle = policy_client_find(gw->policy, &msg->client);
-    if (handle != POLICY_CLIENT_NONE &&
-        policy_revoke(gw->policy, handle, &msg->resource, &ended) == ERR_NONE) {
-        gateway_control_ended(gw, &ended, EV_REVOKED);
-    }
-}
-
 static void handle_resource_updated(struct gateway *gw, const struct portal_resource *msg)
 {
     struct policy_rule rules[RULES_MAX];
@@ -326,7 +333,11 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
         handle_authorize_flow(gw, &msg->u.authorize_flow);
         break;
     case PORTAL_MSG_REJECT_ACCESS:
-        handle_reject_access(gw, &msg->u.reject_access);
+        revoke(gw, &msg->u.reject_access.client, &msg->u.reject_access.resource);
+        break;
+    case PORTAL_MSG_ACCESS_REMOVED:
+        gateway_control_refuse(gw, DROP_PORTAL_FIELD, view_text("resource"));
+        revoke(gw, &msg->u.reject_access.client, &msg->u.reject_access.resource);
         break;
     case PORTAL_MSG_ICE_CANDIDATES:
     case PORTAL_MSG_INVALIDATE_ICE_CANDIDATES:
@@ -336,6 +347,7 @@ void gateway_control_message(struct gateway *gw, const struct portal_msg *msg)
         handle_resource_updated(gw, &msg->u.resource);
         break;
     case PORTAL_MSG_RESOURCE_REMOVED:
+        gateway_control_refuse(gw, DROP_PORTAL_FIELD, view_text("resource_updated"));
         start_remove(gw, &msg->u.removed);
         break;
     case PORTAL_MSG_REQUEST_CONNECTION:

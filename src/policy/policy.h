@@ -153,7 +153,7 @@ MUST_USE enum err policy_set_expiry(struct policy *policy, uint32_t client,
 MUST_USE enum err policy_update_begin(struct policy *policy,
                                       const struct policy_resource *resource);
 /* Updates up to `budget` holders and adds their number to *updated. ERR_STATE: some holder has the
- * resource with another kind (it is left alone). */
+ * resource with another kind; it admits nothing from now on. */
 MUST_USE enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *updated);
 MUST_USE bool policy_update_is_done(const struct policy *policy);
 

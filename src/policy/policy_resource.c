@@ -347,11 +347,10 @@ enum err policy_update_next(struct policy *policy, uint32_t budget, uint32_t *up
         uint32_t at = policy->update_at - 1;
         struct policy_grant *grant = &policy->grants[at];
         policy->update_at = grant->next;
-        if (grant->kind != policy->update_kind) {
-            err = ERR_STATE;
-            continue;
-        }
-        set_filter(policy, grant, &policy->update_filter);
+        static const struct policy_filter closed;
+        bool is_other = grant->kind != policy->update_kind;
+        err = is_other ? ERR_STATE : err;
+        set_filter(policy, grant, is_other ? &closed : &policy->update_filter);
         policy_epoch_bump(&policy->clients[at % policy->limits.clients]);
         (*updated)++;
     }

@@ -126,6 +126,7 @@ static bool handle_message(struct portal_client *c, struct portal_output *out)
     case PORTAL_MSG_INVALIDATE_ICE_CANDIDATES:
     case PORTAL_MSG_RESOURCE_UPDATED:
     case PORTAL_MSG_RESOURCE_REMOVED:
+    case PORTAL_MSG_ACCESS_REMOVED:
     case PORTAL_MSG_REQUEST_CONNECTION:
     case PORTAL_MSG_ALLOW_ACCESS:
     case PORTAL_MSG_EXPIRY_UPDATED:

@@ -167,6 +167,35 @@ static bool decode_nothing(const struct json_value *payload, struct portal_msg *
     return true;
 }
 
+/* ---- authorizations that cannot be read ---- */
+
+static bool access_removed(struct portal_msg *msg, const struct uuid *client,
+                           const struct uuid *resource)
+{
+    struct portal_reject_access ids = {*client, *resource};
+    msg->kind = PORTAL_MSG_ACCESS_REMOVED;
+    msg->u.reject_access = ids;
+    return true;
+}
+
+/* Fails closed: where it is the resource that cannot be read, what the client may reach of it now
+ * is not known, so that it loses what it held. False: something else is wrong, or an id. */
+static bool decode_ids_of_access(const struct json_value *payload, struct portal_msg *msg)
+{
+    const struct json_value *value = json_get(payload, "resource");
+    struct portal_checks unused = {0};
+    struct portal_resource resource;
+    struct uuid client;
+    bool has_client = false;
+    if (msg->kind == PORTAL_MSG_AUTHORIZE_FLOW || msg->kind == PORTAL_MSG_REQUEST_CONNECTION) {
+        has_client = json_get_uuid(json_get(payload, "client"), "id", &client);
+    } else if (msg->kind == PORTAL_MSG_ALLOW_ACCESS) {
+        has_client = json_get_uuid(payload, "client_id", &client);
+    }
+    return has_client && !portal_part_resource(value, &resource, &unused) &&
+           json_get_uuid(value, "id", &resource.id) && access_removed(msg, &client, &resource.id);
+}
+
 /* ---- the table of events ---- */
 
 struct event_row {
@@ -210,6 +239,9 @@ const char *portal_msg_kind_name(enum portal_msg_kind kind)
     }
     if (kind == PORTAL_MSG_RESOURCE_REMOVED) {
         return "resource_updated";
+    }
+    if (kind == PORTAL_MSG_ACCESS_REMOVED) {
+        return "authorize_flow";
     }
     for (size_t i = 0; i < ARRAY_COUNT(event_rows); i++) {
         if (event_rows[i].kind == kind) {
@@ -262,8 +294,14 @@ static enum drop_reason decode_envelope(struct portal_msg *msg, struct portal_ch
     if (row->decode == decode_nothing) {
         msg->u.reply.on_gateway_topic = view_equal_text(topic, "gateway");
     }
+    const struct json_value *payload = json_get(root, "payload");
     msg->kind = row->kind;
-    return row->decode(json_get(root, "payload"), msg, checks) ? DROP_NONE : DROP_PORTAL_FIELD;
+    bool is_read = row->decode(payload, msg, checks);
+    if (!is_read) {
+        *checks = (struct portal_checks){0};
+        is_read = decode_ids_of_access(payload, msg);
+    }
+    return is_read ? DROP_NONE : DROP_PORTAL_FIELD;
 }
 
 /* ---- the face ---- */
@@ -280,17 +318,30 @@ void portal_decode_text(struct portal_decoder *d, struct view *text, uint32_t *w
     json_read(&d->json, text, work);
 }
 
-/* One entry of a list is wrong. */
-static enum drop_reason refuse_entry(struct portal_msg *msg)
+static bool resource_removed(struct portal_msg *msg, struct uuid id)
 {
-    struct uuid id;
-    if (msg->kind != PORTAL_MSG_RESOURCE_UPDATED) {
-        return DROP_PORTAL_FIELD;
-    }
-    id = msg->u.resource.id;
     msg->kind = PORTAL_MSG_RESOURCE_REMOVED;
     msg->u.removed = id;
-    return DROP_NONE;
+    return true;
+}
+
+/* One entry of a list is wrong; in what grants something it is a filter. */
+static enum drop_reason refuse_entry(struct portal_msg *msg)
+{
+    const struct portal_authorize_flow *flow = &msg->u.authorize_flow;
+    const struct portal_request_connection *request = &msg->u.request_connection;
+    const struct portal_allow_access *access = &msg->u.allow_access;
+    bool is_closed = false;
+    if (msg->kind == PORTAL_MSG_RESOURCE_UPDATED) {
+        is_closed = resource_removed(msg, msg->u.resource.id);
+    } else if (msg->kind == PORTAL_MSG_AUTHORIZE_FLOW) {
+        is_closed = access_removed(msg, &flow->client.id, &flow->resource.id);
+    } else if (msg->kind == PORTAL_MSG_REQUEST_CONNECTION) {
+        is_closed = access_removed(msg, &request->client.id, &request->resource.id);
+    } else if (msg->kind == PORTAL_MSG_ALLOW_ACCESS) {
+        is_closed = access_removed(msg, &access->client, &access->resource.id);
+    }
+    return is_closed ? DROP_NONE : DROP_PORTAL_FIELD;
 }
 
 bool portal_decode_end(struct portal_decoder *d, uint32_t *work, enum drop_reason *reason)

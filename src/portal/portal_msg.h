@@ -36,6 +36,7 @@ enum portal_msg_kind {
     PORTAL_MSG_INVALIDATE_ICE_CANDIDATES,
     PORTAL_MSG_RESOURCE_UPDATED,
     PORTAL_MSG_RESOURCE_REMOVED, /* a resource_updated of which only the id could be read */
+    PORTAL_MSG_ACCESS_REMOVED,   /* an authorization, of whose resource only the id could be read */
     PORTAL_MSG_REQUEST_CONNECTION,
     PORTAL_MSG_ALLOW_ACCESS,
     PORTAL_MSG_EXPIRY_UPDATED, /* access_authorization_expiry_updated */
@@ -205,10 +206,10 @@ struct portal_msg {
         struct portal_init init;
         struct portal_relays_presence relays_presence;
         struct portal_authorize_flow authorize_flow;
-        struct portal_reject_access reject_access;
-        struct portal_candidates candidates; /* both ice messages */
-        struct portal_resource resource;     /* RESOURCE_UPDATED */
-        struct uuid removed;                 /* RESOURCE_REMOVED */
+        struct portal_reject_access reject_access; /* also ACCESS_REMOVED */
+        struct portal_candidates candidates;       /* both ice messages */
+        struct portal_resource resource;           /* RESOURCE_UPDATED */
+        struct uuid removed;                       /* RESOURCE_REMOVED */
         struct portal_request_connection request_connection;
         struct portal_allow_access allow_access;
         struct portal_expiry_updated expiry_updated;

@@ -357,6 +357,68 @@ static void resource_updated_that_cannot_be_read_removes_the_resource(void **sta
     rig_free(rig);
 }
 
+/* Puts a resource with `count` filters: one port each, none next to another, or all alike. */
+static void put_many_filters(char *out, size_t size, size_t count, bool alike)
+{
+    int used = snprintf(out, size,
+                        "{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"cidr\",\"address\":"
+                        "\"10.3.0.0/24\",\"name\":\"n\",\"filters\":[");
+    for (size_t i = 0; i < count; i++) {
+        const char *comma = i == 0 ? "" : ",";
+        size_t port = 1000 + 2 * i;
+        used += alike
+                    ? snprintf(out + used, size - (size_t)used, "%s{\"protocol\":\"icmp\"}", comma)
+                    : snprintf(out + used, size - (size_t)used,
+                               "%s{\"protocol\":\"udp\",\"port_range_start\":%zu,"
+                               "\"port_range_end\":%zu}",
+                               comma, port, port);
+        assert_in_range(used, 0, size - 128);
+    }
+    (void)snprintf(out + used, size - (size_t)used, "]}");
+}
+
+#define CIDR4_WITH(filters)                                                                        \
+    "{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"cidr\",\"address\":\"10.3.0.0/24\","                  \
+    "\"name\":\"n\",\"filters\":" filters "}"
+
+/* What it narrowed is not known, so that nothing of it is left; of all else nothing is lost. */
+static void an_authorization_that_cannot_be_served_ends_what_it_was_to_replace(void **state)
+{
+    static char many[2][8192];
+    const struct {
+        const char *resource;
+        enum drop_reason reason;
+    } rows[] = {
+        {many[0], DROP_PORTAL_LIMIT}, /* ports that do not merge */
+        {many[1], DROP_PORTAL_LIMIT}, /* more than are read */
+        {CIDR4_WITH("null"), DROP_PORTAL_FIELD},
+        {CIDR4_WITH("[{\"protocol\":\"udp\",\"port_range_start\":-1}]"), DROP_PORTAL_FIELD},
+        {"{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"device_pool\"}", DROP_PORTAL_FIELD},
+        {"{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"internet\"}", DROP_PORTAL_FIELD}, /* kind */
+    };
+    (void)state;
+    put_many_filters(many[0], sizeof(many[0]), 65, false);
+    put_many_filters(many[1], sizeof(many[1]), 257, true);
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct rig *rig = rig_new();
+        rig_join(rig);
+        rig_connect(rig, 0, RIG_CIDR4);
+        rig_push_authorize(rig, 0, RIG_CIDR6, "null");
+        assert_true(rig_reaches_tun(rig, 0, server4, 80));
+        rig_forget(rig);
+        rig_push_authorize(rig, 0, rows[i].resource, "null");
+        rig_pass(rig, DURATION_MS(1)); /* a long text is read in pieces */
+        assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
+        assert_int_equal(rig_drops(rig, rows[i].reason), 1);
+        assert_int_equal(rig->events_seen[EV_REVOKED], 1);
+        assert_false(rig_reaches_tun(rig, 0, server4, 80));
+        assert_true(rig_reaches_tun(rig, 0, server6, 80));
+        rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+        assert_true(rig_reaches_tun(rig, 0, server4, 80));
+        rig_free(rig);
+    }
+}
+
 static void an_authorization_ends_by_the_wall_clock(void **state)
 {
     (void)state;
@@ -899,6 +961,7 @@ int main(void)
         cmocka_unit_test(a_new_client_takes_the_place_of_one_without_access),
         cmocka_unit_test(resource_updated_changes_the_filters),
         cmocka_unit_test(resource_updated_that_cannot_be_read_removes_the_resource),
+        cmocka_unit_test(an_authorization_that_cannot_be_served_ends_what_it_was_to_replace),
         cmocka_unit_test(an_authorization_ends_by_the_wall_clock),
         cmocka_unit_test(a_wall_clock_that_jumps_ahead_ends_access_at_the_next_packet),
         cmocka_unit_test(the_portal_prolongs_an_authorization),

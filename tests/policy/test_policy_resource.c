@@ -50,10 +50,12 @@ static void test_change_of_kind_is_refused(void **state)
     grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
     struct policy_resource other = internet(1);
     assert_int_equal(policy_authorize(w.policy, w.alice, &other, POLICY_NEVER), ERR_STATE);
+    assert_true(reaches(&w, w.alice, "10.0.0.1"));
     uint32_t updated = 0;
     other = dns(1, "foo.com");
     assert_int_equal(update(&w, &other, &updated), ERR_STATE);
-    assert_int_equal(updated, 0);
+    assert_false(reaches(&w, w.alice, "10.0.0.1")); /* it is no longer what the portal wants */
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
     assert_true(reaches(&w, w.alice, "10.0.0.1"));
     world_deinit(&w);
 }

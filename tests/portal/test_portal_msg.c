@@ -164,25 +164,23 @@ static const struct row rows[] = {
     {"authorize_flow", DROP_PORTAL_FIELD, FLOW(DNS, ",\"expires_at\":\"5\"")},
     {"authorize_flow", DROP_NONE,
      FLOW("{\"type\":\"internet\",\"id\":\"" RES_ID "\",\"filters\":0}", ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE,
      FLOW("{\"type\":\"device_pool\",\"id\":\"" RES_ID "\"}", ",\"expires_at\":5")},
     {"authorize_flow", DROP_NONE, FLOW(CIDR("10.0.0.0/8", ",\"filters\":[]"), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
-     FLOW(CIDR("10.0.0.1/8", ",\"filters\":[]"), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
-     FLOW(CIDR("10.0.0.0", ",\"filters\":[]"), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD, FLOW(CIDR("10.0.0.0/8", ""), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE, FLOW(CIDR("10.0.0.1/8", ",\"filters\":[]"), ",\"expires_at\":5")},
+    {"authorize_flow", DROP_NONE, FLOW(CIDR("10.0.0.0", ",\"filters\":[]"), ",\"expires_at\":5")},
+    {"authorize_flow", DROP_NONE, FLOW(CIDR("10.0.0.0/8", ""), ",\"expires_at\":5")},
+    {"authorize_flow", DROP_NONE,
      FLOW(CIDR("10.0.0.0/8", ",\"filters\":null"), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE,
      FLOW(CIDR("10.0.0.0/8", ",\"filters\":[{}]"), ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE,
      FLOW(CIDR("10.0.0.0/8", ",\"filters\":[{\"protocol\":\"tcp\",\"port_range_start\":null}]"),
           ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE,
      FLOW(CIDR("10.0.0.0/8", ",\"filters\":[{\"protocol\":\"tcp\",\"port_range_end\":65536}]"),
           ",\"expires_at\":5")},
-    {"authorize_flow", DROP_PORTAL_FIELD,
+    {"authorize_flow", DROP_NONE,
      FLOW("{\"type\":\"dns\",\"id\":\"" RES_ID "\",\"filters\":[]}", ",\"expires_at\":5")},
     {"authorize_flow", DROP_PORTAL_FIELD, FLOW("{\"type\":\"internet\"}", ",\"expires_at\":5")},
     {"authorize_flow", DROP_PORTAL_FIELD, "[]"},
@@ -285,6 +283,36 @@ static void test_an_unreadable_resource_update_removes_the_resource(void **state
     assert_int_equal(msg.kind, PORTAL_MSG_RESOURCE_REMOVED);
     assert_true(uuid_equal(&msg.u.removed, &id));
     assert_int_equal(decode("resource_updated", "{\"id\":\"nonsense\"}"), DROP_PORTAL_FIELD);
+}
+
+/* What the client held of the resource is no longer what the portal wants. */
+static void test_an_authorization_with_an_unreadable_resource_removes_the_access(void **state)
+{
+#define BROKEN CIDR("10.0.0.0/8", ",\"filters\":[{\"protocol\":\"tcp\"},{}]")
+    static const char *const texts[][2] = {
+        {"authorize_flow", FLOW(CIDR("10.0.0.0/8", ""), ",\"expires_at\":5")},
+        {"create_authorization", FLOW(BROKEN, ",\"expires_at\":5")},
+        {"request_connection",
+         "{\"ref\":\"r\",\"resource\":" BROKEN
+         ",\"expires_at\":null,\"client\":{\"id\":\"" CLIENT_ID
+         "\",\"payload\":{\"ice_parameters\":" ICE ",\"domain\":null},\"peer\":" CLIENT "}}"},
+        {"allow_access",
+         "{\"ref\":\"r\",\"resource\":" BROKEN ",\"expires_at\":7,\"client_id\":\"" CLIENT_ID
+         "\",\"client_ipv4\":\"100.66.0.9\",\"client_ipv6\":\"fd00::1\",\"payload\":null}"},
+        {"allow_access", "{\"resource\":{\"id\":\"" RES_ID "\"},\"client_id\":\"" CLIENT_ID "\"}"},
+    };
+    struct uuid client;
+    struct uuid resource;
+    (void)state;
+    assert_true(uuid_parse(view_text(CLIENT_ID), &client));
+    assert_true(uuid_parse(view_text(RES_ID), &resource));
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        assert_int_equal(decode(texts[i][0], texts[i][1]), DROP_NONE);
+        assert_int_equal(msg.kind, PORTAL_MSG_ACCESS_REMOVED);
+        assert_true(uuid_equal(&msg.u.reject_access.client, &client));
+        assert_true(uuid_equal(&msg.u.reject_access.resource, &resource));
+    }
+#undef BROKEN
 }
 
 static enum drop_reason decode_text(const char *text)
@@ -465,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_the_table_of_messages),
         cmocka_unit_test(test_filters_fail_closed),
         cmocka_unit_test(test_an_unreadable_resource_update_removes_the_resource),
+        cmocka_unit_test(test_an_authorization_with_an_unreadable_resource_removes_the_access),
         cmocka_unit_test(test_envelopes_and_replies),
         cmocka_unit_test(test_the_recorded_sessions_decode_and_encode_to_the_same_bytes),
         cmocka_unit_test(test_connection_ready_has_the_documented_form),
