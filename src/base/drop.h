@@ -73,6 +73,7 @@
     X(DROP_ICMP_UNTRANSLATABLE, "icmp_untranslatable", "the ICMP message cannot be translated")    \
     X(DROP_NAT_UNMAPPED, "nat_unmapped", "the name has no address of this family")                 \
     X(DROP_NAT_EXHAUSTED, "nat_exhausted", "no free port or session for this flow")                \
+    X(DROP_NAT_CONFLICT, "nat_conflict", "a translated connection has the ports of this flow")     \
     X(DROP_NAT_EXPIRED, "nat_expired", "the NAT session of this tuple has expired")                \
     X(DROP_NAT_UNSUPPORTED, "nat_unsupported", "this protocol cannot be translated")               \
     X(DROP_NO_FLOW, "no_flow", "no flow of the client permits this answer")                        \

@@ -414,16 +414,60 @@ void policy_nat_set_far_port(struct policy_nat *nat, uint32_t session, uint16_t 
     }
 }
 
-void policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+static void forget_expired(struct policy_nat *nat, const struct policy_nat_tuple *outside)
+{
+    uint32_t at = policy_nat_outside_record(nat, outside);
+    if (at != POLICY_NONE) { /* a client may be permitted to remember none */
+        expired_free(nat, at);
+    }
+}
+
+/* Gives a session another port outside; where none is free it ends. */
+static void session_move(struct policy_nat *nat, uint32_t at, struct instant now)
+{
+    struct policy_nat_session *session = &nat->sessions[at];
+    struct policy_nat_tuple old = policy_nat_outside_of(session);
+    struct policy_nat_tuple outside = old;
+    outside.port = old.port == POLICY_NAT_PORTS - 1 ? 1 : (uint16_t)(old.port + 1);
+    if (!policy_nat_choose_port(nat, &outside, now, &outside.port)) {
+        session_end(nat, at);
+        forget_expired(nat, &old);
+        return;
+    }
+    forget_expired(nat, &outside);
+    uint32_t owner = session->client - 1;
+    bool moved = map_remove(&nat->outside, tuple_hash(nat, owner, &old), at);
+    session->outside_port = outside.port;
+    nat->absent[absent_index(&outside)].ip.family = IP_NONE;
+    moved = moved && map_insert(&nat->outside, tuple_hash(nat, owner, &outside), at);
+    ASSERT(moved);
+    policy_nat_ports_set(nat, &old, false);
+    policy_nat_ports_set(nat, &outside, true);
+}
+
+static bool is_connected(const struct policy_nat_session *session)
+{
+    unsigned fins = session->flags & ((unsigned)POLICY_NAT_FIN_OUT | (unsigned)POLICY_NAT_FIN_IN);
+    return policy_nat_kind_of(session) == POLICY_NAT_TCP &&
+           (session->flags & POLICY_NAT_CONFIRMED) != 0 &&
+           fins != ((unsigned)POLICY_NAT_FIN_OUT | (unsigned)POLICY_NAT_FIN_IN);
+}
+
+bool policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
                       struct instant now)
 {
     bool expired = false;
-    if (policy_nat_find_outside(nat, outside, now, &expired) == POLICY_NONE && expired) {
-        uint32_t at = policy_nat_outside_record(nat, outside);
-        if (at != POLICY_NONE) { /* a client may be permitted to remember none */
-            expired_free(nat, at);
-        }
+    uint32_t at = policy_nat_find_outside(nat, outside, now, &expired);
+    if (expired) {
+        forget_expired(nat, outside);
     }
+    if (at != POLICY_NONE && is_connected(&nat->sessions[at])) {
+        return false;
+    }
+    if (at != POLICY_NONE) {
+        session_move(nat, at, now);
+    }
+    return true;
 }
 
 uint32_t policy_nat_live_count(const struct policy_nat *nat)

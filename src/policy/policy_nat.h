@@ -168,10 +168,12 @@ void policy_nat_touch(struct policy_nat *nat, uint32_t session, enum policy_nat_
  */
 void policy_nat_set_far_port(struct policy_nat *nat, uint32_t session, uint16_t far_port);
 
-/* A flow that is not translated begins on this outside tuple: if it is remembered from a dead
- * session, it is forgotten. */
-void policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
-                      struct instant now);
+/* A flow that is not translated begins on this outside tuple, and cannot take another: answers to
+ * it must not be taken for those to a session. One that stands there moves to another port, where
+ * none is free it ends; what is remembered of a dead one is forgotten. False: a TCP connection
+ * lives there, which would not survive the move, so that the new flow must not begin. */
+MUST_USE bool policy_nat_yield(struct policy_nat *nat, const struct policy_nat_tuple *outside,
+                               struct instant now);
 
 /* Forgets everything of one client, remembered tuples included. Nothing of it is found any more;
  * the records come back slice by slice, the first few now, the others by policy_nat_drain(). */

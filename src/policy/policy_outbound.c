@@ -90,9 +90,9 @@ static enum policy_action outbound_ip(struct policy_passage *own, struct policy_
     enum policy_nat_kind kind = POLICY_NAT_TCP;
     bool begins = policy_nat_kind_for(info->kind, &kind) &&
                   (info->kind != PACKET_TCP || (info->tcp_flags & PACKET_TCP_SYN) != 0);
-    if (begins) {
-        struct policy_nat_tuple outside = {own->index, kind, info->source_port, info->destination};
-        policy_nat_yield(&own->policy->nat, &outside, own->now.boot);
+    struct policy_nat_tuple outside = {own->index, kind, info->source_port, info->destination};
+    if (begins && !policy_nat_yield(&own->policy->nat, &outside, own->now.boot)) {
+        return policy_passage_refuse(own, DROP_NAT_CONFLICT, false);
     }
     return policy_passage_forward(own, route.slot);
 }

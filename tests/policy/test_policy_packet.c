@@ -329,6 +329,78 @@ static void test_direct_flows_take_over_the_tuple_of_a_dead_session(void **state
     }
 }
 
+/* One host, by its name and by its address, from one port of the client: what the name's flow gets
+ * outside can change, what the other one has cannot. */
+static void test_a_translated_flow_makes_way_for_a_direct_one(void **state)
+{
+    (void)state;
+    for (const char *p = "ui"; *p != '\0'; p++) {
+        struct world w;
+        world_init(&w);
+        grant(&w, w.alice, dns(1, "foo.com"), NULL);
+        grant(&w, w.alice, cidr(2, "10.0.0.0/24"), NULL);
+        grant(&w, w.bob, cidr(2, "10.0.0.0/24"), NULL);
+        (void)assign(&w, 1, "foo.com", "100.96.0.1", "10.0.0.5");
+        bool is_echo = *p == 'i';
+        char back = is_echo ? 'r' : *p;
+        for (uint16_t port = 65535; port >= 65534; port--) {
+            uint16_t next = port == 65535 ? 1 : 65535;
+            (void)out(&w, w.alice, flow(*p, ALICE_V4, "100.96.0.1", port, 80));
+            assert_int_equal(w.result.info.source_port, port);
+            assert_int_equal(out(&w, w.bob, flow(*p, BOB_V4, "10.0.0.5", port, 80)),
+                             POLICY_FORWARD);
+            assert_int_equal(in(&w, flow(back, "10.0.0.5", ALICE_V4, is_echo ? port : 80, port)),
+                             POLICY_FORWARD);
+            assert_ip(w.result.info.source, "100.96.0.1"); /* another client changes nothing */
+            assert_int_equal(out(&w, w.alice, flow(*p, ALICE_V4, "10.0.0.5", port, 80)),
+                             POLICY_FORWARD);
+            assert_int_equal(in(&w, flow(back, "10.0.0.5", ALICE_V4, is_echo ? port : 80, port)),
+                             POLICY_FORWARD);
+            assert_ip(w.result.info.source, "10.0.0.5");
+            (void)out(&w, w.alice, flow(*p, ALICE_V4, "100.96.0.1", port, 80));
+            assert_int_equal(w.result.info.source_port, next);
+            assert_int_equal(in(&w, flow(back, "10.0.0.5", ALICE_V4, is_echo ? next : 80, next)),
+                             POLICY_FORWARD);
+            assert_ip(w.result.info.source, "100.96.0.1");
+            assert_int_equal(w.result.info.destination_port, port);
+            policy_check(w.policy);
+            world_sleep(&w, 121 * NS_PER_S);
+        }
+        world_deinit(&w);
+    }
+}
+
+static void test_no_direct_connection_on_the_ports_of_a_translated_one(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    grant(&w, w.alice, dns(1, "foo.com"), NULL);
+    grant(&w, w.alice, cidr(2, "10.0.0.0/24"), NULL);
+    (void)assign(&w, 1, "foo.com", "100.96.0.1", "10.0.0.5");
+    struct flow named = flow('t', ALICE_V4, "100.96.0.1", 70, 80);
+    struct flow direct = flow('t', ALICE_V4, "10.0.0.5", 70, 80);
+    struct flow answer = flow('t', "10.0.0.5", ALICE_V4, 80, 70);
+    named.flags = PACKET_TCP_SYN;
+    direct.flags = PACKET_TCP_SYN;
+    (void)out(&w, w.alice, named);
+    assert_int_equal(in(&w, answer), POLICY_FORWARD);
+    assert_int_equal(out(&w, w.alice, direct), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_NAT_CONFLICT);
+    assert_int_equal(answer_kind(&w), PROHIBITED_V4);
+    assert_int_equal(in(&w, answer), POLICY_FORWARD);
+    assert_ip(w.result.info.source, "100.96.0.1");
+    named.flags = PACKET_TCP_FIN;
+    answer.flags = PACKET_TCP_FIN;
+    (void)out(&w, w.alice, named);
+    (void)in(&w, answer);
+    assert_int_equal(out(&w, w.alice, direct), POLICY_FORWARD); /* it is over */
+    answer.flags = PACKET_TCP_ACK;
+    assert_int_equal(in(&w, answer), POLICY_FORWARD);
+    assert_ip(w.result.info.source, "10.0.0.5");
+    world_deinit(&w);
+}
+
 static void test_new_answer_spares_open_sessions(void **state)
 {
     (void)state;
@@ -660,6 +732,8 @@ int main(void)
         cmocka_unit_test(test_fin_and_rst_shorten_the_life),
         cmocka_unit_test(test_a_port_in_use_again_outlives_the_connection_before),
         cmocka_unit_test(test_direct_flows_take_over_the_tuple_of_a_dead_session),
+        cmocka_unit_test(test_a_translated_flow_makes_way_for_a_direct_one),
+        cmocka_unit_test(test_no_direct_connection_on_the_ports_of_a_translated_one),
         cmocka_unit_test(test_new_answer_spares_open_sessions),
         cmocka_unit_test(test_v4_only_name_answers_unreachable_on_v6),
         cmocka_unit_test(test_two_resources_share_a_proxy_with_their_own_filters),
