@@ -89,12 +89,17 @@ struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
     uint64_t hash = gateway_hash(gw, VIEW_OF(key->bytes));
     uint32_t cursor = 0;
     struct gateway_connection *found = NULL;
+    enum ice_familiarity best = ICE_STRANGE;
     for (uint32_t i = map_next(&gw->connection_by_key, hash, &cursor); i != MAP_NONE;
          i = map_next(&gw->connection_by_key, hash, &cursor)) {
         struct gateway_connection *c = &gw->connections[i];
-        if (x25519_public_equal(&c->wg.remote, key) &&
-            (found == NULL || ice_agent_has_heard(&c->ice, local, remote))) {
+        if (!x25519_public_equal(&c->wg.remote, key)) {
+            continue;
+        }
+        enum ice_familiarity familiarity = ice_agent_knows(&c->ice, local, remote);
+        if (found == NULL || familiarity > best) {
             found = c;
+            best = familiarity;
         }
     }
     return found;

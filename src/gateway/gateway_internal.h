@@ -595,8 +595,8 @@ struct gateway_connection *gateway_connection_of(struct gateway *gw, uint32_t po
 struct gateway_connection *gateway_connection_by_id(struct gateway *gw, uint32_t id24);
 /* Where the connection with this id would stand, without looking; GATEWAY_NONE: nowhere. */
 uint32_t gateway_connection_index(struct gateway *gw, uint32_t id24);
-/* By the client's static key. Of several that claim it, the one that was heard on the path from
- * `remote` to `local`, else any. */
+/* By the client's static key. Of several that claim it, the one that is known best on the path from
+ * `remote` to `local`: who only says to be there does not displace who has answered there. */
 struct gateway_connection *gateway_connection_by_key(struct gateway *gw,
                                                      const struct x25519_public *key,
                                                      const struct sock_addr *local,

@@ -230,9 +230,16 @@ MUST_USE enum drop_reason ice_agent_handle_message(struct ice_agent *agent,
                                                    struct view datagram, const struct stun_msg *msg,
                                                    struct instant now);
 
-/* True when a check of the peer came from `from` to `local`, as far as the pair is still known. */
-MUST_USE bool ice_agent_has_heard(struct ice_agent *agent, const struct sock_addr *local,
-                                  const struct sock_addr *from);
+enum ice_familiarity {
+    ICE_STRANGE,
+    ICE_HEARD,    /* it has sent checks from there; that needs no more than a forged source */
+    ICE_ANSWERED, /* it has answered a check that was sent there */
+};
+
+/* How well the peer is known on the path from `from` to `local`, as far as the pair is known. */
+MUST_USE enum ice_familiarity ice_agent_knows(struct ice_agent *agent,
+                                              const struct sock_addr *local,
+                                              const struct sock_addr *from);
 /* The peer has shown by other means (a WireGuard initiation of its own, whose time stamp is fresh)
  * that it sends from `from` to `local` now. A controlled agent that has heard the peer on this pair
  * takes it for the path at once: a client that came back from a crash or another network has chosen

@@ -261,10 +261,14 @@ static struct ice_pair *find_heard(struct ice_agent *agent, const struct sock_ad
     return pair != NULL && pair->heard_count > 0 ? pair : NULL;
 }
 
-bool ice_agent_has_heard(struct ice_agent *agent, const struct sock_addr *local,
-                         const struct sock_addr *from)
+enum ice_familiarity ice_agent_knows(struct ice_agent *agent, const struct sock_addr *local,
+                                     const struct sock_addr *from)
 {
-    return find_heard(agent, local, from) != NULL;
+    const struct ice_pair *pair = find_heard(agent, local, from);
+    if (pair == NULL) {
+        return ICE_STRANGE;
+    }
+    return pair->state == (uint8_t)ICE_PAIR_SUCCEEDED ? ICE_ANSWERED : ICE_HEARD;
 }
 
 void ice_agent_prefer(struct ice_agent *agent, const struct sock_addr *local,

@@ -672,6 +672,59 @@ static void a_client_that_claims_the_key_of_another_takes_nothing_from_it(void *
     }
 }
 
+/* A check of the client `as`, with a forged source. */
+static void forge_check(struct rig *rig, size_t as, struct sock_addr source)
+{
+    const struct rig_client *c = &rig->clients[as];
+    uint8_t bytes[256];
+    struct stun_writer s;
+    struct stun_txn txn = {{9, 9, 9}};
+    stun_start(&s, (struct span){bytes, sizeof(bytes)}, STUN_BINDING, STUN_REQUEST, &txn);
+    stun_put_ice_username(&s, view_text(c->gateway_ufrag), view_text(c->ufrag));
+    stun_put_priority(&s, 0x7effffffU);
+    stun_put_use_candidate(&s);
+    stun_put_controlling(&s, 1);
+    stun_put_integrity(&s, view_text(c->gateway_password));
+    stun_put_fingerprint(&s);
+    rig_udp(rig, rig->host, source, stun_finish(&s));
+}
+
+/* Whoever forges the source of a check has been heard on the path of another; it has not answered
+ * there. */
+static void a_forged_source_takes_no_handshake_from_the_client_that_is_there(void **state)
+{
+    (void)state;
+    for (unsigned is_late = 0; is_late < 2; is_late++) { /* the thief, behind the other */
+        struct rig *rig = rig_new();
+        const size_t thief = 0;
+        const size_t victim = 1;
+        rig->clients[thief].is_direct = true;
+        rig->clients[victim].is_direct = true;
+        rig_join(rig);
+        rig->clients[thief].node = rig->clients[victim].node;
+        rig->clients[victim].keeps_handshake = true;
+        for (unsigned i = 0; i < 2; i++) {
+            if (i == is_late) {
+                rig_connect(rig, thief, RIG_CIDR4);
+            } else {
+                rig_client_start(rig, victim);
+                rig_push_authorize(rig, victim, RIG_CIDR4, "null");
+                rig_client_tell(rig, victim);
+                rig_pass(rig, DURATION_S(3));
+                assert_true(rig->clients[victim].has_path);
+            }
+        }
+        forge_check(rig, thief, rig->clients[victim].mapped);
+        rig_pass(rig, DURATION_MS(100));
+        wg_peer_initiate(&rig->clients[victim].wg, rig->now.boot);
+        rig_pass(rig, DURATION_S(5));
+        assert_true(wg_peer_has_session(&rig->clients[victim].wg, rig->now.boot));
+        assert_true(rig_reaches_tun(rig, victim, server4, 80));
+        assert_true(rig_reaches_client(rig, victim, server4, 80));
+        rig_free(rig);
+    }
+}
+
 static void messages_find_their_connection_by_index_from_any_address(void **state)
 {
     (void)state;
@@ -915,6 +968,7 @@ int main(void)
             a_goodbye_behind_a_refused_packet_leaves_the_answer_sealed_with_the_right_key),
         cmocka_unit_test(two_connections_may_share_a_local_user_name),
         cmocka_unit_test(a_client_that_claims_the_key_of_another_takes_nothing_from_it),
+        cmocka_unit_test(a_forged_source_takes_no_handshake_from_the_client_that_is_there),
         cmocka_unit_test(messages_find_their_connection_by_index_from_any_address),
         cmocka_unit_test(every_connection_has_an_id_of_its_own_over_many_generations),
         cmocka_unit_test(handshakes_for_nobody_and_garbage_are_counted_by_name),
