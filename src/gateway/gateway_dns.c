@@ -28,7 +28,8 @@ bool gateway_dns_owns(const struct gateway_dns *dns, uint32_t stream)
 /* ---- answers ---- */
 
 /* Puts an answer on its way, under the client's id: into the connection's buffer, or into the one
- * for UDP. Asserts: it fits where it goes to. */
+ * for UDP. Asserts: it fits where it goes to, and the one for UDP is free: an input makes one
+ * answer over UDP at most, and the outputs of an input leave before the next. */
 static void deliver(struct gateway_dns *dns, struct gateway_dns_query *q, struct view message)
 {
     q->used = false;
@@ -45,6 +46,7 @@ static void deliver(struct gateway_dns *dns, struct gateway_dns_query *q, struct
         }
         return;
     }
+    ASSERT(!dns->answer_due);
     uint8_t room[DNS_UDP_SIZE_MAX + 1]; /* of a longer message only header and question are left */
     size_t len = message.len < sizeof(room) ? message.len : sizeof(room);
     memcpy(room, message.at, len);

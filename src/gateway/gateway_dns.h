@@ -59,7 +59,7 @@ struct gateway_dns {
     uint32_t refused[GATEWAY_DNS_STREAMS_MAX]; /* to close: newcomers, or those that gave way */
     uint32_t refused_count;
     bool poll_due;   /* something happened since gateway_dns_poll() found nothing */
-    bool answer_due; /* `answer` waits to be sent over UDP */
+    bool answer_due; /* `answer` waits to be sent over UDP; it leaves before the next input */
     enum gateway_listener answer_listener;
     struct sock_addr answer_remote;
     size_t answer_len;

@@ -165,6 +165,22 @@ static void a_query_without_answer_is_servfail_after_five_seconds(void **state)
     rig_free(rig);
 }
 
+/* One answer waits at a time; none takes the place of another. */
+static void queries_that_run_out_together_are_all_answered(void **state)
+{
+    (void)state;
+    struct rig *rig = joined();
+    for (uint16_t i = 1; i <= GATEWAY_DNS_QUERIES_MAX; i++) {
+        ask_udp(rig, i, "slow.test", DNS_TYPE_TXT);
+    }
+    rig_pass(rig, DURATION_MS(5100));
+    assert_int_equal(rig->datagrams.count, GATEWAY_DNS_QUERIES_MAX);
+    for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
+        assert_int_equal(load_be16(rig->datagrams.items[i].at), i + 1);
+    }
+    rig_free(rig);
+}
+
 static void a_full_table_answers_servfail(void **state)
 {
     (void)state;
@@ -579,6 +595,7 @@ int main(void)
         cmocka_unit_test(other_types_are_refused_without_a_lookup),
         cmocka_unit_test(a_long_answer_is_cut_for_udp),
         cmocka_unit_test(a_query_without_answer_is_servfail_after_five_seconds),
+        cmocka_unit_test(queries_that_run_out_together_are_all_answered),
         cmocka_unit_test(a_full_table_answers_servfail),
         cmocka_unit_test(garbage_is_counted_and_not_answered),
         cmocka_unit_test(a_tcp_query_may_come_byte_by_byte_and_its_answer_leave_in_pieces),
