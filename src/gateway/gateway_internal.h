@@ -92,6 +92,7 @@
 #define GATEWAY_OFFER_HOLD_MS       100U /* docs/decisions/0008-the-gateway-checks-first.md */
 #define GATEWAY_IDLE_S              20U  /* section 6.7, head */
 #define GATEWAY_RESOLVE_TIMEOUT_S   10U  /* spec/dataplane.md section 1.3 */
+#define GATEWAY_RESOLVE_GRACE_MS    250U /* for the other family, once there is an address */
 #define GATEWAY_RESOLVE_SHARE       4U /* a client has at most this part of the lookups in flight, */
 #define GATEWAY_RESOLVE_SHARE_MIN   4U  /* but never fewer than these */
 #define GATEWAY_RESOLVED_MAX        64U /* addresses kept of one name */
@@ -229,6 +230,7 @@ struct gateway_resolve {
     bool open[2]; /* the answer is awaited */
     bool failed[2];
     bool silent; /* of a deprecated portal message: nobody waits for a DomainStatus */
+    bool served; /* from the answer of one family; that of the other is still awaited */
     uint32_t id[2];
     uint64_t order;      /* of arrival */
     uint32_t generation; /* of the connection that asked */
@@ -237,6 +239,8 @@ struct gateway_resolve {
     struct dns_name name; /* in the client's case; echoed */
     struct instant started_at;
     struct instant deadline;
+    struct instant serve_at; /* with what is there then; TIME_NEVER: nothing, or served */
+    uint32_t refused;        /* addresses left out as forbidden, and counted */
     uint32_t proxies_count;
     struct ip_addr proxies[P2P_PROXY_IPS_MAX];
     uint32_t addresses_count;

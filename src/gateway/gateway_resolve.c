@@ -111,6 +111,11 @@ static uint32_t *lookups_of(struct gateway *gw, uint32_t policy_client)
     return &gw->connections[policy_client_index(policy_client)].lookups_count;
 }
 
+static struct instant due_at(const struct gateway_resolve *r)
+{
+    return instant_min(r->deadline, r->serve_at);
+}
+
 /* Finds the earliest deadline again; packets only ever look at the result. */
 static void find_deadline(struct gateway *gw)
 {
@@ -118,7 +123,7 @@ static void find_deadline(struct gateway *gw)
     gw->resolve_deadline = TIME_NEVER;
     for (uint32_t i = 0; i < gw->limits.lookups && left > 0; i++) {
         if (gw->resolves[i].used) {
-            gw->resolve_deadline = instant_min(gw->resolve_deadline, gw->resolves[i].deadline);
+            gw->resolve_deadline = instant_min(gw->resolve_deadline, due_at(&gw->resolves[i]));
             left--;
         }
     }
@@ -132,9 +137,9 @@ static bool is_orphaned(struct gateway *gw, const struct gateway_resolve *r)
     return !r->silent && (c == NULL || c->generation != r->generation);
 }
 
-/* Ends a request: maps what was found and tells the client. `timed_out` is the one failure; names
- * without addresses are active (spec/dataplane.md section 2.5). */
-static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
+/* Maps what was found and tells the client, once. `timed_out` is the one failure; names without
+ * addresses are active (spec/dataplane.md section 2.5). */
+static enum policy_status serve(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
 {
     struct policy_assign request = {
         .resource = r->resource,
@@ -155,11 +160,18 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
     } else if (!timed_out) {
         status = policy_assign(gw->policy, r->policy_client, &request, gw->now, &refused);
     }
-    gw->counters.drops[DROP_DNS_FORBIDDEN] += refused;
+    gw->counters.drops[DROP_DNS_FORBIDDEN] += refused > r->refused ? refused - r->refused : 0;
+    r->refused = refused;
     trace_name_event(gw, EV_DNS_DONE, r);
-    if (!r->silent && !orphaned) {
+    if (!r->silent && !orphaned && !r->served) {
         send_status(gw, r->policy_client, &r->resource, &r->name, status == POLICY_ACTIVE);
     }
+    return status;
+}
+
+/* Gives the record back. */
+static void release(struct gateway *gw, struct gateway_resolve *r)
+{
     for (int t = 0; t < 2; t++) {
         if (r->open[t] || r->due[t]) {
             (void)map_remove(&gw->resolve_by_id, id_hash(gw, r->id[t]),
@@ -174,9 +186,29 @@ static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out
     uint32_t *held = lookups_of(gw, r->policy_client);
     ASSERT(*held > 0);
     (*held)--;
-    if (!instant_before(gw->resolve_deadline, r->deadline)) {
+    if (!instant_before(gw->resolve_deadline, due_at(r))) {
         find_deadline(gw);
     }
+}
+
+static void finish(struct gateway *gw, struct gateway_resolve *r, bool timed_out)
+{
+    (void)serve(gw, r, timed_out);
+    release(gw, r);
+}
+
+/* A resolver that does not answer for one family, or not soon, must not keep the client from the
+ * other: what is there is served, and what comes later is added. */
+static void serve_half(struct gateway *gw, struct gateway_resolve *r)
+{
+    gateway_count_lookup(gw, r->started_at, true);
+    if (serve(gw, r, false) != POLICY_ACTIVE) {
+        release(gw, r);
+        return;
+    }
+    r->served = true;
+    r->serve_at = TIME_NEVER;
+    find_deadline(gw);
 }
 
 /* ---- the beginning of a request ---- */
@@ -240,6 +272,8 @@ static void reset(struct gateway *gw, struct gateway_resolve *r, uint32_t policy
     memset(r->open, 0, sizeof(r->open));
     memset(r->failed, 0, sizeof(r->failed));
     r->silent = false;
+    r->served = false;
+    r->refused = 0;
     r->policy_client = policy_client;
     r->resource = *resource;
     r->name = *name;
@@ -247,6 +281,7 @@ static void reset(struct gateway *gw, struct gateway_resolve *r, uint32_t policy
     r->addresses_count = 0;
     r->ttl_s = UINT32_MAX;
     r->deadline = TIME_NEVER;
+    r->serve_at = TIME_NEVER;
 }
 
 static void handle_assigned_ips(struct gateway *gw, struct gateway_connection *c,
@@ -360,22 +395,41 @@ void gateway_resolve_answer(struct gateway *gw, const struct gateway_lookup_answ
     r->failed[type] = answer->result != ERR_NONE && answer->result != ERR_NAME;
     add_addresses(r, answer);
     if (r->open[0] || r->open[1] || r->due[0] || r->due[1]) {
+        if (r->addresses_count > 0) {
+            r->serve_at = instant_add(gw->now.boot, DURATION_MS(GATEWAY_RESOLVE_GRACE_MS));
+            gw->resolve_deadline = instant_min(gw->resolve_deadline, r->serve_at);
+        }
         return;
     }
     if (!r->failed[0] && !r->failed[1]) {
         cache_store(gw, r);
     }
-    gateway_count_lookup(gw, r->started_at, !r->failed[0] || !r->failed[1]);
+    if (!r->served) {
+        gateway_count_lookup(gw, r->started_at, !r->failed[0] || !r->failed[1]);
+    }
     finish(gw, r, false);
+}
+
+static void timed_out(struct gateway *gw, struct gateway_resolve *r)
+{
+    if (!r->served) {
+        gateway_count_lookup(gw, r->started_at, false);
+        (void)serve(gw, r, r->addresses_count == 0);
+    }
+    release(gw, r);
 }
 
 void gateway_resolve_timeout(struct gateway *gw)
 {
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count > 0; i++) {
         struct gateway_resolve *r = &gw->resolves[i];
-        if (r->used && instant_reached(gw->now.boot, r->deadline)) {
-            gateway_count_lookup(gw, r->started_at, false);
-            finish(gw, r, r->addresses_count == 0);
+        if (!r->used) {
+            continue;
+        }
+        if (instant_reached(gw->now.boot, r->deadline)) {
+            timed_out(gw, r);
+        } else if (instant_reached(gw->now.boot, r->serve_at)) {
+            serve_half(gw, r);
         }
     }
 }
