@@ -48,7 +48,8 @@ struct place {
 struct series {
     uint64_t user;     /* checks: hash of both ufrags */
     struct place path; /* checks: without the ufrags */
-    uint64_t sent_at;  /* 0: never */
+    uint64_t first_at; /* 0: never */
+    uint64_t sent_at;  /* the same */
     uint32_t sent;
     uint32_t unanswered; /* at the end */
     bool failed;         /* the latest answer was an error */
@@ -280,6 +281,7 @@ static void fail(struct sim_quiet *quiet, uint32_t gateway, const struct sim_rec
 static void count_sent(struct sim_quiet *quiet, struct series *series,
                        const struct sim_record *record, struct view transaction)
 {
+    series->first_at = series->sent == 0 ? record->at_ns : series->first_at;
     series->sent_at = record->at_ns;
     series->sent++;
     series->unanswered++;
@@ -296,6 +298,7 @@ static void count_sent(struct sim_quiet *quiet, struct series *series,
 /* The pairs of a connection that were checked lately. */
 struct pairs {
     uint32_t count;
+    uint32_t fresh;  /* of these, checked for the first time: each may have taken another's place */
     uint32_t chosen; /* all: there will be no other path, so it never idles */
     bool has_path;   /* for certain */
     bool busy;       /* one of them has carried a packet */
@@ -310,6 +313,7 @@ static struct pairs pairs_of(struct sim_quiet *quiet, uint32_t gateway, uint64_t
             is_within(now, series->sent_at, CHECK_IDLE_NS + LATE_NS)) {
             uint64_t traffic = *number_of(quiet, TOPIC_TRAFFIC, gateway, place_view(&series->path));
             pairs.count++;
+            pairs.fresh += is_within(now, series->first_at, CHECK_IDLE_NS + LATE_NS) ? 1 : 0;
             pairs.chosen += series->chosen_at != 0 ? 1 : 0;
             pairs.has_path = pairs.has_path || is_within(now, series->chosen_at, CHOSEN_NS);
             pairs.busy = pairs.busy || is_within(now, traffic, IDLE_AFTER_NS + LATE_NS);
@@ -352,7 +356,7 @@ static void see_check(struct sim_quiet *quiet, uint32_t gateway, const struct si
             fail(quiet, gateway, record, "a check", now - series->sent_at);
         }
         /* Those that a change has ended may have been checked just before it. */
-        if (pairs.count > (pairs.has_path ? PAIRS_MAX : PAIRS_SEARCH_MAX) &&
+        if (pairs.count - pairs.fresh > (pairs.has_path ? PAIRS_MAX : PAIRS_SEARCH_MAX) &&
             !is_within(now, quiet->gateways[gateway].woken_at, CHECK_IDLE_NS + 2 * LATE_NS)) {
             fail(quiet, gateway, record, "a check of too many pairs", 0);
         }

@@ -6,7 +6,7 @@
  *   checks        per pair (peer, or channel of a relay, and both ufrags): every 25 s while the
  *                 connection is idle, every 15 s while it has traffic, no path, or none but
  *                 nominated pairs; without an answer after 250 ms, doubling; at most 16 pairs a
- *                 connection that has a path, else 100
+ *                 connection that has a path, else 100, and those that new ones displaced
  *                 (spec/connectivity.md sections 5.14, 5.15, 6.7; design 8.4)
  *   answers       one for each request that arrived
  *   initiations   5 s apart, four tries; 120 s after one that was answered, 15 s with traffic

@@ -200,26 +200,43 @@ static void only_nominated_pairs_never_idle(void **state)
     assert_int_equal(bench->failures, 0);
 }
 
+/* Each pair of `peers` for the second time. */
+static void connect_and_check_all(struct bench *bench, uint8_t peers)
+{
+    connect(bench);
+    for (uint8_t peer = 3; peer <= peers; peer++) {
+        check(bench, peer, peer, true);
+    }
+    later(bench, 26500);
+    for (uint8_t peer = 1; peer <= peers; peer++) {
+        check(bench, peer, 30 + peer, true);
+    }
+}
+
 static void seventeen_pairs_are_too_many(void **state)
 {
     struct bench *bench = *state;
-    connect(bench);
-    for (uint8_t peer = 3; peer <= 17; peer++) {
-        check(bench, peer, peer, true);
+    connect_and_check_all(bench, 16);
+    assert_int_equal(bench->failures, 0);
+    connect_and_check_all(bench, 17);
+    check(bench, 18, 60, true);
+    assert_true(bench->failures > 0);
+}
+
+static void a_new_pair_may_take_the_place_of_another(void **state)
+{
+    struct bench *bench = *state;
+    connect_and_check_all(bench, 16);
+    for (uint8_t peer = 20; peer < 25; peer++) {
+        check(bench, peer, 60 + peer, true);
     }
     assert_int_equal(bench->failures, 0);
-    check(bench, 18, 18, true);
-    check(bench, 19, 19, true);
-    assert_true(bench->failures > 0);
 }
 
 static void pairs_that_a_change_ended_were_checked_before_it(void **state)
 {
     struct bench *bench = *state;
-    connect(bench);
-    for (uint8_t peer = 3; peer <= 19; peer++) {
-        check(bench, peer, peer, true);
-    }
+    connect_and_check_all(bench, 19);
     bench->failures = 0;
     later(bench, 2000);
     sim_quiet_woken(bench->quiet, 0, bench->now_ns);
@@ -392,6 +409,7 @@ int main(void)
         QUIET_TEST(an_answer_that_comes_late_counts_for_its_check),
         QUIET_TEST(only_nominated_pairs_never_idle),
         QUIET_TEST(seventeen_pairs_are_too_many),
+        QUIET_TEST(a_new_pair_may_take_the_place_of_another),
         QUIET_TEST(pairs_that_a_change_ended_were_checked_before_it),
         QUIET_TEST(each_answer_has_its_question),
         QUIET_TEST(keepalives_have_a_cause),
