@@ -47,7 +47,7 @@
     X(client_roam, 0, 2, "a client gets new addresses behind a new edge b")                        \
     X(client_restart, 0, 1, "a client")                                                            \
     X(dns_change, 0, 1, "b name gets new addresses")                                               \
-    X(dns_fault, 0, 2, "b name, c enum sim_dns_failure, d ms")                                     \
+    X(dns_fault, 0, 2, "b name, c enum sim_dns_failure and of which family, d ms")                 \
     X(host_change, 0, 2, "a gateway, b host, c behaviour, d ms")                                   \
     X(environment, 0, 2, "a gateway, b kind, d ms")                                                \
     X(stranger, 0, 2, "a gateway gets b kind of bytes from nobody")                                \

@@ -265,16 +265,22 @@ static struct sim_dns_behaviour own_behaviour(const struct sim_dns *dns, struct 
                                : dns->entries[entry].behaviour;
 }
 
-static enum sim_dns_failure failure_of(const struct sim_dns *dns, struct view name, uint64_t draw,
-                                       struct duration *late)
+static bool is_spared(const struct sim_dns_behaviour *rule, enum sim_dns_type type)
+{
+    return rule->failure == SIM_DNS_OK || (rule->spared >> (uint32_t)type & 1U) != 0;
+}
+
+static enum sim_dns_failure failure_of(const struct sim_dns *dns, struct view name,
+                                       enum sim_dns_type type, uint64_t draw, struct duration *late)
 {
     struct sim_dns_behaviour rule = own_behaviour(dns, name);
-    if (rule.failure == SIM_DNS_OK) {
+    if (is_spared(&rule, type)) {
         rule = dns->config.all;
     }
     *late = rule.late.ns > 0 ? rule.late : LATE_DEFAULT;
     uint32_t percent = rule.failure_percent > 0 ? rule.failure_percent : 100;
-    return derive(dns, draw, DRAW_FAILURE) % 100 < percent ? rule.failure : SIM_DNS_OK;
+    bool fails = !is_spared(&rule, type) && derive(dns, draw, DRAW_FAILURE) % 100 < percent;
+    return fails ? rule.failure : SIM_DNS_OK;
 }
 
 static uint64_t delay_of(const struct sim_dns *dns, const struct sim_dns_behaviour *rule,
@@ -284,11 +290,12 @@ static uint64_t delay_of(const struct sim_dns *dns, const struct sim_dns_behavio
     return rule->latency.ns + jitter;
 }
 
-struct duration dns_table_latency(const struct sim_dns *dns, struct view name, uint64_t draw)
+struct duration dns_table_latency(const struct sim_dns *dns, struct view name,
+                                  enum sim_dns_type type, uint64_t draw)
 {
     struct sim_dns_behaviour own = own_behaviour(dns, name);
     struct duration late;
-    enum sim_dns_failure failure = failure_of(dns, name, draw, &late);
+    enum sim_dns_failure failure = failure_of(dns, name, type, draw, &late);
     if (failure == SIM_DNS_TIMEOUT) {
         return (struct duration){TIME_NEVER.ns};
     }
@@ -396,7 +403,7 @@ void dns_table_answer(struct sim_dns *dns, struct view name, enum sim_dns_type t
     memset(out, 0, sizeof *out);
     out->ttl_s = SIM_DNS_TTL_S;
     dns->seen = instant_max(dns->seen, now);
-    enum sim_dns_failure failure = failure_of(dns, name, draw, &late);
+    enum sim_dns_failure failure = failure_of(dns, name, type, draw, &late);
     switch (failure) {
     case SIM_DNS_OK:
     case SIM_DNS_LATE:

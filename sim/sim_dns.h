@@ -63,6 +63,7 @@ struct sim_dns_record {
 struct sim_dns_behaviour {
     enum sim_dns_failure failure;
     uint32_t failure_percent; /* of lookups that fail so; 0 with a failure means all */
+    uint32_t spared;          /* types that never fail so; bit per enum sim_dns_type */
     struct duration latency;  /* added to the server's */
     struct duration jitter;   /* uniform below this, added too */
     struct duration late;     /* SIM_DNS_LATE: latency instead; 0: 11 s */

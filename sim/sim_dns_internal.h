@@ -69,7 +69,8 @@ struct dns_drawn {
 /* The draw of the next lookup of `name`, and how long its answer takes (TIME_NEVER.ns: for ever).
  */
 uint64_t dns_table_draw(struct sim_dns *dns, struct view name, enum sim_dns_type type);
-struct duration dns_table_latency(const struct sim_dns *dns, struct view name, uint64_t draw);
+struct duration dns_table_latency(const struct sim_dns *dns, struct view name,
+                                  enum sim_dns_type type, uint64_t draw);
 void dns_table_answer(struct sim_dns *dns, struct view name, enum sim_dns_type type,
                       struct instant now, uint64_t draw, struct dns_drawn *out);
 /* Builds the message that answers `query` into dns->message; returns it. */

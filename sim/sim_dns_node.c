@@ -113,8 +113,9 @@ static struct duration resolver_start(void *self, struct clock_pair now, uint32_
     struct sim_dns *dns = self;
     dns->seen = instant_max(dns->seen, now.boot);
     dns->counters.lookups++;
-    uint64_t draw = dns_table_draw(dns, lookup->name, type_of_lookup(lookup->type));
-    struct duration latency = dns_table_latency(dns, lookup->name, draw);
+    enum sim_dns_type type = type_of_lookup(lookup->type);
+    uint64_t draw = dns_table_draw(dns, lookup->name, type);
+    struct duration latency = dns_table_latency(dns, lookup->name, type, draw);
     if (latency.ns == TIME_NEVER.ns) {
         dns->counters.failures[SIM_DNS_TIMEOUT]++;
         return latency;
@@ -294,7 +295,7 @@ static void node_datagram(void *node, struct clock_pair now, const struct sim_da
     dns->seen = instant_max(dns->seen, now.boot);
     dns->counters.lookups++;
     uint64_t draw = dns_table_draw(dns, writer_view(&w), type);
-    struct duration latency = dns_table_latency(dns, writer_view(&w), draw);
+    struct duration latency = dns_table_latency(dns, writer_view(&w), type, draw);
     struct dns_pending *pending = latency.ns == TIME_NEVER.ns ? NULL : pending_new(dns);
     if (pending == NULL) {
         dns->counters.failures[SIM_DNS_TIMEOUT]++;

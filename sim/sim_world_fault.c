@@ -376,9 +376,12 @@ bool act_dns_fault(struct sim_world *world, const struct sim_action *action)
     if (world->names_count == 0) {
         return false;
     }
+    static const uint32_t spared[] = {0, 1U << SIM_DNS_A, 1U << SIM_DNS_AAAA};
+    uint32_t kinds = SIM_DNS_LATE + 1;
     uint32_t index = action->b % world->names_count;
-    struct sim_dns_behaviour behaviour = {
-        .failure = (enum sim_dns_failure)(action->c % (SIM_DNS_LATE + 1))};
+    struct sim_dns_behaviour behaviour = {.failure = (enum sim_dns_failure)(action->c % kinds),
+                                          .spared =
+                                              spared[action->c / kinds % ARRAY_COUNT(spared)]};
     enum err err = sim_dns_behave(world->dns, world->names[index].text, &behaviour);
     world_undo_later(world, UNDO_DNS, index, 0, action->d);
     return err == ERR_NONE;

@@ -142,6 +142,23 @@ static void test_every_failure_has_its_result(void **state)
     sim_dns_free(dns);
 }
 
+static void test_a_failure_spares_the_types_that_it_should(void **state)
+{
+    (void)state;
+    struct sim_dns *dns = start();
+    struct gateway_lookup_answer answer;
+    struct sim_dns_behaviour behaviour = {.failure = SIM_DNS_TIMEOUT, .spared = 1U << SIM_DNS_A};
+    assert_int_equal(sim_dns_behave(dns, "web.corp.test", &behaviour), ERR_NONE);
+    assert_int_equal(look_up(dns, "web.corp.test", GATEWAY_LOOKUP_A, 0, &answer), 20);
+    assert_int_equal(answer.addresses_count, 1);
+    assert_int_equal(look_up(dns, "web.corp.test", GATEWAY_LOOKUP_AAAA, 0, &answer), UINT64_MAX);
+    behaviour.spared = 1U << SIM_DNS_AAAA;
+    assert_int_equal(sim_dns_behave(dns, "", &behaviour), ERR_NONE);
+    assert_int_equal(look_up(dns, "web.corp.test", GATEWAY_LOOKUP_A, 0, &answer), UINT64_MAX);
+    assert_int_equal(look_up(dns, "web.corp.test", GATEWAY_LOOKUP_AAAA, 0, &answer), UINT64_MAX);
+    sim_dns_free(dns);
+}
+
 static void test_rebinding_answers_only_forbidden_addresses_of_the_family(void **state)
 {
     (void)state;
@@ -364,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_records_begin_and_end),
         cmocka_unit_test(test_a_change_during_a_slow_lookup_shows),
         cmocka_unit_test(test_every_failure_has_its_result),
+        cmocka_unit_test(test_a_failure_spares_the_types_that_it_should),
         cmocka_unit_test(test_rebinding_answers_only_forbidden_addresses_of_the_family),
         cmocka_unit_test(test_failures_by_percentage_are_drawn_by_name_and_ordinal),
         cmocka_unit_test(test_aliases_are_followed_and_loops_are_servfail),
