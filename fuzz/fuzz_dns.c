@@ -26,7 +26,7 @@ static void check_name(const struct dns_name *name)
 
 static void walk(const struct dns_msg *msg)
 {
-    struct dns_walk walk = dns_msg_walk_all(msg);
+    struct dns_walk walk = dns_msg_walk_answers(msg);
     struct dns_record record;
     while (dns_msg_next(msg, &walk, &record)) {
         struct dns_name name;

@@ -66,8 +66,6 @@ enum drop_reason dns_msg_parse(struct view bytes, struct dns_msg *out)
     out->id = load_be16(bytes.at);
     out->flags = load_be16(bytes.at + 2);
     out->answers_count = load_be16(bytes.at + 6);
-    out->authorities_count = load_be16(bytes.at + 8);
-    out->additionals_count = load_be16(bytes.at + 10);
     out->question.type = load_be16(bytes.at + at);
     out->question.class = load_be16(bytes.at + at + 2);
     out->records_offset = at + 4;
@@ -95,13 +93,6 @@ bool dns_msg_is_answer(const struct dns_msg *response, const struct dns_msg *que
 struct dns_walk dns_msg_walk_answers(const struct dns_msg *msg)
 {
     return (struct dns_walk){.offset = msg->records_offset, .left = msg->answers_count};
-}
-
-struct dns_walk dns_msg_walk_all(const struct dns_msg *msg)
-{
-    uint32_t count = (uint32_t)msg->answers_count + msg->authorities_count;
-    count += msg->additionals_count;
-    return (struct dns_walk){.offset = msg->records_offset, .left = count};
 }
 
 /* Reads one record and moves *at behind it. */

@@ -64,8 +64,6 @@ struct dns_msg {
     uint16_t flags; /* the header's second word */
     struct dns_question question;
     uint16_t answers_count;
-    uint16_t authorities_count;
-    uint16_t additionals_count;
     size_t records_offset; /* of the first answer in `bytes` */
 };
 
@@ -93,9 +91,8 @@ MUST_USE bool dns_msg_is_response(const struct dns_msg *msg);
 /* True when `response` answers `query`: id, question (any case), the response bit. */
 MUST_USE bool dns_msg_is_answer(const struct dns_msg *response, const struct dns_msg *query);
 
-/* Starts a walk over the answers alone, or over the records of all sections. */
+/* Starts a walk over the answers; nobody asks for the other sections. */
 struct dns_walk dns_msg_walk_answers(const struct dns_msg *msg);
-struct dns_walk dns_msg_walk_all(const struct dns_msg *msg);
 /* Gives the next record; false at the end or at a malformed one (then `failed` is set). */
 MUST_USE bool dns_msg_next(const struct dns_msg *msg, struct dns_walk *walk,
                            struct dns_record *out);
