@@ -263,6 +263,7 @@ void gateway_check(const struct gateway *gw)
 {
     uint32_t used = 0;
     uint32_t relays = 0;
+    uint32_t servers = 0;
     struct blocks_counts blocks = {{0}};
     policy_check(gw->policy);
     portal_client_check(&gw->portal);
@@ -277,9 +278,13 @@ void gateway_check(const struct gateway *gw)
     blocks_check(&gw->ice_memory.blocks, &blocks);
     for (uint32_t r = 0; r < gw->limits.relays; r++) {
         relays += gw->relays[r].used ? 1 : 0;
+        for (size_t i = 0; gw->relays[r].used && i < 2; i++) {
+            servers += gw->relays[r].turn.server[i].ip.family != IP_NONE ? 1 : 0;
+        }
     }
     ASSERT(used == gw->connections_count);
     ASSERT(relays == gw->relays_count);
+    ASSERT(servers == gw->relay_by_server.count);
     ASSERT(gw->connection_by_ufrag.count == gw->connections_count);
     ASSERT(gw->connection_by_key.count == gw->connections_count);
     ASSERT(gw->jobs_count <= GATEWAY_JOBS_MAX);

@@ -54,6 +54,35 @@ static void adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_
     rig_free(rig);
 }
 
+/* As many relays as the limit, each with both families, named again and again. */
+static void a_full_table_of_relays_may_be_listed_for_ever(void **state)
+{
+    (void)state;
+    char entries[4096];
+    char payload[4200];
+    size_t used = 0;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    for (unsigned n = 0; n < 2 * rig->limits.relays; n++) {
+        used += (size_t)snprintf(
+            entries + used, sizeof(entries) - used,
+            "%s{\"id\":\"aaaaaaaa-0000-4000-8000-00000000000%u\",\"type\":\"turn\","
+            "\"addr\":\"%s%u%s:3478\",\"username\":\"name\",\"password\":\"word\",\"expires_at\":"
+            "2145916800}",
+            n == 0 ? "" : ",", n / 2, n % 2 == 0 ? "203.0.113." : "[2001:db8:113::", 10 + n / 2,
+            n % 2 == 0 ? "" : "]");
+    }
+    (void)snprintf(payload, sizeof(payload), "{\"disconnected_ids\":[],\"connected\":[%s]}",
+                   entries);
+    for (unsigned i = 0; i < 20; i++) {
+        rig_push(rig, "relays_presence", payload);
+        rig_pass(rig, DURATION_MS(1)); /* a slice takes not all of them */
+    }
+    assert_int_equal(counters(rig)->relays, rig->limits.relays);
+    assert_int_equal(rig->gw->relay_by_server.count, 2 * rig->limits.relays);
+    rig_free(rig);
+}
+
 static void relays_that_init_does_not_mention_stay_and_are_refreshed(void **state)
 {
     (void)state;
@@ -439,6 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_count),
+        cmocka_unit_test(a_full_table_of_relays_may_be_listed_for_ever),
         cmocka_unit_test(relays_that_init_does_not_mention_stay_and_are_refreshed),
         cmocka_unit_test(a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop),
         cmocka_unit_test(an_unreachable_relay_is_probed_once_in_ten_seconds),
