@@ -105,6 +105,55 @@ static void datagrams_of_any_size_in_a_train_affect_no_other(void **state)
     rig_free(rig);
 }
 
+/* Messages of this type and size that left the gateway since keeps_wire was set. */
+static unsigned left(const struct rig *rig, uint8_t type, size_t size)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < rig->wire.count; i++) {
+        const struct rig_item *item = &rig->wire.items[i];
+        count += item->len == size && item->at[0] == type ? 1 : 0;
+    }
+    return count;
+}
+
+static void a_client_that_only_sends_hears_a_keepalive_after_ten_seconds(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig_pass(rig, DURATION_S(60));
+    rig->keeps_wire = true;
+    assert_true(rig_reaches_tun(rig, 0, server, 80));
+    rig_pass(rig, DURATION_MS(9900));
+    assert_int_equal(left(rig, WG_TYPE_DATA, WG_DATA_OVERHEAD), 0);
+    rig_pass(rig, DURATION_MS(200));
+    assert_int_equal(left(rig, WG_TYPE_DATA, WG_DATA_OVERHEAD), 1);
+    unsigned handshakes = rig->clients[0].handshakes;
+    rig_pass(rig, DURATION_S(20)); /* so the client does not take the tunnel for dead */
+    assert_int_equal(rig->clients[0].handshakes, handshakes);
+    rig_free(rig);
+}
+
+static void packets_into_silence_make_the_gateway_begin_a_handshake(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    struct rig_client *c = &rig->clients[0];
+    unsigned handshakes = c->handshakes;
+    rig_pass(rig, DURATION_S(60));
+    c->is_used = false;
+    rig->keeps_wire = true;
+    assert_false(rig_reaches_client(rig, 0, server, 80));
+    rig_pass(rig, DURATION_MS(14900));
+    assert_int_equal(left(rig, WG_TYPE_INITIATION, WG_INITIATION_SIZE), 0);
+    rig_pass(rig, DURATION_MS(600)); /* it may be 333 ms late on purpose */
+    assert_int_equal(left(rig, WG_TYPE_INITIATION, WG_INITIATION_SIZE), 1);
+    c->is_used = true;
+    rig_pass(rig, DURATION_S(6));
+    assert_int_equal(c->handshakes, handshakes + 1);
+    assert_true(rig_reaches_client(rig, 0, server, 80));
+    rig_free(rig);
+}
+
 static void the_static_key_is_one_for_the_life_of_the_process(void **state)
 {
     (void)state;
@@ -129,6 +178,8 @@ int main(void)
         cmocka_unit_test(data_from_elsewhere_is_taken_and_moves_no_path),
         cmocka_unit_test(a_cookie_reply_from_elsewhere_moves_no_path),
         cmocka_unit_test(datagrams_of_any_size_in_a_train_affect_no_other),
+        cmocka_unit_test(a_client_that_only_sends_hears_a_keepalive_after_ten_seconds),
+        cmocka_unit_test(packets_into_silence_make_the_gateway_begin_a_handshake),
         cmocka_unit_test(the_static_key_is_one_for_the_life_of_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
