@@ -566,6 +566,28 @@ static void one_family_alone_is_enough(void **state)
     rig_free(rig);
 }
 
+static void of_a_name_with_very_many_addresses_the_first_ones_are_kept(void **state)
+{
+    (void)state;
+    struct ip_addr many[GATEWAY_LOOKUP_ADDRESSES_MAX];
+    struct rig *rig = connected_to_names();
+    for (uint8_t i = 0; i < ARRAY_COUNT(many); i++) {
+        many[i] = ip_v4(10, 9, 0, i);
+    }
+    rig_assign(rig, 0, RIG_DNS_ID, "a.corp.test", proxies, 2);
+    size_t a = rig_lookup(rig, GATEWAY_LOOKUP_A, "a.corp.test");
+    size_t aaaa = rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "a.corp.test");
+    rig_answer(rig, a, ERR_NONE, many, ARRAY_COUNT(many), 60);
+    rig_answer(rig, aaaa, ERR_NONE, &server6, 1, 60); /* one too many */
+    check_status(rig, 1, "a.corp.test", true);
+    const struct gateway_cached *kept = &rig->gw->cache[0];
+    assert_true(kept->used);
+    assert_int_equal(kept->addresses_count, GATEWAY_RESOLVED_MAX);
+    assert_memory_equal(kept->addresses, many, sizeof(kept->addresses));
+    assert_true(kept->expires_at.ns == instant_add(rig->now.boot, DURATION_S(60)).ns);
+    rig_free(rig);
+}
+
 static void a_lookup_that_takes_ten_seconds_is_inactive_and_its_answer_late(void **state)
 {
     (void)state;
@@ -884,6 +906,7 @@ int main(void)
         cmocka_unit_test(names_that_may_not_be_asked_for_are_inactive_without_a_lookup),
         cmocka_unit_test(names_without_addresses_and_failed_lookups_are_active),
         cmocka_unit_test(one_family_alone_is_enough),
+        cmocka_unit_test(of_a_name_with_very_many_addresses_the_first_ones_are_kept),
         cmocka_unit_test(a_lookup_that_takes_ten_seconds_is_inactive_and_its_answer_late),
         cmocka_unit_test(half_an_answer_is_served_when_the_other_half_does_not_come),
         cmocka_unit_test(what_comes_later_of_the_other_family_is_added),

@@ -105,6 +105,18 @@ static void a_connection_is_told_when_it_begins_and_when_it_has_ended(void **sta
     rig_free(rig);
 }
 
+/* A tunnel may lose its path and still hear the client. */
+static void a_flow_that_runs_over_no_path_names_none(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    uint32_t handle = policy_client_find(rig->gw->policy, &rig->clients[0].id);
+    gateway_count_path(rig->gw, gateway_connection_of(rig->gw, handle), false);
+    client_sends(rig, PACKET_TCP_SYN, 0);
+    assert_int_equal(last_flow(rig, false)->outers_count, 0);
+    rig_free(rig);
+}
+
 static void only_what_can_begin_a_flow_opens_a_record(void **state)
 {
     (void)state;
@@ -275,6 +287,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_told_when_it_begins_and_when_it_has_ended),
+        cmocka_unit_test(a_flow_that_runs_over_no_path_names_none),
         cmocka_unit_test(only_what_can_begin_a_flow_opens_a_record),
         cmocka_unit_test(a_reset_and_a_port_that_is_used_again_end_a_flow),
         cmocka_unit_test(datagrams_are_one_flow_until_two_minutes_of_silence),

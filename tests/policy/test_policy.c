@@ -1,4 +1,5 @@
 /* Clients: handles, addresses, limits. */
+#include "policy/policy_state.h"
 #include "tests/policy/policy_world.h"
 
 static void test_handles_die_with_their_client(void **state)
@@ -121,6 +122,27 @@ static void test_unusable_addresses_are_refused(void **state)
     world_deinit(&w);
 }
 
+static void test_places_in_tables_follow_the_seed(void **state)
+{
+    (void)state;
+    struct world w;
+    struct uuid alice = id(201);
+    struct ip_addr at = ip(ALICE_V4);
+    world_init(&w);
+    struct arena measure = {NULL, 0};
+    assert_null(policy_init(&measure, &w.policy->limits, &w.policy->options, NULL));
+    struct arena arena = {aligned_alloc(ARENA_ALIGN, measure.used), 0};
+    assert_non_null(arena.base);
+    memset(arena.base, 0, measure.used);
+    struct policy *other =
+        policy_init(&arena, &w.policy->limits, &w.policy->options, &w.rng); /* drawn from before */
+    assert_true(policy_hash_id(w.policy, &alice) != policy_hash_id(other, &alice));
+    assert_true(policy_hash_ip(w.policy, 0, &at) != policy_hash_ip(other, 0, &at));
+    assert_memory_not_equal(&w.policy->nat.key, &other->nat.key, sizeof other->nat.key);
+    free(arena.base);
+    world_deinit(&w);
+}
+
 static void test_default_limits_can_be_measured(void **state)
 {
     (void)state;
@@ -140,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_newer_owner_takes_an_address),
         cmocka_unit_test(test_client_table_is_bounded),
         cmocka_unit_test(test_unusable_addresses_are_refused),
+        cmocka_unit_test(test_places_in_tables_follow_the_seed),
         cmocka_unit_test(test_default_limits_can_be_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,6 +77,9 @@ static void test_capacity_counts_merged_ranges(void **state)
     assert_int_equal(filter.tcp.count, POLICY_FILTER_RANGES_MAX);
     assert_int_equal(policy_filter_build(&filter, rules, POLICY_FILTER_RANGES_MAX + 1), ERR_FULL);
     assert_false(permits(&filter, POLICY_PROTOCOL_TCP, 0));
+    rules[POLICY_FILTER_RANGES_MAX] = rule(POLICY_PROTOCOL_TCP, 1, 1); /* touches the first one */
+    assert_int_equal(policy_filter_build(&filter, rules, POLICY_FILTER_RANGES_MAX + 1), ERR_NONE);
+    assert_true(permits(&filter, POLICY_PROTOCOL_TCP, 1));
     for (uint16_t i = 0; i < 200; i++) { /* adjacent ones merge into one */
         rules[i] = rule(POLICY_PROTOCOL_TCP, (uint16_t)(199 - i), (uint16_t)(199 - i));
     }

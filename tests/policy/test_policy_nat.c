@@ -510,10 +510,16 @@ static void twin_step(struct bench *b, struct twin *t, struct rng *rng, uint32_t
     assert_int_equal(b->nat.sessions[at].outside_port, e->port);
     enum policy_nat_direction direction = rng_below(rng, 2) == 0 ? POLICY_NAT_OUT : POLICY_NAT_IN;
     uint32_t dice = rng_below(rng, 12);
-    uint8_t flags = dice == 0 ? PACKET_TCP_RST : dice < 4 ? PACKET_TCP_FIN : 0;
+    static const uint8_t FLAGS[12] = {PACKET_TCP_RST, PACKET_TCP_FIN, PACKET_TCP_FIN,
+                                      PACKET_TCP_FIN, PACKET_TCP_SYN};
+    uint8_t flags = FLAGS[dice];
     policy_nat_touch(&b->nat, at, direction, flags, b->now);
     e->last_ns = b->now.ns;
     e->confirmed = e->confirmed || direction == POLICY_NAT_IN;
+    if (flags == PACKET_TCP_SYN && direction == POLICY_NAT_OUT) { /* the client alone begins anew */
+        e->fin_in = false;
+        e->fin_out = false;
+    }
     e->fin_in = e->fin_in || (flags == PACKET_TCP_FIN && direction == POLICY_NAT_IN);
     e->fin_out = e->fin_out || (flags == PACKET_TCP_FIN && direction == POLICY_NAT_OUT);
     e->live = flags != PACKET_TCP_RST;

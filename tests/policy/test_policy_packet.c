@@ -156,6 +156,24 @@ static void test_no_packet_inside_a_packet_reaches_the_gateway(void **state)
     world_deinit(&w);
 }
 
+/* Beside a client that has used up its grants: what stands there belongs to nobody else. */
+static void test_packets_to_the_gateway_belong_to_no_resource(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    for (uint8_t n = 1; n <= small_limits().resources_per_client; n++) {
+        grant(&w, w.alice, cidr(n, "10.0.0.0/8"), NULL);
+    }
+    assert_int_equal(out(&w, w.bob, flow('u', BOB_V4, GW_V4, 1, 53535)), POLICY_FORWARD);
+    assert_int_equal(permitted_by(&w, w.bob), 0);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 2)), POLICY_FORWARD);
+    assert_int_equal(permitted_by(&w, w.alice), 1);
+    policy_client_remove(w.policy, w.alice);
+    assert_int_equal(permitted_by(&w, w.alice), 0);
+    world_deinit(&w);
+}
+
 static void test_hairpin_is_refused_in_both_directions(void **state)
 {
     (void)state;
@@ -195,6 +213,10 @@ static void test_inbound_needs_a_client_and_a_permitted_flow(void **state)
     assert_int_equal(w.result.reason, DROP_NO_PEER);
     grant(&w, w.alice, cidr(1, "10.0.0.0/24"), NULL);
     assert_int_equal(in(&w, flow('x', "10.0.0.1", ALICE_V4, 0, 0)), POLICY_FORWARD);
+    uint32_t client = w.alice; /* nobody's packet names nobody */
+    put(&w, flow('t', "10.0.0.1", "100.64.9.9", 80, 1));
+    assert_int_equal(policy_inbound(w.policy, &w.packet, w.now, &client, &w.result), POLICY_DROP);
+    assert_int_equal(client, POLICY_CLIENT_NONE);
     world_deinit(&w);
 }
 
@@ -725,6 +747,7 @@ int main(void)
         cmocka_unit_test(test_source_must_be_the_tunnel_address),
         cmocka_unit_test(test_gateway_address_is_allowed_both_ways),
         cmocka_unit_test(test_no_packet_inside_a_packet_reaches_the_gateway),
+        cmocka_unit_test(test_packets_to_the_gateway_belong_to_no_resource),
         cmocka_unit_test(test_hairpin_is_refused_in_both_directions),
         cmocka_unit_test(test_inbound_needs_a_client_and_a_permitted_flow),
         cmocka_unit_test(test_answers_map_back_until_the_session_dies),

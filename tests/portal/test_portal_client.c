@@ -389,6 +389,8 @@ static void test_an_ip_literal_needs_no_lookup(void **state)
     assert_int_equal(w->lookups_count, 0);
     assert_int_equal(w->opens_count, 1);
     assert_int_equal(w->remotes[0].ip.family, IP_V6);
+    struct portal_lookup_answer of_another = {0, NULL, 0};
+    assert_false(portal_client_handle_lookup(&w->c, &of_another, w->now));
     stop(w);
 }
 

@@ -255,12 +255,35 @@ static void a_deletion_is_not_repeated_while_it_may_linger(void **state)
     world_free(w);
 }
 
+static void a_mapped_address_that_no_peer_can_reach_is_no_candidate(void **state)
+{
+    static const struct sock_addr rows[] = {
+        {{IP_V4, {169, 254, 1, 1}}, 4000},
+        {{IP_V4, {255, 255, 255, 255}}, 4000},
+        {{IP_V4, {0}}, 4000},
+        {{IP_V4, {224, 0, 0, 1}}, 4000},
+        {{IP_V4, {198, 51, 100, 1}}, 0},
+        {{IP_V6, {0x20, 1, 0x0d, 0xb8, 1}}, 4000},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct world *w = world_new(4);
+        w->relay.mapped[0] = rows[i];
+        world_settle(w);
+        assert_true(turn_client_is_ready(w->client));
+        assert_int_equal(turn_client_srflx(w->client, IP_V4).ip.family, IP_NONE);
+        assert_int_equal(turn_client_host(w->client, IP_V4).ip.family, IP_V4);
+        world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_counts_from_the_address_that_was_asked_only),
         cmocka_unit_test(an_answer_of_another_method_or_without_its_field_is_refused),
         cmocka_unit_test(a_success_for_no_request_ends_nothing),
+        cmocka_unit_test(a_mapped_address_that_no_peer_can_reach_is_no_candidate),
         cmocka_unit_test(a_refresh_answered_with_lifetime_zero_leads_to_a_new_allocation),
         cmocka_unit_test(a_refresh_answered_without_lifetime_is_tried_again_after_ten_seconds),
         cmocka_unit_test(a_deletion_is_not_repeated_while_it_may_linger),

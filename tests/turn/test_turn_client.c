@@ -918,6 +918,22 @@ static void a_cooling_number_goes_back_to_the_same_peer_and_is_free_after_900_s(
     world_free(w);
 }
 
+/* A timer may come late: the number's age is judged when something is to be sent. */
+static void a_number_carries_nothing_after_600_s_even_before_its_timer(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    struct sock_addr peer = peer_at(1);
+    uint16_t number = 0;
+    turn_client_bind_channel(w->client, &peer, w->now);
+    world_settle(w);
+    w->now = instant_add(w->client->channels.entries[0].since, TURN_CHANNEL_LIFE);
+    struct instant before = {w->now.ns - 1};
+    assert_true(turn_client_channel(w->client, &peer, before, &number));
+    assert_false(turn_client_channel(w->client, &peer, w->now, &number));
+    world_free(w);
+}
+
 static void a_refused_peer_is_not_asked_for_again_for_30_s(void **state)
 {
     (void)state;
@@ -1080,6 +1096,7 @@ int main(void)
         cmocka_unit_test(a_channel_with_traffic_is_refreshed_and_one_without_dies),
         cmocka_unit_test(late_data_refreshes_a_channel_at_once),
         cmocka_unit_test(a_cooling_number_goes_back_to_the_same_peer_and_is_free_after_900_s),
+        cmocka_unit_test(a_number_carries_nothing_after_600_s_even_before_its_timer),
         cmocka_unit_test(a_refused_peer_is_not_asked_for_again_for_30_s),
         cmocka_unit_test(a_channel_bind_without_allocation_allocates_and_asks_again),
         cmocka_unit_test(a_peer_of_a_family_without_relayed_address_gets_no_channel),

@@ -155,6 +155,11 @@ static void test_a_forged_response_does_not_spoil_the_wait(void **state)
     memcpy(low_order, response, sizeof(low_order));
     memset(low_order + 12, 0, KEY_SIZE);
     assert_int_equal(pair_give_response(&pair, &pair.client, low_order), DROP_WG_HANDSHAKE);
+    for (size_t len = 0; len < WG_RESPONSE_SIZE; len++) {
+        assert_int_equal(
+            wg_peer_handle_response(&pair.client.peer, (struct view){response, len}, pair.now),
+            DROP_WG_MALFORMED);
+    }
     assert_int_equal(pair_give_response(&pair, &pair.client, response), DROP_NONE);
 }
 
