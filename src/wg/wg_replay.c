@@ -10,13 +10,13 @@ static uint64_t bit_of(uint64_t counter)
 /* The block of `counter` is that of the highest accepted one. */
 static bool is_newest(const struct wg_replay *replay, uint64_t counter)
 {
-    return replay->next != 0 && counter / 64 == (replay->next - 1) / 64;
+    return counter / 64 == (replay->next - 1) / 64;
 }
 
 void wg_replay_init(struct wg_replay *replay, struct wg_window *window)
 {
     memset(window, 0, sizeof(*window));
-    *replay = (struct wg_replay){.next = 0, .newest = 0, .window = window};
+    *replay = (struct wg_replay){.next = 1, .newest = 0, .window = window};
 }
 
 enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counter)
@@ -40,16 +40,14 @@ enum drop_reason wg_replay_check(const struct wg_replay *replay, uint64_t counte
  * The place of `block` keeps what it has until then: a part of that is still inside. */
 static void advance(struct wg_replay *replay, uint64_t block)
 {
-    if (replay->next != 0) {
-        uint64_t last = (replay->next - 1) / 64;
-        uint64_t between = block - last - 1;
-        replay->window->words[last % WG_REPLAY_WORDS] = replay->newest;
-        if (between >= WG_REPLAY_WORDS) {
-            memset(replay->window, 0, sizeof(*replay->window));
-        } else {
-            for (uint64_t i = last + 1; i < block; i++) {
-                replay->window->words[i % WG_REPLAY_WORDS] = 0;
-            }
+    uint64_t last = (replay->next - 1) / 64;
+    uint64_t between = block - last - 1;
+    replay->window->words[last % WG_REPLAY_WORDS] = replay->newest;
+    if (between >= WG_REPLAY_WORDS) {
+        memset(replay->window, 0, sizeof(*replay->window));
+    } else {
+        for (uint64_t i = last + 1; i < block; i++) {
+            replay->window->words[i % WG_REPLAY_WORDS] = 0;
         }
     }
     replay->newest = 0;

@@ -26,7 +26,7 @@ struct wg_window {
 };
 
 struct wg_replay {
-    uint64_t next;   /* highest accepted counter + 1 */
+    uint64_t next;   /* highest accepted counter + 1; 1: none yet */
     uint64_t newest; /* the bits of the 64 counters around next - 1, in place of those in *window */
     struct wg_window *window;
 };
