@@ -149,6 +149,21 @@ static void test_long_answers_are_cut_for_udp(void **state)
     assert_int_equal(dns_msg_truncate((struct span){room, 5}, 5), 0);
 }
 
+#define LABEL_63 "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz-012345678"
+
+static void test_the_longest_labels_and_name_are_read(void **state)
+{
+    (void)state;
+    static const char text[] =
+        LABEL_63 "." LABEL_63 "." LABEL_63 "."
+                 "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz-0123456";
+    uint8_t room[300];
+    struct dns_msg msg = query_in((struct span){room, sizeof(room)}, text, DNS_TYPE_A);
+    struct dns_question asked = question_of(text, DNS_TYPE_A);
+    assert_int_equal(asked.name.size, 255);
+    assert_true(dns_name_equal(&msg.question.name, &asked.name));
+}
+
 static void test_compression_loops_and_forward_pointers_are_refused(void **state)
 {
     (void)state;
@@ -247,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_response_round_trip_of_every_record),
         cmocka_unit_test(test_empty_responses_carry_their_code),
         cmocka_unit_test(test_long_answers_are_cut_for_udp),
+        cmocka_unit_test(test_the_longest_labels_and_name_are_read),
         cmocka_unit_test(test_compression_loops_and_forward_pointers_are_refused),
         cmocka_unit_test(test_a_chain_of_pointers_is_bounded),
         cmocka_unit_test(test_every_truncation_is_refused_or_fails_the_walk),

@@ -100,6 +100,26 @@ static void relays_that_init_does_not_mention_stay_and_are_refreshed(void **stat
     rig_free(rig);
 }
 
+/* It gets a new life when it is named again, and is of no use until the next one. */
+static void a_relay_that_refuses_our_password_stays_out_of_use(void **state)
+{
+    (void)state;
+    static const char payload[] =
+        "{\"disconnected_ids\":[],\"connected\":[{\"id\":\"aaaaaaaa-0000-4000-8000-000000000001\","
+        "\"type\":\"turn\",\"addr\":\"203.0.113.11:3478\",\"username\":\"name\","
+        "\"password\":\"wrong\",\"expires_at\":2145916800}]}";
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    const struct gateway_relay *refusing = &rig->gw->relays[1];
+    for (unsigned i = 0; i < 4; i++) {
+        rig_push(rig, "relays_presence", payload);
+        rig_pass(rig, DURATION_MS(100));
+        assert_true(refusing->used);
+        assert_true(refusing->failed);
+    }
+    rig_free(rig);
+}
+
 /* A relay that forgets its allocation again and again costs a bounded number of datagrams. */
 static void a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop(void **state)
 {
@@ -470,6 +490,7 @@ int main(void)
         cmocka_unit_test(adjacent_entries_with_one_id_are_one_relay_and_the_last_credentials_count),
         cmocka_unit_test(a_full_table_of_relays_may_be_listed_for_ever),
         cmocka_unit_test(relays_that_init_does_not_mention_stay_and_are_refreshed),
+        cmocka_unit_test(a_relay_that_refuses_our_password_stays_out_of_use),
         cmocka_unit_test(a_relay_that_is_redeployed_again_and_again_makes_no_busy_loop),
         cmocka_unit_test(an_unreachable_relay_is_probed_once_in_ten_seconds),
         cmocka_unit_test(the_config_of_init_has_no_effect),

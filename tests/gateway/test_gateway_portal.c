@@ -870,13 +870,15 @@ static void request_connection_replaces_a_living_connection(void **state)
     rig_free(rig);
 }
 
-static void an_old_clients_name_is_resolved_without_a_status(void **state)
+static void an_old_clients_name_is_resolved_and_mapped_without_a_status(void **state)
 {
     (void)state;
+    static const struct ip_addr proxies[] = {{IP_V4, {100, 96, 0, 1}}, {IP_V4, {100, 96, 0, 2}}};
     struct rig *rig = rig_new();
     rig_join(rig);
+    rig->clients[0].is_deaf = true;
     push_request_connection(rig, ",\"domain\":{\"name\":\"web.corp.test\",\"proxy_ips\":"
-                                 "[\"100.96.0.1\"]}");
+                                 "[\"100.96.0.1\",\"100.96.0.2\"]}");
     assert_int_equal(rig_said(rig, "connection_ready", NULL), 1);
     size_t a = rig_lookup(rig, GATEWAY_LOOKUP_A, "web.corp.test");
     size_t aaaa = rig_lookup(rig, GATEWAY_LOOKUP_AAAA, "web.corp.test");
@@ -885,6 +887,19 @@ static void an_old_clients_name_is_resolved_without_a_status(void **state)
     rig_answer(rig, aaaa, ERR_NONE, NULL, 0, 60);
     assert_int_equal(counters(rig)->lookups, 0);
     assert_int_equal(rig->events_seen[EV_DNS_DONE], 1);
+    take_ready(rig);
+    rig_client_start(rig, 0);
+    rig->clients[0].is_deaf = false;
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_client_tell(rig, 0);
+    rig_pass(rig, DURATION_S(3));
+    assert_int_equal(rig->clients[0].packets.count, 0);
+    for (size_t i = 0; i < ARRAY_COUNT(proxies); i++) {
+        rig_list_clear(&rig->tun);
+        assert_false(rig_reaches_tun(rig, 0, proxies[i], 80)); /* it is translated on its way */
+        assert_int_equal(rig->tun.count, 1);
+        assert_memory_equal(rig->tun.items[0].at + 16, server4.bytes, 4);
+    }
     rig_free(rig);
 }
 
@@ -982,7 +997,7 @@ int main(void)
         cmocka_unit_test(unusable_keys_and_credentials_get_no_answer),
         cmocka_unit_test(an_old_client_is_answered_with_our_credentials_and_connects),
         cmocka_unit_test(request_connection_replaces_a_living_connection),
-        cmocka_unit_test(an_old_clients_name_is_resolved_without_a_status),
+        cmocka_unit_test(an_old_clients_name_is_resolved_and_mapped_without_a_status),
         cmocka_unit_test(allow_access_grants_without_an_answer),
         cmocka_unit_test(messages_that_make_no_sense_are_counted_and_change_nothing),
         cmocka_unit_test(an_expired_token_ends_the_process),

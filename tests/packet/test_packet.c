@@ -13,6 +13,9 @@ static enum drop_reason parse_hex(const char *hex, struct packet_info *info)
 #define V4_UDP                                                                                     \
     "4500001c00004000401100000a0000010a000002"                                                     \
     "0001000200080000"
+#define V4_TCP                                                                                     \
+    "4500002800004000400600000a0000010a000002"                                                     \
+    "000100020000000000000000"
 #define V6_ADDRS                                                                                   \
     "fd000000000000000000000000000001"                                                             \
     "fd000000000000000000000000000002"
@@ -37,6 +40,9 @@ static void test_acceptance_table(void **state)
         {"4500001c00004000401100000a0000010a0000020001000200070000", DROP_IP_L4},
         {"4500001c00004000401100000a0000010a0000020001000200090000", DROP_IP_L4},
         {"4500001c00004000400600000a0000010a0000020001000200080000", DROP_IP_L4}, /* short TCP */
+        {V4_TCP "5002000000000000", DROP_NONE},
+        {V4_TCP "4002000000000000", DROP_IP_L4}, /* a header of 16 bytes */
+        {V4_TCP "6002000000000000", DROP_IP_L4}, /* of 24, longer than the packet */
         {"4500001c000040004001"
          "00000a0000010a0000020800000000010002",
          DROP_NONE},

@@ -49,6 +49,20 @@ static void test_guesses_are_right(void **state)
     world_deinit(&w);
 }
 
+/* Another address whose guess stands in the same place. */
+static struct ip_addr neighbour_of(const struct world *w, const struct ip_addr *ip)
+{
+    struct ip_addr other = ip_v4(100, 64, 0, 0);
+    uint32_t place = policy_address_place(w->policy, ip->family, ip->bytes);
+    for (uint32_t i = 0; ip_equal(&other, ip) ||
+                         policy_address_place(w->policy, other.family, other.bytes) != place;
+         i++) {
+        assert_true(i < 65536);
+        store_be16(other.bytes + 2, (uint16_t)i);
+    }
+    return other;
+}
+
 /* Two clients whose addresses share the place of a guess are both found, whoever came last. */
 static void test_addresses_that_meet_are_both_found(void **state)
 {
@@ -56,16 +70,9 @@ static void test_addresses_that_meet_are_both_found(void **state)
     struct world w;
     init(&w);
     struct ip_addr alice = ip(ALICE_V4);
-    struct ip_addr other = ip_v4(100, 64, 0, 0);
+    struct ip_addr other = neighbour_of(&w, &alice);
     struct uuid id = {{0x77}};
     uint32_t client = POLICY_CLIENT_NONE;
-    uint32_t place = policy_address_place(w.policy, alice.family, alice.bytes);
-    for (uint32_t i = 0; ip_equal(&other, &alice) ||
-                         policy_address_place(w.policy, other.family, other.bytes) != place;
-         i++) {
-        assert_true(i < 65536);
-        store_be16(other.bytes + 2, (uint16_t)i);
-    }
     assert_int_equal(policy_client_upsert(w.policy, &id, other, (struct ip_addr){0}, &client),
                      ERR_NONE);
     assert_int_equal(policy_client_find_address(w.policy, &other), client);
@@ -77,6 +84,26 @@ static void test_addresses_that_meet_are_both_found(void **state)
     policy_client_remove(w.policy, client);
     assert_int_equal(policy_client_find_address(w.policy, &other), POLICY_CLIENT_NONE);
     assert_int_equal(policy_client_find_address(w.policy, &alice), w.alice);
+    world_deinit(&w);
+}
+
+static void test_packets_for_nobody_beside_a_client_are_guessed_to_be_nobodys(void **state)
+{
+    (void)state;
+    struct world w;
+    init(&w);
+    struct ip_addr alice = ip(ALICE_V4);
+    struct ip_addr nobody = neighbour_of(&w, &alice);
+    put(&w, flow('u', "192.0.2.1", ALICE_V4, 53, 5));
+    struct packet_info info;
+    assert_int_equal(packet_parse(&w.packet, &info), DROP_NONE);
+    packet_set_destination(&w.packet, &info, &nobody);
+    struct view bytes = packet_view(&w.packet);
+    struct policy_hint hint = {0, 0};
+    policy_look_ahead(w.policy, &bytes, 1, false, &hint);
+    assert_int_equal(hint.client, 0);
+    assert_int_equal(in_again(&w), POLICY_DROP);
+    assert_int_equal(w.result.reason, DROP_TUN_NOT_CLIENT);
     world_deinit(&w);
 }
 
@@ -153,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guesses_are_right),
         cmocka_unit_test(test_addresses_that_meet_are_both_found),
+        cmocka_unit_test(test_packets_for_nobody_beside_a_client_are_guessed_to_be_nobodys),
         cmocka_unit_test(test_packets_of_one_flow_share_a_guess),
         cmocka_unit_test(test_wrong_guesses_change_nothing),
         cmocka_unit_test(test_short_and_odd_packets_are_no_flows),

@@ -108,30 +108,30 @@ static void test_whole_port_space_is_used_and_then_exhausted(void **state)
     struct ip_addr real = ip_v4(10, 0, 0, 1);
     uint8_t *seen = calloc(1, 65536);
     assert_non_null(seen);
-    for (uint32_t i = 0; i < 65535; i++) { /* crowded from the start: everybody wants 40 000 */
-        struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 40000,
+    for (uint32_t i = 0; i < 65535; i++) { /* crowded from the start: everybody wants 40 001 */
+        struct policy_nat_tuple inside = {0, POLICY_NAT_UDP, 40001,
                                           ip_v4(100, 96, (uint8_t)(i >> 8), (uint8_t)i)};
         uint32_t at = open_flow(&b, inside, real);
         assert_int_not_equal(at, POLICY_NONE);
         uint16_t port = b.nat.sessions[at].outside_port;
-        uint32_t expected = i < 25536 ? 40000 + i : i - 25535;
+        uint32_t expected = i < 25535 ? 40001 + i : i - 25534;
         assert_int_equal(port, expected);
         assert_int_equal(seen[port], 0);
         seen[port] = 1;
     }
-    struct policy_nat_tuple last = {0, POLICY_NAT_UDP, 40000, ip_v4(100, 97, 0, 0)};
+    struct policy_nat_tuple last = {0, POLICY_NAT_UDP, 40001, ip_v4(100, 97, 0, 0)};
     assert_int_equal(policy_nat_open(&b.nat, &last, &real, b.now), POLICY_NONE);
     last.port = 0; /* port 0 is the only one left, for its owner alone */
     assert_int_not_equal(policy_nat_open(&b.nat, &last, &real, b.now), POLICY_NONE);
     struct ip_addr elsewhere = ip_v4(10, 0, 0, 2);
-    last.port = 40000;
+    last.port = 40001;
     assert_int_not_equal(policy_nat_open(&b.nat, &last, &elsewhere, b.now), POLICY_NONE);
     uint32_t gone = open_flow(
-        &b, (struct policy_nat_tuple){0, POLICY_NAT_UDP, 40000, ip_v4(100, 96, 0, 7)}, real);
+        &b, (struct policy_nat_tuple){0, POLICY_NAT_UDP, 40001, ip_v4(100, 96, 0, 7)}, real);
     policy_nat_touch(&b.nat, gone, POLICY_NAT_OUT, PACKET_TCP_RST, b.now);
     struct policy_nat_tuple heir = {0, POLICY_NAT_UDP, 50000, ip_v4(100, 98, 0, 0)};
     uint32_t at = policy_nat_open(&b.nat, &heir, &real, b.now); /* the freed one is found */
-    assert_int_equal(b.nat.sessions[at].outside_port, 40007);
+    assert_int_equal(b.nat.sessions[at].outside_port, 40008);
     free(seen);
     bench_deinit(&b);
 }
@@ -169,6 +169,9 @@ static void test_limits_hold_at_zero_one_and_maximum(void **state)
             assert_int_not_equal(open_flow(&b, tuple(0, POLICY_NAT_TCP, i, 1), real), POLICY_NONE);
         }
         assert_int_equal(open_flow(&b, tuple(0, POLICY_NAT_TCP, 99, 1), real), POLICY_NONE);
+        b.now.ns += 60 * NS_PER_S; /* the client's own dead make room for it */
+        assert_int_equal(open_flow(&b, tuple(0, POLICY_NAT_TCP, 99, 1), real) != POLICY_NONE,
+                         cap > 0);
         bench_deinit(&b);
     }
     struct bench b;

@@ -1,5 +1,6 @@
 #include "portal/http_upgrade.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,10 @@ static const struct row rows[] = {
     {"HTTP/1.1 409 X\r\nRetry-After: Sun, 06 Nov 1994 08:00:00 GMT\r\n\r\n", HTTP_DONE, 409, false,
      0},
     {"HTTP/1.1 409 X\r\nRetry-After: soon\r\n\r\n", HTTP_DONE, 409, false, NONE},
+    {"HTTP/1.1 503 X\r\nEmpty:\r\nRetry-After: 7 \t\r\n\r\n", HTTP_DONE, 503, false, 7},
+    {"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: \t \r\nSec-WebSocket-Accept: " ACCEPT
+     "\r\n\r\n",
+     HTTP_DONE, 101, false, NONE},
     {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", HTTP_DONE, 401, false, NONE},
     {"HTTP/2 200 X\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
     {"SSH-2.0-x\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
@@ -113,6 +118,21 @@ static void test_the_table_of_responses(void **state)
             assert_int_equal(response.refusal != NULL,
                              response.status == 101 && !response.upgraded);
         }
+    }
+}
+
+static void test_a_name_of_a_header_is_a_token(void **state)
+{
+    (void)state;
+    static const char separators[] = "\"(),/;<=>?@[\\]{} \t\x80";
+    struct http_response response = {0};
+    char text[64];
+    assert_int_equal(respond("HTTP/1.1 200 X\r\nA!#$%&'*+-.^_`|~9z: b\r\n\r\n", &response),
+                     HTTP_DONE);
+    assert_int_equal(respond("HTTP/1.1 200 X\r\n: b\r\n\r\n", &response), HTTP_MALFORMED);
+    for (size_t i = 0; i + 1 < sizeof(separators); i++) {
+        (void)snprintf(text, sizeof(text), "HTTP/1.1 200 X\r\nA%cz: b\r\n\r\n", separators[i]);
+        assert_int_equal(respond(text, &response), HTTP_MALFORMED);
     }
 }
 
@@ -246,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_the_accept_value_of_the_rfc),
         cmocka_unit_test(test_the_request_has_the_recorded_lines_in_order),
         cmocka_unit_test(test_the_table_of_responses),
+        cmocka_unit_test(test_a_name_of_a_header_is_a_token),
         cmocka_unit_test(test_bytes_behind_the_head_are_left),
         cmocka_unit_test(test_a_head_without_end_is_refused_at_the_limit),
         cmocka_unit_test(test_a_request_is_answered_by_the_other_side),
