@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 
 #include "base/assert.h"
+#include "platform/linux/linux_file.h"
 
 #define RESOLV_CONF  "/etc/resolv.conf"
 #define RECHECK_S    1U /* how often resolv.conf is looked at */
@@ -41,8 +41,8 @@ struct linux_resolver {
     struct request *again; /* those */
     struct request *first; /* finished */
     struct request *last;
-    struct request *taken;        /* handed out by the last call */
-    struct timespec conf_changed; /* of resolv.conf */
+    struct request *taken;     /* handed out by the last call */
+    struct linux_file_id conf; /* resolv.conf, as it was read */
     struct instant conf_checked_at;
 };
 
@@ -65,13 +65,6 @@ static void watch_socket(void *data, ares_socket_t fd, int readable, int writabl
     }
 }
 
-static struct timespec conf_change_time(void)
-{
-    struct stat facts;
-    struct timespec none = {0, 0};
-    return stat(RESOLV_CONF, &facts) == 0 ? facts.st_mtim : none;
-}
-
 static bool open_channel(struct linux_resolver *resolver)
 {
     char lookups[] = "fb"; /* hosts file, then name servers */
@@ -82,7 +75,7 @@ static bool open_channel(struct linux_resolver *resolver)
     options.tries = (int)LINUX_RESOLVER_TRIES;
     options.sock_state_cb = watch_socket;
     options.sock_state_cb_data = resolver;
-    resolver->conf_changed = conf_change_time();
+    resolver->conf = linux_file_identify(RESOLV_CONF);
     /* Names are absolute: without ARES_OPT_DOMAINS the library would try resolv.conf's as well. */
     int mask = ARES_OPT_LOOKUPS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
                ARES_OPT_DOMAINS;
@@ -338,10 +331,9 @@ static void refresh_channel(struct linux_resolver *resolver, struct instant now)
     if (resolver->has_channel && !due) {
         return;
     }
-    struct timespec changed = conf_change_time();
+    struct linux_file_id conf = linux_file_identify(RESOLV_CONF);
     resolver->conf_checked_at = now;
-    if (resolver->has_channel && changed.tv_sec == resolver->conf_changed.tv_sec &&
-        changed.tv_nsec == resolver->conf_changed.tv_nsec) {
+    if (resolver->has_channel && linux_file_is_same(&conf, &resolver->conf)) {
         return;
     }
     resolver->is_changing = true;

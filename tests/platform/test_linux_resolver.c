@@ -1,6 +1,7 @@
 #include "platform/linux/linux_resolver.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -12,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -556,12 +558,66 @@ static unsigned take_answers(struct linux_resolver *resolver, int epoll, unsigne
     return taken;
 }
 
-static enum outcome follow(const char *path, bool old_answers)
+/* Another /etc/resolv.conf by one of the ways that keep some of what tells files apart. False: not
+ * permitted here. */
+typedef bool change(const char *directory);
+
+static bool path_in(const char *directory, const char *name, char out[PATH_MAX])
+{
+    return snprintf(out, PATH_MAX, "%s/%s", directory, name) < PATH_MAX;
+}
+
+static bool write_in(const char *directory, const char *name, const char *text)
+{
+    char path[PATH_MAX];
+    return path_in(directory, name, path) && write_conf(path, text);
+}
+
+static bool set_time(const char *path)
+{
+    static const struct timespec times[2] = {{1700000000, 0}, {1700000000, 0}};
+    return utimensat(AT_FDCWD, path, times, 0) == 0;
+}
+
+static bool write_anew(const char *directory)
+{
+    (void)usleep(20000); /* a time of change that differs, whatever the clock of the file system */
+    return write_in(directory, "resolv.conf", "nameserver 127.0.0.3\n");
+}
+
+/* As cp -p and tar do. */
+static bool write_with_its_old_time(const char *directory)
+{
+    return write_anew(directory) && set_time("/etc/resolv.conf");
+}
+
+static bool put_another_in_its_place(const char *directory)
+{
+    char from[PATH_MAX];
+    char to[PATH_MAX];
+    return path_in(directory, "other", from) && path_in(directory, "resolv.conf", to) &&
+           write_in(directory, "other", "nameserver 127.0.0.3\n") && set_time(from) &&
+           rename(from, to) == 0;
+}
+
+static bool point_the_link_elsewhere(const char *directory)
+{
+    char other[PATH_MAX];
+    char link[PATH_MAX];
+    char to[PATH_MAX];
+    return path_in(directory, "other", other) && path_in(directory, "link", link) &&
+           path_in(directory, "resolv.conf", to) &&
+           write_in(directory, "other", "nameserver 127.0.0.3\n") && set_time(other) &&
+           symlink("other", link) == 0 && rename(link, to) == 0;
+}
+
+static enum outcome follow(const char *directory, change *make_change, bool old_answers)
 {
     if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 ||
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        !write_conf(path, "nameserver 127.0.0.2\n") ||
-        mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 || !loopback_up()) {
+        !write_in(directory, "resolv.conf", "nameserver 127.0.0.2\n") ||
+        mount(directory, "/etc", NULL, MS_BIND, NULL) != 0 || !set_time("/etc/resolv.conf") ||
+        !loopback_up()) {
         return NOT_PERMITTED;
     }
     int before = name_server_at(2);
@@ -576,8 +632,7 @@ static enum outcome follow(const char *path, bool old_answers)
     if (!is_asked(before, old_answers) || (old_answers && take_answers(resolver, epoll, 1) != 1)) {
         return OLD_NOT_ASKED;
     }
-    (void)usleep(20000); /* a time of change that differs, whatever the clock of the file system */
-    if (!write_conf(path, "nameserver 127.0.0.3\n")) {
+    if (!make_change(directory)) {
         return NOT_PERMITTED;
     }
     look_up(resolver, 2, instant_add(now(), DURATION_S(2)));
@@ -591,31 +646,56 @@ static enum outcome follow(const char *path, bool old_answers)
     return asked ? FOLLOWED : NEW_NOT_ASKED;
 }
 
-static enum outcome follow_when_idle(const char *path)
+static enum outcome follow_when_idle(const char *directory)
 {
-    return follow(path, true);
+    return follow(directory, write_anew, true);
 }
 
-static enum outcome follow_when_busy(const char *path)
+static enum outcome follow_when_busy(const char *directory)
 {
-    return follow(path, false);
+    return follow(directory, write_anew, false);
 }
 
-/* Runs in a process of its own, which may take namespaces for itself. */
-static void run_apart(enum outcome (*run)(const char *path))
+static enum outcome follow_an_old_time(const char *directory)
 {
-    char path[] = "/tmp/fz-resolv-XXXXXX";
+    return follow(directory, write_with_its_old_time, true);
+}
+
+static enum outcome follow_another_file(const char *directory)
+{
+    return follow(directory, put_another_in_its_place, true);
+}
+
+static enum outcome follow_the_link(const char *directory)
+{
+    return follow(directory, point_the_link_elsewhere, true);
+}
+
+static void remove_directory(const char *directory)
+{
+    static const char *const names[] = {"resolv.conf", "other", "hosts"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (path_in(directory, names[i], path)) {
+            (void)unlink(path);
+        }
+    }
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* Runs in a process of its own, which may take namespaces for itself; with an empty directory. */
+static void run_apart(enum outcome (*run)(const char *directory))
+{
+    char directory[] = "/tmp/fz-resolv-XXXXXX";
     int status = 0;
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    (void)close(fd);
+    assert_non_null(mkdtemp(directory));
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        _exit((int)run(path));
+        _exit((int)run(directory));
     }
     assert_int_equal(waitpid(child, &status, 0), child);
-    (void)unlink(path);
+    remove_directory(directory);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == NOT_PERMITTED) {
         print_message("skipped: no namespaces of our own\n");
@@ -630,6 +710,14 @@ static void test_a_changed_resolv_conf_is_followed(void **state)
     run_apart(follow_when_idle);
 }
 
+static void test_a_resolv_conf_that_keeps_its_time_is_followed(void **state)
+{
+    (void)state;
+    run_apart(follow_an_old_time);
+    run_apart(follow_another_file);
+    run_apart(follow_the_link);
+}
+
 /* A busy gateway always has lookups in flight; to name servers that are gone, above all. */
 static void test_a_changed_resolv_conf_is_followed_by_lookups_in_flight(void **state)
 {
@@ -638,14 +726,14 @@ static void test_a_changed_resolv_conf_is_followed_by_lookups_in_flight(void **s
 }
 
 /* A name of the hosts file needs no server; names are absolute, a search domain changes nothing. */
-static enum outcome use_hosts(const char *path)
+static enum outcome use_hosts(const char *directory)
 {
     void *state = NULL;
     struct ip_addr expected = ip_v4(192, 0, 2, 55);
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        !write_conf(path, "search test\n192.0.2.55 named.in.hosts\n") ||
-        mount(path, "/etc/hosts", NULL, MS_BIND, NULL) != 0 ||
-        mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) != 0 || set_up(&state) != 0) {
+        !write_in(directory, "hosts", "192.0.2.55 named.in.hosts\n") ||
+        !write_in(directory, "resolv.conf", "search test\n") ||
+        mount(directory, "/etc", NULL, MS_BIND, NULL) != 0 || set_up(&state) != 0) {
         return NOT_PERMITTED;
     }
     struct world *w = state;
@@ -685,6 +773,7 @@ int main(void)
         RESOLVER_TEST(test_many_lookups_in_flight_each_get_their_answer),
         RESOLVER_TEST(test_ending_with_lookups_in_flight_frees_them),
         cmocka_unit_test(test_a_changed_resolv_conf_is_followed),
+        cmocka_unit_test(test_a_resolv_conf_that_keeps_its_time_is_followed),
         cmocka_unit_test(test_a_changed_resolv_conf_is_followed_by_lookups_in_flight),
         cmocka_unit_test(test_the_hosts_file_counts_and_search_domains_do_not),
     };
