@@ -58,6 +58,7 @@ enum err linux_err(int error)
         return ERR_TOO_BIG;
     case EPERM:
     case EACCES:
+    case EROFS:
         return ERR_PERMISSION;
     case ECONNREFUSED:
         return ERR_REFUSED;
@@ -71,6 +72,9 @@ enum err linux_err(int error)
     case EMFILE:
     case ENFILE:
         return ERR_DESCRIPTORS;
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_DISK;
     default:
         return ERR_IO;
     }

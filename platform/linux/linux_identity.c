@@ -108,10 +108,11 @@ static enum err write_all(int fd, struct view bytes)
 {
     ssize_t written = write(fd, bytes.at, bytes.len);
     if (written != (ssize_t)bytes.len || fsync(fd) != 0) {
+        enum err err = written >= 0 && written < (ssize_t)bytes.len ? ERR_DISK : linux_err(errno);
         (void)close(fd);
-        return ERR_IO;
+        return err;
     }
-    return close(fd) == 0 ? ERR_NONE : ERR_IO;
+    return close(fd) == 0 ? ERR_NONE : linux_err(errno);
 }
 
 /* Writes the changed names of a directory to the disk; some file systems cannot. Without it a crash

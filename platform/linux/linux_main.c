@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "platform/driver.h"
@@ -25,11 +26,13 @@
 #include "platform/linux/linux_record.h"
 #include "platform/linux/linux_sandbox.h"
 
-#define HELP_MAX       16384U
-#define EXIT_USAGE     2
-#define EXIT_FAILED    1
-#define BUFFER_MAX_IN  "134217728" /* net.core.rmem_max, spec/features.md section 1 */
-#define BUFFER_MAX_OUT "16777216"  /* net.core.wmem_max */
+#define HELP_MAX           16384U
+#define EXIT_USAGE         2
+#define EXIT_FAILED        1
+#define BUFFER_MAX_IN      "134217728" /* net.core.rmem_max, spec/features.md section 1 */
+#define BUFFER_MAX_OUT     "16777216"  /* net.core.wmem_max */
+#define DESCRIPTORS_WANTED 256U
+#define DESCRIPTORS_LEAST  32U
 
 /* Everything that lives as long as the process. */
 struct app {
@@ -84,17 +87,48 @@ static void fill_standard_descriptors(void)
     }
 }
 
-/* Says in one line why it ends. */
-static int fail(const char *what, enum err err)
+/* Streams, sockets, lookups and listeners at their limits need that many. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS_WANTED &&
+        limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+        int ignored = setrlimit(RLIMIT_NOFILE, &limit);
+        (void)ignored;
+    }
+}
+
+/* True when the start will not fail, or leave something out, for want of a descriptor. */
+static bool has_descriptors(void)
+{
+    int fds[DESCRIPTORS_LEAST];
+    size_t count = 0;
+    while (count < DESCRIPTORS_LEAST && (fds[count] = dup(STDERR_FILENO)) >= 0) {
+        count++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        (void)close(fds[i]);
+    }
+    return count == DESCRIPTORS_LEAST;
+}
+
+/* Says in one line what ends it and, unless NULL, why. */
+static int fail_for(const char *what, const char *why)
 {
     say(STDERR_FILENO, "firezone-gateway: ");
     say(STDERR_FILENO, what);
-    if (err != ERR_NONE) {
+    if (why != NULL) {
         say(STDERR_FILENO, ": ");
-        say(STDERR_FILENO, err_text(err));
+        say(STDERR_FILENO, why);
     }
     say(STDERR_FILENO, "\n");
     return EXIT_FAILED;
+}
+
+static int fail(const char *what, enum err err)
+{
+    return fail_for(what, err == ERR_NONE ? NULL : err_text(err));
 }
 
 static int print_help(void)
@@ -119,11 +153,11 @@ static void take_over_signals(void)
     struct sigaction ignore;
     memset(&ignore, 0, sizeof(ignore));
     ignore.sa_handler = SIG_IGN;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
+    linux_platform_signal_set(&set);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)sigaction(SIGUSR1, &ignore, NULL); /* habits of other daemons must not end this one */
+    (void)sigaction(SIGUSR2, &ignore, NULL);
 }
 
 /* Writes a kernel setting when the value there is lower; best effort. */
@@ -206,7 +240,7 @@ static int open_record(struct app *app)
 {
     const struct linux_config *config = &app->config;
     uint8_t key[32];
-    enum err err = ERR_NONE;
+    const char *why = NULL;
     if (config->record_file == NULL) {
         return 0;
     }
@@ -214,9 +248,9 @@ static int open_record(struct app *app)
         return fail("--record-to is not a public key of 32 bytes in hex or base64", ERR_NONE);
     }
     app->record =
-        linux_record_create(config->record_file, config->record_to == NULL ? NULL : key, &err);
+        linux_record_create(config->record_file, config->record_to == NULL ? NULL : key, &why);
     if (app->record == NULL) {
-        return fail("the recording cannot be created", err);
+        return fail_for("the recording cannot be created", why);
     }
     linux_record_tell(app->record, linux_log_trace(&app->log));
     if (config->record_to == NULL) {
@@ -344,6 +378,12 @@ static void confine(struct app *app)
 static int start(struct app *app)
 {
     const struct linux_config *config = &app->config;
+    raise_descriptors();
+    if (!has_descriptors()) {
+        return fail("fewer than 32 file descriptors are free; raise their limit (ulimit -n, "
+                    "LimitNOFILE of the unit)",
+                    ERR_NONE);
+    }
     if (sodium_init() < 0) {
         return fail("the cryptographic library cannot be used", ERR_NONE);
     }

@@ -70,7 +70,7 @@ static enum err watch_at(const struct linux_platform *platform, int fd, uint64_t
     if (fd < 0) {
         return ERR_NONE;
     }
-    return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : ERR_IO;
+    return epoll_ctl(platform->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? ERR_NONE : linux_err(errno);
 }
 
 static enum err watch(const struct linux_platform *platform, int fd, enum tag tag, uint32_t events)
@@ -279,14 +279,26 @@ static struct platform table_of(struct linux_platform *platform)
 
 /* ---- opening ---- */
 
-static enum err open_signals(struct linux_platform *platform)
+void linux_platform_signal_set(sigset_t *set)
+{
+    struct sigaction before;
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGTERM);
+    /* The terminal is gone. Under nohup it is ignored, and blocking would bring it back. */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+        (void)sigaddset(set, SIGHUP);
+    }
+}
+
+static enum err open_signals(struct linux_platform *platform, const char **what)
 {
     sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
+    linux_platform_signal_set(&set);
+    *what = "the descriptor of signals";
     platform->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return platform->signals < 0 ? ERR_IO : watch(platform, platform->signals, TAG_SIGNAL, EPOLLIN);
+    return platform->signals < 0 ? linux_err(errno)
+                                 : watch(platform, platform->signals, TAG_SIGNAL, EPOLLIN);
 }
 
 static enum err open_sockets(struct linux_platform *platform,
@@ -344,9 +356,9 @@ enum err linux_platform_open(struct linux_platform *platform,
     linux_notify_open(&platform->notify, &options->notify);
     *what = "epoll";
     platform->epoll = epoll_create1(EPOLL_CLOEXEC);
-    enum err err = platform->epoll < 0 ? ERR_IO : ERR_NONE;
+    enum err err = platform->epoll < 0 ? linux_err(errno) : ERR_NONE;
     if (err == ERR_NONE && options->signals) {
-        err = open_signals(platform);
+        err = open_signals(platform, what);
     }
     if (err == ERR_NONE) {
         err = open_sockets(platform, options, what);

@@ -7,6 +7,8 @@
 #ifndef LINUX_PLATFORM_H
 #define LINUX_PLATFORM_H
 
+#include <signal.h>
+
 #include "base/trace.h"
 #include "platform/linux/linux_log.h"
 #include "platform/linux/linux_notify.h"
@@ -49,9 +51,12 @@ struct linux_platform_options {
     bool own_addresses;                 /* the gateway wants to know the host's addresses */
     struct linux_log *flows;            /* where flow records go; NULL: nowhere. Borrowed */
     struct linux_notify_options notify; /* all NULL: no supervisor */
-    bool signals; /* SIGINT and SIGTERM become PLATFORM_SHUTDOWN; they must be blocked */
+    bool signals; /* those of linux_platform_signal_set() become PLATFORM_SHUTDOWN */
     struct trace trace;
 };
+
+/* The signals that ask for an orderly end. Whoever opens with `signals` blocks them before. */
+void linux_platform_signal_set(sigset_t *set);
 
 /* Opens everything. On failure `what` names the part that failed, static text. */
 MUST_USE enum err linux_platform_open(struct linux_platform *platform,

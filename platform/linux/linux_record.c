@@ -108,24 +108,54 @@ void linux_record_tell(struct linux_record *record, struct trace trace)
     record->trace = trace;
 }
 
+/* What the operator can do something about, in words. */
+static const char *open_failure(int error)
+{
+    switch (error) {
+    case ENXIO:
+        return "it is a FIFO that nobody reads, or a socket";
+    case EISDIR:
+        return "it is a directory";
+    case ELOOP:
+        return "it is a symbolic link";
+    case ENOENT:
+    case ENOTDIR:
+        return "there is no such directory";
+    default:
+        return err_text(linux_err(error));
+    }
+}
+
+/* Opens the file; NULL, or a sentence. */
+static const char *open_file(struct linux_record *record, const char *file)
+{
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    record->fd = open(file, flags, 0600);
+    if (record->fd < 0 || !make_private(record->fd)) {
+        return open_failure(errno);
+    }
+    int ignored = fcntl(record->fd, F_SETPIPE_SZ, LINUX_RECORD_PIPE);
+    (void)ignored;
+    return NULL;
+}
+
 struct linux_record *linux_record_create(const char *file, const uint8_t public_key[32],
-                                         enum err *err)
+                                         const char **why)
 {
     struct linux_record *record = calloc(1, sizeof(*record));
-    *err = ERR_MEMORY;
+    *why = err_text(ERR_MEMORY);
     if (record == NULL) {
         return NULL;
     }
     record->flush_at = TIME_NEVER;
     record->sealed = public_key != NULL;
-    record->fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (record->fd < 0 || !make_private(record->fd)) {
-        record->state = linux_err(errno);
-    } else if (record->sealed) {
+    *why = open_file(record, file);
+    if (*why == NULL && record->sealed) {
         start_sealed(record, public_key);
+        *why = record->state == ERR_NONE ? NULL : err_text(record->state);
     }
-    *err = record->state;
-    if (record->state != ERR_NONE) {
+    if (*why != NULL) {
+        record->state = record->state == ERR_NONE ? ERR_IO : record->state; /* nothing to write */
         linux_record_finish(record);
         return NULL;
     }

@@ -13,14 +13,16 @@
 #include "platform/driver_run.h"
 #include "platform/driver_seal.h"
 
-#define LINUX_RECORD_FLUSH_S 1U /* at most that much is lost in a crash */
+#define LINUX_RECORD_FLUSH_S 1U        /* at most that much is lost in a crash */
+#define LINUX_RECORD_PIPE    (1 << 20) /* bytes that a pipe may hold, best effort */
 
 struct linux_record;
 
 /* Creates the file (mode 0600; an existing one is replaced, a device or pipe keeps its mode).
- * `public_key` NULL writes it plain. NULL: *err says why. */
+ * `public_key` NULL writes it plain. Nothing waits for a reader: a FIFO without one is refused, one
+ * whose reader falls LINUX_RECORD_PIPE behind ends the recording. NULL: *why is a sentence. */
 struct linux_record *linux_record_create(const char *file, const uint8_t public_key[32],
-                                         enum err *err);
+                                         const char **why);
 /* Where a write error is told. */
 void linux_record_tell(struct linux_record *record, struct trace trace);
 /* Writes the last chunk and closes. */

@@ -172,14 +172,20 @@ static void choose_gso(struct linux_udp *udp, const struct linux_udp_options *op
     udp->gso_retry_at = udp->gso ? (struct instant){0} : TIME_NEVER;
 }
 
+/* A family may be missing on the host. These are about the process. */
+static bool is_fatal(enum err err)
+{
+    return err == ERR_PERMISSION || err == ERR_DESCRIPTORS || err == ERR_MEMORY;
+}
+
 enum err linux_udp_open(struct linux_udp *udp, const struct linux_udp_options *options)
 {
     clear(udp);
     enum err v4 = open_family(udp, 0, options);
     enum err v6 = open_family(udp, 1, options);
-    if (v4 == ERR_PERMISSION || v6 == ERR_PERMISSION) {
+    if (is_fatal(v4) || is_fatal(v6)) {
         linux_udp_close(udp);
-        return ERR_PERMISSION;
+        return is_fatal(v4) ? v4 : v6;
     }
     if (v4 != ERR_NONE && v6 != ERR_NONE) {
         return ERR_UNREACHABLE;

@@ -32,7 +32,8 @@
     X(ERR_NAME, "the name could not be resolved")                                                  \
     X(ERR_TLS_NAME, "the certificate of the other side is for another name")                       \
     X(ERR_TLS_DATE, "the certificate of the other side is not valid at this time")                 \
-    X(ERR_DESCRIPTORS, "no file descriptor is free")
+    X(ERR_DESCRIPTORS, "no file descriptor is free")                                               \
+    X(ERR_DISK, "no space is left on the device")
 
 #define ERR_ENUM(name, text) name,
 enum err { ERR_TABLE(ERR_ENUM) ERR_COUNT };

@@ -28,13 +28,32 @@ start_portal
 start_relay 1
 wait_for 5 relays_joined 1 || fail "the relay does not join"
 
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     start_fresh
     wait_for 10 gateway_ready || fail "the gateway does not get ready"
     end_with $signal
     check "SIG$signal ends it orderly, exit 0" [ "$code" = 0 ]
     check "it said so" says shutdown
 done
+
+# What other daemons take as "open your logs again" or "tell your state" changes nothing here; a terminal
+# that closes ends the gateway only if it was not started with nohup.
+start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+kill -USR1 "$(pid_of gateway)"
+kill -USR2 "$(pid_of gateway)"
+sleep 0.5
+check "SIGUSR1 and SIGUSR2 change nothing" gateway_ready
+end_with TERM
+: >"$WORK/gateway.log"
+SSL_CERT_FILE="$WORK/tls/ca.pem" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test \
+    FIREZONE_ID=e2e-gateway HEALTH_CHECK_ADDR=127.0.0.1:8080 spawn gateway gw nohup "$GATEWAY"
+wait_for 10 gateway_ready || fail "the gateway does not get ready under nohup"
+kill -HUP "$(pid_of gateway)"
+sleep 0.5
+check "under nohup a SIGHUP changes nothing" gateway_ready
+end_with TERM
+check "and SIGTERM ends it" [ "$code" = 0 ]
 
 start_fresh
 wait_for 10 gateway_ready || fail "the gateway does not get ready"
@@ -46,7 +65,7 @@ check "and --version" [ "$("$GATEWAY" --version)" = "firezone-gateway $first" ]
 end_with TERM
 
 # Each start has shown another key: the portal's log holds the upgrade requests.
-check "each start has a key pair of its own" [ "$(keys | wc -l)" = 3 ]
+check "each start has a key pair of its own" [ "$(keys | wc -l)" = 6 ]
 check "none of them is kept" sh -c '! grep -rqs "$(cat)" /var/lib/firezone' <<KEYS
 $(keys | head -n 1 | sed 's/public_key=//')
 KEYS

@@ -54,3 +54,18 @@ exits "a token whose file is not there" 1 "token.*file cannot be read" \
     FIREZONE_TOKEN=/nonexistent/secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
 exits "no TUN device" 1 "tun" FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
     unshare -m sh -c 'mount -t tmpfs -o nodev none /dev/net && exec "$0"' "$GATEWAY"
+# Whatever the number of descriptors that are left, the reason is told.
+for left in 4 5 6 7 8 10 12 16 24 32; do
+    exits "$left file descriptors" 1 "file descriptors" FIREZONE_TOKEN=secret-token \
+        FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x sh -c "ulimit -n $left && exec \"\$0\"" "$GATEWAY"
+done
+mkfifo "$WORK/fifo"
+exits "a recording to a FIFO that nobody reads" 1 "recording cannot be created: .*FIFO" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
+    "$GATEWAY" --record "$WORK/fifo" --record-plain
+exits "a recording to a directory" 1 "recording cannot be created: it is a directory" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
+    "$GATEWAY" --record "$WORK" --record-plain
+exits "a recording to a full device" 1 "the recording ends here: .*no space is left" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
+    "$GATEWAY" --record /dev/full --record-plain

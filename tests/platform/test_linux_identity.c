@@ -171,7 +171,7 @@ static void test_a_disk_that_is_full_leaves_no_part_of_an_id(void **state)
     enum err err = linux_identity_id(NULL, &paths, out);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(sigaction(SIGXFSZ, &old, NULL), 0);
-    assert_int_equal(err, ERR_IO);
+    assert_int_equal(err, ERR_DISK);
     assert_int_equal(access(place->id_file, F_OK), -1);
     assert_int_equal(files_beside(place), 0);
 }

@@ -46,9 +46,7 @@ static int set_up(void **state)
     struct world *w = calloc(1, sizeof(*w));
     const char *what = NULL;
     sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
+    linux_platform_signal_set(&set);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     struct linux_platform_options options = {
         .udp = {.receive_buffer = 1U << 18, .send_buffer = 1U << 18},
@@ -207,7 +205,7 @@ static void test_what_was_sent_does_not_wake_the_loop(void **state)
 static void test_the_first_signal_becomes_an_event(void **state)
 {
     struct world *w = permitted(state);
-    static const int signals[] = {SIGINT, SIGTERM};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     struct platform_event event;
     for (size_t i = 0; i < ARRAY_COUNT(signals); i++) {
         w->platform.signals_seen = 0;

@@ -1,5 +1,6 @@
 #include "platform/linux/linux_record.h"
 
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,9 +55,9 @@ static void write_bytes(struct linux_record *record, const uint8_t *bytes, size_
 static char *sealed_file(const struct keys *keys, uint8_t *content, size_t len, size_t *file_len)
 {
     char path[PATH_SIZE];
-    enum err err = ERR_NONE;
+    const char *why = NULL;
     new_path(path);
-    struct linux_record *record = linux_record_create(path, keys->public_key, &err);
+    struct linux_record *record = linux_record_create(path, keys->public_key, &why);
     assert_non_null(record);
     randombytes_buf_deterministic(content, len, keys->public_key);
     write_bytes(record, content, len, 777);
@@ -140,12 +141,12 @@ static void test_a_plain_recording_is_the_bytes_and_private(void **state)
 {
     (void)state;
     char path[PATH_SIZE];
-    enum err err = ERR_NONE;
+    const char *why = NULL;
     struct stat facts;
     size_t len = 0;
     new_path(path);
     assert_int_equal(chmod(path, 0644), 0);
-    struct linux_record *record = linux_record_create(path, NULL, &err);
+    struct linux_record *record = linux_record_create(path, NULL, &why);
     assert_non_null(record);
     assert_int_equal(stat(path, &facts), 0);
     assert_int_equal(facts.st_mode & 0777, 0600);
@@ -161,11 +162,11 @@ static void test_what_waits_is_written_within_a_second(void **state)
 {
     (void)state;
     char path[PATH_SIZE];
-    enum err err = ERR_NONE;
+    const char *why = NULL;
     struct stat facts;
     struct instant now = {5 * NS_PER_S};
     new_path(path);
-    struct linux_record *record = linux_record_create(path, NULL, &err);
+    struct linux_record *record = linux_record_create(path, NULL, &why);
     assert_non_null(record);
     linux_record_tick(record, now);
     write_bytes(record, (const uint8_t *)"abc", 3, 3);
@@ -189,24 +190,76 @@ static void keep_text(void *sink, const struct trace_event *event)
     writer_bytes(&w, event->text);
 }
 
+static void test_what_cannot_be_written_is_refused_with_the_reason(void **state)
+{
+    (void)state;
+    static const char link[] = "/tmp/fz-record-link";
+    char path[PATH_SIZE];
+    const char *why = NULL;
+    new_path(path);
+    (void)unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_null(linux_record_create(path, NULL, &why)); /* and nothing waits */
+    assert_string_equal(why, "it is a FIFO that nobody reads, or a socket");
+    assert_null(linux_record_create("/tmp", NULL, &why));
+    assert_string_equal(why, "it is a directory");
+    (void)unlink(link);
+    assert_int_equal(symlink(path, link), 0);
+    assert_null(linux_record_create(link, NULL, &why));
+    assert_string_equal(why, "it is a symbolic link");
+    (void)unlink(link);
+    assert_null(linux_record_create("/dev/null/file", NULL, &why));
+    assert_string_equal(why, "there is no such directory");
+    struct keys keys = new_keys();
+    assert_null(linux_record_create("/dev/full", keys.public_key, &why));
+    assert_string_equal(why, "no space is left on the device");
+    (void)unlink(path);
+}
+
+/* More than one chunk waits in the pipe; a reader that stops ends the recording, not the gateway.
+ */
+static void test_a_fifo_holds_what_its_reader_has_not_taken_yet(void **state)
+{
+    (void)state;
+    char path[PATH_SIZE];
+    const char *why = NULL;
+    const size_t some = (size_t)4 * DRIVER_SEAL_CHUNK;
+    uint8_t *bytes = calloc(1, (size_t)64 * DRIVER_SEAL_CHUNK);
+    new_path(path);
+    (void)unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int reader = open(path, O_RDONLY | O_NONBLOCK);
+    struct linux_record *record = linux_record_create(path, NULL, &why);
+    assert_non_null(record);
+    write_bytes(record, bytes, some, some);
+    assert_int_equal(linux_record_state(record), ERR_NONE);
+    assert_int_equal(read(reader, bytes, some), some);
+    write_bytes(record, bytes, (size_t)64 * DRIVER_SEAL_CHUNK, some);
+    assert_int_equal(linux_record_state(record), ERR_WOULD_BLOCK);
+    linux_record_finish(record);
+    (void)close(reader);
+    (void)unlink(path);
+    free(bytes);
+}
+
 static void test_failures_end_the_recording_only(void **state)
 {
     (void)state;
-    enum err err = ERR_NONE;
+    const char *why = NULL;
     struct keys keys = new_keys();
     static const uint8_t low_order[32];
     char path[PATH_SIZE];
-    assert_null(linux_record_create("/nonexistent/file", keys.public_key, &err));
-    assert_int_not_equal(err, ERR_NONE);
+    assert_null(linux_record_create("/nonexistent/file", keys.public_key, &why));
+    assert_string_equal(why, "there is no such directory");
     new_path(path);
-    assert_null(linux_record_create(path, low_order, &err));
-    assert_int_equal(err, ERR_CRYPTO);
+    assert_null(linux_record_create(path, low_order, &why));
+    assert_string_equal(why, err_text(ERR_CRYPTO));
     (void)unlink(path);
     struct stat before;
     struct stat after;
     char said[PATH_SIZE] = "";
     assert_int_equal(stat("/dev/full", &before), 0);
-    struct linux_record *record = linux_record_create("/dev/full", NULL, &err);
+    struct linux_record *record = linux_record_create("/dev/full", NULL, &why);
     assert_non_null(record);
     assert_int_equal(stat("/dev/full", &after), 0);
     assert_int_equal(after.st_mode, before.st_mode); /* the mode of a device is not ours */
@@ -215,7 +268,7 @@ static void test_failures_end_the_recording_only(void **state)
     linux_record_tick(record, (struct instant){0});
     assert_string_equal(said, "");
     write_bytes(record, much, 2 * (size_t)DRIVER_SEAL_CHUNK, 10000);
-    assert_int_equal(linux_record_state(record), ERR_IO);
+    assert_int_equal(linux_record_state(record), ERR_DISK);
     linux_record_tick(record, (struct instant){0});
     assert_string_equal(said, "the recording ends here: it cannot be written");
     said[0] = '\0';
@@ -223,7 +276,7 @@ static void test_failures_end_the_recording_only(void **state)
     linux_record_finish(record);
     assert_string_equal(said, ""); /* once */
     free(much);
-    record = linux_record_create("/dev/full", NULL, &err);
+    record = linux_record_create("/dev/full", NULL, &why);
     assert_non_null(record);
     linux_record_tell(record, (struct trace){keep_text, said});
     write_bytes(record, (const uint8_t *)"few", 3, 3);
@@ -320,6 +373,8 @@ int main(void)
         cmocka_unit_test(test_every_flipped_bit_is_noticed),
         cmocka_unit_test(test_a_plain_recording_is_the_bytes_and_private),
         cmocka_unit_test(test_what_waits_is_written_within_a_second),
+        cmocka_unit_test(test_what_cannot_be_written_is_refused_with_the_reason),
+        cmocka_unit_test(test_a_fifo_holds_what_its_reader_has_not_taken_yet),
         cmocka_unit_test(test_failures_end_the_recording_only),
         cmocka_unit_test(test_keys_are_hex_or_base64),
         cmocka_unit_test(test_the_start_of_a_run_round_trips),
