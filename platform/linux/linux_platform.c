@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,9 +14,10 @@
 #include "base/assert.h"
 #include "platform/linux/linux_addr.h"
 
-#define EVENTS_MAX    64
-#define TICK_MS       100 /* while streams or listeners wait for time to pass */
-#define TICK_EVERY_MS 10U /* and otherwise, however many packets pass */
+#define EVENTS_MAX     64
+#define TICK_MS        100 /* while streams or listeners wait for time to pass */
+#define TICK_EVERY_MS  10U /* and otherwise, however many packets pass */
+#define ROOTS_TEXT_MAX 320
 
 /* Upper half of epoll_data.u64: whose event it is. */
 enum tag {
@@ -195,9 +197,39 @@ static void flow(void *self, const struct gateway_flow *record)
     linux_log_flow(platform->flows, record);
 }
 
+static void report_roots(struct linux_platform *platform, enum err why)
+{
+    char text[ROOTS_TEXT_MAX];
+    (void)snprintf(text, sizeof(text), "no certificate authorities in %s; %s",
+                   linux_tls_roots_file(platform->roots_file),
+                   platform->roots == NULL ? "TLS will fail" : "those read before stay trusted");
+    report(platform, why, text);
+}
+
+/* Reads the roots again when their file is another one; a failure is told once. */
+static void refresh_roots(struct linux_platform *platform)
+{
+    enum err why = ERR_NONE;
+    if (platform->roots != NULL && linux_tls_roots_are_current(platform->roots)) {
+        return;
+    }
+    struct linux_tls_roots *roots = linux_tls_roots_load(platform->roots_file, &why);
+    if (roots != NULL) {
+        linux_streams_trust(platform->streams, roots);
+        linux_tls_roots_free(platform->roots);
+        platform->roots = roots;
+    } else if (!platform->roots_told) {
+        report_roots(platform, why);
+    }
+    platform->roots_told = roots == NULL;
+}
+
 static void stream_open(void *self, const struct gateway_stream_open *open)
 {
     struct linux_platform *platform = self;
+    if (open->tls_name.len > 0) {
+        refresh_roots(platform);
+    }
     linux_streams_open(platform->streams, open, linux_clock_now().boot);
 }
 
@@ -321,18 +353,15 @@ static enum err open_sockets(struct linux_platform *platform,
 static enum err open_names(struct linux_platform *platform,
                            const struct linux_platform_options *options, const char **what)
 {
-    *what = "the certificates of the system";
-    platform->roots = linux_tls_roots_load(options->roots_file);
-    if (platform->roots == NULL) {
-        report(platform, ERR_NOT_FOUND, "no certificate authorities; TLS will fail");
-    }
     struct linux_streams_options streams = {
-        .epoll = platform->epoll, .tag = TAG_STREAM, .mark = LINUX_MARK, .roots = platform->roots};
+        .epoll = platform->epoll, .tag = TAG_STREAM, .mark = LINUX_MARK};
     *what = "the streams";
     platform->streams = linux_streams_create(&streams);
     if (platform->streams == NULL) {
         return ERR_MEMORY;
     }
+    platform->roots_file = options->roots_file;
+    refresh_roots(platform);
     struct linux_resolver_options resolver = {
         .epoll = platform->epoll, .tag = TAG_RESOLVER, .servers = options->dns_servers};
     *what = "the resolver";

@@ -31,7 +31,9 @@ struct linux_platform {
     struct linux_tun tun;
     struct linux_streams *streams;
     struct linux_resolver *resolver;
-    struct linux_tls_roots *roots;
+    struct linux_tls_roots *roots; /* NULL: none could be read yet */
+    const char *roots_file;
+    bool roots_told; /* that they cannot be read */
     struct linux_log *flows;
     struct linux_notify notify;
     struct linux_pages pages; /* of the gateway's memory; its owner opens and closes them */
@@ -46,7 +48,7 @@ struct linux_platform_options {
     struct linux_udp_options udp;
     const char *tun_name;
     enum linux_tun_offload tun_offload;
-    const char *roots_file;             /* NULL: the system's */
+    const char *roots_file;             /* NULL: the system's. Borrowed */
     const char *dns_servers;            /* NULL: resolv.conf's */
     bool own_addresses;                 /* the gateway wants to know the host's addresses */
     struct linux_log *flows;            /* where flow records go; NULL: nowhere. Borrowed */

@@ -88,6 +88,11 @@ struct linux_streams *linux_streams_create(const struct linux_streams_options *o
     return streams;
 }
 
+void linux_streams_trust(struct linux_streams *streams, struct linux_tls_roots *roots)
+{
+    streams->options.roots = roots;
+}
+
 /* ---- sending ---- */
 
 static enum err write_once(struct linux_stream *s, size_t *sent)

@@ -36,6 +36,8 @@ struct linux_streams_options {
 
 /* NULL when memory is short. */
 struct linux_streams *linux_streams_create(const struct linux_streams_options *options);
+/* Replaces the roots that later opens trust; borrowed like the first ones. */
+void linux_streams_trust(struct linux_streams *streams, struct linux_tls_roots *roots);
 /* Closes everything at once; what was taken and not yet sent is offered to the sockets first. */
 void linux_streams_destroy(struct linux_streams *streams);
 

@@ -12,16 +12,22 @@
 #include <unistd.h>
 
 #include "base/addr.h"
+#include "platform/linux/linux_addr.h"
+#include "platform/linux/linux_file.h"
 
 #define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
 #define NAME_MAX_LEN 253U
 #define SAN_IP_TAG   0x87 /* context-specific [7], RFC 5280 section 4.2.1.6 */
 
 struct linux_tls_roots {
+    unsigned owners; /* whoever loaded them, and each client */
+    struct linux_file_id file;
     mbedtls_x509_crt chain;
+    char path[];
 };
 
 struct linux_tls {
+    struct linux_tls_roots *roots;
     mbedtls_ssl_context ssl;
     mbedtls_ssl_config config;
     int fd;
@@ -31,25 +37,53 @@ struct linux_tls {
     char name[NAME_MAX_LEN + 1];
 };
 
-struct linux_tls_roots *linux_tls_roots_load(const char *file)
+const char *linux_tls_roots_file(const char *file)
 {
-    struct linux_tls_roots *roots = calloc(1, sizeof(*roots));
+    return file == NULL ? SYSTEM_ROOTS : file;
+}
+
+static enum err judge_file(int result, int error)
+{
+    if (result != MBEDTLS_ERR_PK_FILE_IO_ERROR) {
+        return result == MBEDTLS_ERR_PK_ALLOC_FAILED ? ERR_MEMORY : ERR_SYNTAX;
+    }
+    return error == ENOENT || error == ENOTDIR ? ERR_NOT_FOUND : linux_err(error);
+}
+
+struct linux_tls_roots *linux_tls_roots_load(const char *file, enum err *why)
+{
+    const char *path = linux_tls_roots_file(file);
+    size_t len = strlen(path);
+    struct linux_tls_roots *roots = calloc(1, sizeof(*roots) + len + 1);
+    *why = ERR_MEMORY;
     if (roots == NULL) {
         return NULL;
     }
+    memcpy(roots->path, path, len);
+    roots->owners = 1;
+    roots->file = linux_file_identify(path); /* before it is read: a change meanwhile is noticed */
     mbedtls_x509_crt_init(&roots->chain);
+    errno = 0;
     /* A positive result counts certificates that were skipped; some were read then. */
-    int failed = mbedtls_x509_crt_parse_file(&roots->chain, file == NULL ? SYSTEM_ROOTS : file);
-    if (failed < 0 || roots->chain.version == 0) {
+    int result = mbedtls_x509_crt_parse_file(&roots->chain, path);
+    if (result < 0 || roots->chain.version == 0) {
+        *why = judge_file(result, errno);
         linux_tls_roots_free(roots);
         return NULL;
     }
+    *why = ERR_NONE;
     return roots;
+}
+
+bool linux_tls_roots_are_current(const struct linux_tls_roots *roots)
+{
+    struct linux_file_id file = linux_file_identify(roots->path);
+    return linux_file_is_same(&file, &roots->file);
 }
 
 void linux_tls_roots_free(struct linux_tls_roots *roots)
 {
-    if (roots != NULL) {
+    if (roots != NULL && --roots->owners == 0) {
         mbedtls_x509_crt_free(&roots->chain);
         free(roots);
     }
@@ -135,6 +169,8 @@ struct linux_tls *linux_tls_create(struct linux_tls_roots *roots, int fd, struct
     if (tls->name[name.len - 1] == '.') {
         tls->name[name.len - 1] = '\0'; /* certificates carry no trailing dot */
     }
+    tls->roots = roots;
+    roots->owners++;
     tls->fd = fd;
     tls->is_ip = ip_parse(name, &tls->ip);
     mbedtls_ssl_init(&tls->ssl);
@@ -151,6 +187,7 @@ void linux_tls_destroy(struct linux_tls *tls)
     if (tls != NULL) {
         mbedtls_ssl_free(&tls->ssl);
         mbedtls_ssl_config_free(&tls->config);
+        linux_tls_roots_free(tls->roots);
         free(tls);
     }
 }

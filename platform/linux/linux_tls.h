@@ -13,8 +13,14 @@
 struct linux_tls_roots;
 struct linux_tls;
 
-/* Loads the roots: `file`, or the system's when NULL. NULL on failure (nothing could be read). */
-struct linux_tls_roots *linux_tls_roots_load(const char *file);
+/* The file that roots are read from: `file`, or the system's when NULL. */
+const char *linux_tls_roots_file(const char *file);
+/* Loads the roots of that file. NULL: nothing could be read, and *why is ERR_NOT_FOUND,
+ * ERR_PERMISSION, ERR_SYNTAX (no certificate is in it), ERR_MEMORY or another of the system's. */
+struct linux_tls_roots *linux_tls_roots_load(const char *file, enum err *why);
+/* False once another file stands there, or it has changed. One system call. */
+MUST_USE bool linux_tls_roots_are_current(const struct linux_tls_roots *roots);
+/* Gives them up; clients that were created with them go on with them. */
 void linux_tls_roots_free(struct linux_tls_roots *roots);
 
 /* A client over `fd`, which stays the caller's. `name` is a host name or an IP literal, copied.

@@ -40,9 +40,10 @@ bool dev_connect_prepare(struct dev_connect *connect, const char *command, const
     struct view host = portal_url_host(&connect->url);
     memcpy(connect->host, host.at, host.len);
     if (connect->url.tls) {
-        connect->roots = linux_tls_roots_load(getenv("SSL_CERT_FILE"));
+        connect->roots = linux_tls_roots_load(getenv("SSL_CERT_FILE"), &err);
         if (connect->roots == NULL) {
-            return dev_args_bad(command, "no certificates to trust", "SSL_CERT_FILE");
+            return dev_args_bad(command, err_text(err),
+                                linux_tls_roots_file(getenv("SSL_CERT_FILE")));
         }
     }
     return resolve(connect, command);

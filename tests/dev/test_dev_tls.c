@@ -39,7 +39,8 @@ static void pair_open(struct pair *p)
     p->server = dev_tls_server_new(p->directory, subjects());
     assert_non_null(p->server);
     (void)snprintf(path, sizeof path, "%s/ca.pem", p->directory);
-    p->roots = linux_tls_roots_load(path);
+    enum err why = ERR_NONE;
+    p->roots = linux_tls_roots_load(path, &why);
     assert_non_null(p->roots);
 }
 

@@ -176,3 +176,36 @@ ip -n "$P-gw" route flush table 539098368
 check "rule and route that were taken away come again" wait_for 15 page_is http://10.3.0.10/
 check "no records without the option" sh -c "! grep -q '\"type\":\"flow\"' '$WORK/gateway.log'"
 end_with TERM
+
+# The bundle of authorities is renewed while it runs: the next connection reads it. One that cannot be
+# read leaves the old one in use, and is told once.
+roots=$WORK/roots.pem
+lost() { [ "$(grep -c 'portal_lost' "$WORK/gateway.log")" -gt "$1" ]; }
+renew_portal() { # its authority is another one then
+    stop portal
+    rm -rf "$WORK/tls"
+    start_portal
+}
+cp "$WORK/tls/ca.pem" "$roots"
+: >"$WORK/gateway.log"
+SSL_CERT_FILE="$roots" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test FIREZONE_ID=e2e-gateway \
+    HEALTH_CHECK_ADDR=127.0.0.1:8080 RUST_LOG=info spawn gateway gw "$GATEWAY"
+wait_for 10 joined || fail "the gateway does not join with a bundle of its own"
+echo "no certificate" >"$roots.new" && mv "$roots.new" "$roots"
+renew_portal
+check "a portal of another authority is left" wait_for 20 says 'portal_lost.*certificate'
+check "a bundle that cannot be read is told" says 'environment.*certificate authorities'
+count=$(grep -c portal_lost "$WORK/gateway.log")
+wait_for 20 lost "$count" || fail "the gateway does not try again"
+check "once" [ "$(grep -c 'certificate authorities' "$WORK/gateway.log")" = 1 ]
+cp "$WORK/tls/ca.pem" "$roots.new" && mv "$roots.new" "$roots"
+check "a renewed bundle is used without a restart" wait_for 60 sh -c "[ \$(grep -c portal_joined '$WORK/gateway.log') = 2 ]"
+end_with TERM
+: >"$WORK/gateway.log"
+rm "$roots"
+SSL_CERT_FILE="$roots" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test FIREZONE_ID=e2e-gateway \
+    HEALTH_CHECK_ADDR=127.0.0.1:8080 RUST_LOG=info spawn gateway gw "$GATEWAY"
+check "without a bundle it starts, and says so" wait_for 10 says 'environment.*certificate authorities.*roots.pem'
+cp "$WORK/tls/ca.pem" "$roots"
+check "and joins once there is one" wait_for 15 joined
+end_with TERM

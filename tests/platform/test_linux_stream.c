@@ -32,7 +32,8 @@ static int set_up(void **state)
     char path[64];
     authority_init(&w->authority);
     authority_save(&w->authority, path);
-    w->roots = linux_tls_roots_load(path);
+    enum err why = ERR_NONE;
+    w->roots = linux_tls_roots_load(path, &why);
     (void)unlink(path);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     struct linux_streams_options options = {w->epoll, TAG, 0, w->roots};

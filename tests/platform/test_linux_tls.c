@@ -1,5 +1,8 @@
 #include "platform/linux/linux_tls.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "tests/platform/tls_peer.h"
 
 #define STEPS_MAX 200
@@ -25,7 +28,8 @@ static void set_up(struct pair *p, const struct leaf *leaf, const char *name, bo
     authority_init(&p->authority);
     authority_init(&other);
     authority_save(trusted ? &p->authority : &other, path);
-    p->roots = linux_tls_roots_load(path);
+    enum err why = ERR_NONE;
+    p->roots = linux_tls_roots_load(path, &why);
     assert_non_null(p->roots);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p->fd), 0);
@@ -209,16 +213,64 @@ static void test_without_a_file_the_systems_authorities_are_trusted(void **state
         print_message("skipped: this system has no store of certificates\n");
         skip();
     }
-    struct linux_tls_roots *roots = linux_tls_roots_load(NULL);
+    enum err why = ERR_IO;
+    struct linux_tls_roots *roots = linux_tls_roots_load(NULL, &why);
     assert_non_null(roots);
+    assert_int_equal(why, ERR_NONE);
+    assert_true(linux_tls_roots_are_current(roots));
     linux_tls_roots_free(roots);
 }
 
 static void test_roots_that_cannot_be_read(void **state)
 {
     (void)state;
-    assert_null(linux_tls_roots_load("/nonexistent/roots.pem"));
-    assert_null(linux_tls_roots_load("/dev/null"));
+    enum err why = ERR_NONE;
+    assert_null(linux_tls_roots_load("/nonexistent/roots.pem", &why));
+    assert_int_equal(why, ERR_NOT_FOUND);
+    assert_null(linux_tls_roots_load("/dev/null", &why));
+    assert_int_equal(why, ERR_SYNTAX);
+    assert_null(linux_tls_roots_load("README.md", &why));
+    assert_int_equal(why, ERR_SYNTAX);
+}
+
+/* A connection that is being secured when the roots are replaced goes on with those it began with.
+ */
+static void test_roots_outlive_their_replacement(void **state)
+{
+    (void)state;
+    struct pair p;
+    set_up(&p, &good, "portal.test", true);
+    linux_tls_roots_free(p.roots);
+    p.roots = NULL;
+    assert_int_equal(handshake(&p), ERR_NONE);
+    tear_down(&p);
+}
+
+static void test_roots_know_whether_their_file_is_still_the_same(void **state)
+{
+    (void)state;
+    static const struct timespec times[2] = {{1700000000, 0}, {1700000000, 0}};
+    struct authority authority;
+    struct authority other;
+    char path[64];
+    char beside[64];
+    enum err why = ERR_NONE;
+    authority_init(&authority);
+    authority_init(&other);
+    authority_save(&authority, path);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    struct linux_tls_roots *roots = linux_tls_roots_load(path, &why);
+    assert_non_null(roots);
+    assert_true(linux_tls_roots_are_current(roots));
+    authority_save(&other, beside);
+    assert_int_equal(utimensat(AT_FDCWD, beside, times, 0), 0);
+    assert_int_equal(rename(beside, path), 0);
+    assert_false(linux_tls_roots_are_current(roots));
+    assert_int_equal(unlink(path), 0);
+    assert_false(linux_tls_roots_are_current(roots));
+    linux_tls_roots_free(roots);
+    mbedtls_pk_free(&authority.key);
+    mbedtls_pk_free(&other.key);
 }
 
 int main(void)
@@ -232,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_nothing_below_tls_1_2_is_spoken),
         cmocka_unit_test(test_without_a_file_the_systems_authorities_are_trusted),
         cmocka_unit_test(test_roots_that_cannot_be_read),
+        cmocka_unit_test(test_roots_outlive_their_replacement),
+        cmocka_unit_test(test_roots_know_whether_their_file_is_still_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
