@@ -195,6 +195,20 @@ static void forget_token(const char *given)
     }
 }
 
+/* What happens goes to the log, and what is about the portal to the supervisor as well. */
+static void emit(void *sink, const struct trace_event *event)
+{
+    struct app *app = sink;
+    struct trace log = linux_log_trace(&app->log);
+    trace_emit(&log, event);
+    linux_notify_event(&app->platform.notify, event);
+}
+
+static struct trace trace_of(struct app *app)
+{
+    return (struct trace){emit, app};
+}
+
 /* ---- the steps of starting; each returns an exit code, 0 to go on ---- */
 
 static int check_rights(const struct linux_config *config)
@@ -252,7 +266,7 @@ static int open_record(struct app *app)
     if (app->record == NULL) {
         return fail_for("the recording cannot be created", why);
     }
-    linux_record_tell(app->record, linux_log_trace(&app->log));
+    linux_record_tell(app->record, trace_of(app));
     if (config->record_to == NULL) {
         linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,
                        "the recording is not sealed; it holds the token and all keys");
@@ -277,7 +291,7 @@ static int open_platform(struct app *app)
         .flows = config->flow_logs ? &app->log : NULL,
         .notify = {getenv("NOTIFY_SOCKET"), getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID")},
         .signals = true,
-        .trace = linux_log_trace(&app->log),
+        .trace = trace_of(app),
     };
     enum err err = linux_platform_open(&app->platform, &options, &what);
     if (err == ERR_EXISTS) {
@@ -318,7 +332,7 @@ static int build_gateway(struct app *app)
     }
     linux_pages_stay_small(app->memory, app->memory_size);
     enum err err = gateway_init(app->memory, &run->limits, &run->config, run->started, run->seed,
-                                linux_log_trace(&app->log), &app->gateway);
+                                trace_of(app), &app->gateway);
     if (err == ERR_ARGUMENT) {
         return fail("the API URL needs a scheme of ws, wss, http or https and a host", ERR_NONE);
     }
@@ -347,8 +361,7 @@ static void start_driver(struct app *app)
         recorder = linux_record_recorder(app->record);
     }
     sodium_memzero(app->run.seed, sizeof(app->run.seed));
-    driver_init(&app->driver, app->gateway, &app->platform.table, recorder,
-                linux_log_trace(&app->log));
+    driver_init(&app->driver, app->gateway, &app->platform.table, recorder, trace_of(app));
 }
 
 /* Sanitizers map and trace in ways that the filter does not know. */
@@ -434,6 +447,7 @@ static int run(struct app *app)
     struct linux_log_options log = {STDOUT_FILENO, config->log_level,
                                     config->log_format == LINUX_CONFIG_JSON};
     linux_log_init(&app->log, &log);
+    app->platform.notify.fd = -1;
     take_over_signals();
     if (!config->core_dumps && linux_sandbox_forbid_dumps() != ERR_NONE) {
         linux_log_line(&app->log, TRACE_WARN, linux_clock_now().unix_ns,

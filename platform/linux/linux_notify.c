@@ -9,14 +9,20 @@
 #include "base/text.h"
 
 #define WATCHDOG_USEC_MAX (86400U * UINT64_C(1000000))
+#define STATUS_MAX        256U
 
-static void say(const struct linux_notify *notify, const char *text)
+static void say_view(const struct linux_notify *notify, struct view text)
 {
     if (notify->fd >= 0) {
         /* A supervisor that does not listen is not our trouble. */
-        ssize_t ignored = send(notify->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t ignored = send(notify->fd, text.at, text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)ignored;
     }
+}
+
+static void say(const struct linux_notify *notify, const char *text)
+{
+    say_view(notify, view_text(text));
 }
 
 static int connect_to(const char *name)
@@ -68,6 +74,24 @@ void linux_notify_tick(struct linux_notify *notify, struct instant now)
     if (notify->watchdog.ns > 0 && instant_reached(now, notify->watchdog_at)) {
         notify->watchdog_at = instant_add(now, notify->watchdog);
         say(notify, "WATCHDOG=1");
+    }
+}
+
+void linux_notify_event(const struct linux_notify *notify, const struct trace_event *event)
+{
+    uint8_t room[STATUS_MAX];
+    struct writer w = writer_of((struct span){room, sizeof(room)});
+    if (event->event == EV_PORTAL_JOINED) {
+        writer_text(&w, "STATUS=joined the portal");
+    } else if (event->event == EV_PORTAL_LOST) {
+        writer_text(&w, "STATUS=without the portal: ");
+        writer_bytes(&w, event->text);
+    } else if (event->event == EV_PORTAL_FATAL) {
+        writer_text(&w, "STATUS=ended, the portal refuses this gateway: ");
+        writer_bytes(&w, event->text);
+    }
+    if (!w.failed && w.used > 0) {
+        say_view(notify, writer_view(&w));
     }
 }
 

@@ -116,9 +116,18 @@ wait_for 5 test -S "$WORK/notify" || fail "no socket of a supervisor"
 NOTIFY_SOCKET="$WORK/notify" WATCHDOG_USEC=400000 start_fresh
 wait_for 10 joined || fail "the gateway does not join under a supervisor"
 check "the supervisor is told that it runs" wait_for 5 grep -q READY=1 "$WORK/supervisor.log"
+check "and how it stands with the portal" wait_for 5 grep -q 'STATUS=joined the portal' "$WORK/supervisor.log"
 check "and that it lives" wait_for 5 sh -c "[ \$(grep -o WATCHDOG=1 '$WORK/supervisor.log' | wc -l) -ge 3 ]"
 end_with TERM
 check "and that it ends" wait_for 5 grep -q STOPPING=1 "$WORK/supervisor.log"
+: >"$WORK/gateway.log"
+NOTIFY_SOCKET="$WORK/notify" GATEWAY_TOKEN=another start_gateway
+code=0
+wait "$(pid_of gateway)" || code=$?
+rm -f "$WORK/gateway.pid"
+check "a token that the portal refuses ends it with 1" [ "$code" = 1 ]
+check "the log says what to do" says 'portal_fatal.*token'
+check "and so does the supervisor" wait_for 5 grep -q 'STATUS=ended, the portal refuses.*token' "$WORK/supervisor.log"
 stop supervisor
 
 # Trust: without the authority's certificate the portal is a stranger.

@@ -71,6 +71,36 @@ static void test_the_supervisor_hears_of_start_life_and_end(void **state)
     check_life(abstract);
 }
 
+static void tell(const struct linux_notify *notify, enum trace_id id, const char *text)
+{
+    linux_notify_event(notify, &(struct trace_event){.event = id, .text = view_text(text)});
+}
+
+static void test_the_supervisor_hears_how_it_stands_with_the_portal(void **state)
+{
+    (void)state;
+    char name[64];
+    char much[2000];
+    struct linux_notify notify;
+    (void)snprintf(name, sizeof(name), "@fz-notify-status-%d", (int)getpid());
+    int fd = listen_at(name);
+    linux_notify_open(&notify, &(struct linux_notify_options){name, NULL, NULL});
+    tell(&notify, EV_PORTAL_JOINED, "");
+    assert_string_equal(heard(fd), "STATUS=joined the portal");
+    tell(&notify, EV_PORTAL_LOST, "timed out");
+    assert_string_equal(heard(fd), "STATUS=without the portal: timed out");
+    tell(&notify, EV_PORTAL_FATAL, "no");
+    assert_string_equal(heard(fd), "STATUS=ended, the portal refuses this gateway: no");
+    tell(&notify, EV_INIT, "");
+    assert_string_equal(heard(fd), "");
+    memset(much, 'x', sizeof(much));
+    much[sizeof(much) - 1] = '\0';
+    tell(&notify, EV_PORTAL_LOST, much); /* left out, rather than cut */
+    assert_string_equal(heard(fd), "");
+    linux_notify_close(&notify);
+    (void)close(fd);
+}
+
 static void test_a_watchdog_for_somebody_else_or_none_is_left_alone(void **state)
 {
     (void)state;
@@ -125,6 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_supervisor_hears_of_start_life_and_end),
+        cmocka_unit_test(test_the_supervisor_hears_how_it_stands_with_the_portal),
         cmocka_unit_test(test_a_watchdog_for_somebody_else_or_none_is_left_alone),
         cmocka_unit_test(test_without_a_supervisor_nothing_happens),
     };
