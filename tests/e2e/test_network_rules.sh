@@ -25,17 +25,21 @@ ip -n "$P-peer" -6 route add default via fd00:2021:1111::1
 in_ns gw iptables -P FORWARD DROP
 in_ns gw ip6tables -P FORWARD DROP
 
-# A directory of commands without the one that is to be missing.
-mkdir "$WORK/bin"
-for tool in iptables ip6tables cat sh; do
-    ln -s "$(command -v $tool)" "$WORK/bin/$tool"
+# Directories of commands: without nftables, and with one that the kernel refuses.
+for dir in iptables refused; do
+    mkdir "$WORK/$dir"
+    for tool in iptables ip6tables cat sh; do
+        ln -s "$(command -v $tool)" "$WORK/$dir/$tool"
+    done
 done
+printf '#!/bin/sh\nexit 1\n' >"$WORK/refused/nft"
+chmod +x "$WORK/refused/nft"
 
 rules() { # up or down
-    if [ "$tools" = iptables ]; then
-        in_ns gw env PATH="$WORK/bin" sh $SCRIPT "$1"
-    else
+    if [ "$tools" = nft ]; then
         in_ns gw sh $SCRIPT "$1"
+    else
+        in_ns gw env PATH="$WORK/$tools" sh $SCRIPT "$1" 2>>"$WORK/rules.log"
     fi
 }
 reaches() { in_ns peer ping -n -c 1 -W 2 "$1" >>"$WORK/ping.log" 2>&1; }
@@ -44,7 +48,7 @@ both_reach() { wait_for 5 reaches 10.3.0.10 && wait_for 5 reaches fd33::10; }
 both_blocked() { blocked 10.3.0.10 && blocked fd33::10; }
 # How often the rules stand there: one copy each, however often they were set.
 copies() {
-    if [ "$tools" = iptables ]; then
+    if [ "$tools" != nft ]; then
         in_ns gw iptables -t nat -S POSTROUTING | grep -c MASQUERADE || true
     else
         in_ns gw nft list ruleset | grep -c 'ip saddr 100.64.0.0/11 masquerade' || true
@@ -54,7 +58,7 @@ forward_copies() { in_ns gw ip6tables -S FORWARD | grep -c -- '-i tun-firezone -
 is() { [ "$("$2")" = "$1" ]; }
 setting() { [ "$(in_ns gw cat "/proc/sys/$1")" = "$2" ]; }
 
-for tools in nft iptables; do
+for tools in nft iptables refused; do
     for name in net/ipv4/ip_forward net/ipv6/conf/all/forwarding net/ipv6/conf/default/forwarding; do
         in_ns gw sh -c "echo 0 >/proc/sys/$name"
     done
@@ -74,6 +78,21 @@ for tools in nft iptables; do
     check "$tools: no accept rule is left" is 0 forward_copies
     check "$tools: nothing passes any more" both_blocked
     check "$tools: down again is harmless" rules down
+done
+# A host that forwards takes no router's advertisements, unless told to: who took them goes on taking them.
+accepts_ra() { in_ns gw cat "/proc/sys/net/ipv6/conf/$1/accept_ra"; }
+set_conf() { in_ns gw sh -c "echo $3 >/proc/sys/net/ipv6/conf/$1/$2"; }
+for name in takes leaves routes; do
+    ip -n "$P-gw" link add "$name" type veth peer name "$name-far"
+    set_conf $name forwarding 0
+    set_conf $name accept_ra 1
+done
+set_conf leaves accept_ra 0
+set_conf routes forwarding 1
+rules_are() { [ "$(accepts_ra takes) $(accepts_ra leaves) $(accepts_ra routes)" = "$1" ]; }
+for again in first second; do
+    check "up succeeds with several interfaces, $again time" in_ns gw sh $SCRIPT up
+    check "an interface that took advertisements takes them, others are left alone" rules_are "2 0 1"
 done
 ! sh $SCRIPT sideways 2>"$WORK/usage.log" || fail "an unknown action is accepted"
 check "an unknown action is a usage error" grep -q '^usage:' "$WORK/usage.log"
