@@ -333,6 +333,36 @@ static uint32_t record_take(struct policy_nat *nat)
     return at;
 }
 
+/* Finds who has most sessions; who had most is still good while it has half of what it may have. */
+static void find_heaviest(struct policy_nat *nat, struct instant now)
+{
+    const struct policy_nat_client *clients = nat->clients;
+    if (clients[nat->heaviest].live.count > nat->limits.sessions_per_client / 2 ||
+        !policy_rate_allow(&nat->scans_rate, now, POLICY_NAT_SCANS_PER_S)) {
+        return;
+    }
+    for (uint32_t i = 0; i < nat->limits.clients; i++) {
+        if (clients[i].live.count > clients[nat->heaviest].live.count) {
+            nat->heaviest = i;
+        }
+    }
+}
+
+/* Makes room in a full table for a client that has less than its share. */
+static void displace(struct policy_nat *nat, const struct policy_nat_client *newcomer,
+                     struct instant now)
+{
+    uint32_t share = nat->limits.sessions / POLICY_NAT_SHARE;
+    if (newcomer->live.count >= share) {
+        return;
+    }
+    find_heaviest(nat, now);
+    const struct policy_nat_client *heaviest = &nat->clients[nat->heaviest];
+    if (heaviest->live.count > share) {
+        session_end(nat, heaviest->live.head - 1);
+    }
+}
+
 uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *inside,
                          const struct ip_addr *real, struct instant now)
 {
@@ -341,6 +371,9 @@ uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *
     if (client->live.count >= nat->limits.sessions_per_client ||
         policy_nat_live_count(nat) >= nat->limits.sessions) {
         reclaim(nat, client, now);
+    }
+    if (policy_nat_live_count(nat) >= nat->limits.sessions) {
+        displace(nat, client, now);
     }
     if (client->live.count >= nat->limits.sessions_per_client ||
         policy_nat_live_count(nat) >= nat->limits.sessions) {

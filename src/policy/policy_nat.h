@@ -31,6 +31,8 @@
 #define POLICY_NAT_PORT_MAPS      32U   /* crowded (client, protocol, address) at a time */
 #define POLICY_NAT_MAP_COST       4096U /* sessions; a port map costs at least so many */
 #define POLICY_NAT_MAP_COST_PER_S (64U * POLICY_NAT_MAP_COST) /* for the maps of all clients */
+#define POLICY_NAT_SHARE          256U  /* who has less than this part of a full table gets more */
+#define POLICY_NAT_SCANS_PER_S    1000U /* looks at all clients, 0.1 ms each, for who has most */
 #define POLICY_NAT_RECLAIM_MAX    16U   /* old sessions looked at on the way of something else */
 #define POLICY_NAT_SLICE          256U  /* records swept or forgotten per call, well under 1 ms */
 #define POLICY_NAT_SWEEP_S        64U   /* a whole round of the sweep, seconds */
@@ -127,6 +129,8 @@ struct policy_nat {
     struct policy_nat_list doomed_live; /* of earlier generations: nobody finds them any more */
     struct policy_nat_list doomed_expired;
     struct policy_rate maps_rate;
+    struct policy_rate scans_rate;
+    uint32_t heaviest;              /* who had most sessions at the last look */
     const struct fault_hook *fault; /* NULL: none */
     uint64_t stamp;
     uint32_t sweep_at; /* next record to look at */
@@ -148,7 +152,8 @@ MUST_USE uint32_t policy_nat_find_outside(struct policy_nat *nat,
                                           struct instant now, bool *expired);
 
 /* Opens a session from `inside` to the address `real`: the port is the inside one if free, else the
- * next one upwards to 65535, then from 1. POLICY_NONE: no port or no record is free. Asserts: no
+ * next one upwards to 65535, then from 1. In a full table a client with less than its share takes
+ * the oldest session of who has most. POLICY_NONE: no port or no record is free. Asserts: no
  * live session has this inside tuple (policy_nat_find_inside() was asked at `now`). */
 MUST_USE uint32_t policy_nat_open(struct policy_nat *nat, const struct policy_nat_tuple *inside,
                                   const struct ip_addr *real, struct instant now);

@@ -192,6 +192,36 @@ static void test_limits_hold_at_zero_one_and_maximum(void **state)
     bench_deinit(&b);
 }
 
+/* Clients that take all there is do not keep the others from a few. */
+static void test_a_full_table_serves_who_has_little(void **state)
+{
+    enum { SESSIONS = 1024, SHARE = SESSIONS / POLICY_NAT_SHARE, GREEDY = 4 };
+    (void)state;
+    struct bench b;
+    struct ip_addr real = ip_v4(10, 0, 0, 1);
+    bench_init(&b, (struct policy_nat_limits){8, SESSIONS, SESSIONS / GREEDY, 16});
+    for (uint16_t i = 0; i < SESSIONS / GREEDY; i++) {
+        for (uint32_t client = 0; client < GREEDY; client++) {
+            assert_int_not_equal(open_flow(&b, tuple(client, POLICY_NAT_UDP, i, 1), real),
+                                 POLICY_NONE);
+        }
+    }
+    assert_int_equal(policy_nat_live_count(&b.nat), SESSIONS);
+    for (uint32_t client = GREEDY; client < 8; client++) {
+        for (uint16_t i = 0; i < SHARE; i++) {
+            assert_int_not_equal(open_flow(&b, tuple(client, POLICY_NAT_UDP, i, 1), real),
+                                 POLICY_NONE);
+        }
+        assert_int_equal(open_flow(&b, tuple(client, POLICY_NAT_UDP, 99, 1), real), POLICY_NONE);
+        assert_int_equal(b.nat.clients[client].live.count, SHARE);
+        policy_nat_check(&b.nat);
+    }
+    /* Who lost something gets nothing back by asking, and late answers reach nobody else. */
+    assert_int_equal(open_flow(&b, tuple(0, POLICY_NAT_UDP, 5000, 1), real), POLICY_NONE);
+    assert_int_equal(policy_nat_live_count(&b.nat), SESSIONS);
+    bench_deinit(&b);
+}
+
 static void test_expired_tuples_are_bounded_and_yield_to_the_living(void **state)
 {
     (void)state;
@@ -602,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_whole_port_space_is_used_and_then_exhausted),
         cmocka_unit_test(test_dead_sessions_give_their_ports_back_without_a_sweep),
         cmocka_unit_test(test_limits_hold_at_zero_one_and_maximum),
+        cmocka_unit_test(test_a_full_table_serves_who_has_little),
         cmocka_unit_test(test_expired_tuples_are_bounded_and_yield_to_the_living),
         cmocka_unit_test(test_reopened_tuple_is_no_longer_remembered),
         cmocka_unit_test(test_absent_tuples_are_found_once_they_exist),
