@@ -41,6 +41,11 @@ struct policy;
 #define POLICY_ICMP_PER_S            10000U /* generated ICMP errors, all clients */
 #define POLICY_REPLY_SIZE_MAX        1280U  /* bytes of a generated ICMP error */
 
+/* A client has at most this part of all names, but never fewer than these, however few proxy
+ * addresses it asks for with each: clients that ask for very many leave some to the others. */
+#define POLICY_DOMAIN_SHARE     32U
+#define POLICY_DOMAIN_SHARE_MIN 64U
+
 /* Every bound; all but the last two are visible limits of the product. */
 struct policy_limits {
     uint32_t clients;                 /* at most POLICY_CLIENTS_MAX */

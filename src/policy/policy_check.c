@@ -114,12 +114,14 @@ void policy_check(const struct policy *policy)
     uint32_t clients = 0;
     uint32_t grants = 0;
     uint32_t proxies = 0;
+    uint32_t domains = 0;
     for (uint32_t i = 0; i < policy->clients_pool.fresh; i++) {
         if (policy->clients[i].used) {
             check_client(policy, i);
             clients++;
             grants += policy->clients[i].live;
             proxies += policy->clients[i].proxies_count;
+            domains += policy->clients[i].domains_count;
         } else {
             ASSERT(policy->nat.clients[i].live.count == 0);
             ASSERT(policy->nat.clients[i].expired.count == 0);
@@ -131,6 +133,7 @@ void policy_check(const struct policy *policy)
     ASSERT(proxies == policy->proxies_pool.used);
     ASSERT(proxies == policy->proxies_by_ip.count);
     ASSERT(policy->domains_pool.used == policy->domains_by_name.count);
+    ASSERT(policy->domains_pool.used == domains);
     ASSERT(policy->resources_pool.used == policy->resources_by_id.count);
     policy_nat_check(&policy->nat);
 }

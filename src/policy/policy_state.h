@@ -79,7 +79,8 @@ struct policy_client {
     uint32_t proxies_tail;
     uint32_t proxies_count;
     struct policy_rate icmp_rate;
-    uint8_t unused[16];
+    uint32_t domains_count;
+    uint8_t unused[12];
 };
 
 static_assert(offsetof(struct policy_client, id) == 64, "one cache line");
@@ -113,8 +114,8 @@ struct policy_flow {
     uint32_t epoch;
 };
 
-#define POLICY_GRANTS_FEW 2U     /* of one client, for which no verdict is remembered */
-#define POLICY_FLOWS      16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
+#define POLICY_GRANTS_FEW       2U     /* of one client, for which no verdict is remembered */
+#define POLICY_FLOWS            16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
 
 struct policy {
     struct policy_limits limits;

@@ -88,6 +88,7 @@ static void proxy_free(struct policy *policy, uint32_t at)
                              domain_hash(policy, proxy->client, &domain->name), proxy->domain);
         ASSERT(removed);
         policy_pool_give(&policy->domains_pool, proxy->domain);
+        client->domains_count--;
     }
     policy_pool_give(&policy->proxies_pool, at);
 }
@@ -234,8 +235,15 @@ static enum claim claim_of(const struct policy *policy, uint32_t client_index,
     return claim;
 }
 
+static bool has_its_share(const struct policy *policy, uint32_t client_index)
+{
+    uint32_t share = policy->limits.domains / POLICY_DOMAIN_SHARE;
+    share = share > POLICY_DOMAIN_SHARE_MIN ? share : POLICY_DOMAIN_SHARE_MIN;
+    return policy->clients[client_index].domains_count >= share;
+}
+
 /* True when every new proxy address and the name will find a record. `restart`: the client's
- * present ones are about to go. The client's own limit is kept by giving up its oldest. */
+ * present ones are about to go. The client's own limits are kept by giving up its oldest. */
 static bool has_room(const struct policy *policy, uint32_t client_index,
                      const struct addresses *proxies, const struct dns_name *lower, bool restart)
 {
@@ -248,6 +256,7 @@ static bool has_room(const struct policy *policy, uint32_t client_index,
     }
     uint32_t proxies_free = policy->proxies_pool.capacity - policy->proxies_pool.used + held;
     bool domain_fits = held > 0 || policy->domains_pool.used < policy->domains_pool.capacity ||
+                       has_its_share(policy, client_index) ||
                        domain_find(policy, client_index, lower) != POLICY_NONE;
     return proxies->count <= policy->limits.proxies_per_client && needed <= proxies_free &&
            (domain_fits || needed == 0);
@@ -258,8 +267,12 @@ static uint32_t domain_obtain(struct policy *policy, uint32_t client_index,
 {
     uint32_t at = domain_find(policy, client_index, lower);
     if (at == POLICY_NONE) {
+        while (has_its_share(policy, client_index)) {
+            proxy_free(policy, policy->clients[client_index].proxies_head - 1);
+        }
         at = policy_pool_take(&policy->domains_pool);
         ASSERT(at != POLICY_NONE); /* has_room() */
+        policy->clients[client_index].domains_count++;
         policy->domains[at] = (struct policy_domain){client_index, 0, *lower};
         bool inserted =
             map_insert(&policy->domains_by_name, domain_hash(policy, client_index, lower), at);

@@ -1,3 +1,5 @@
+#include <stdio.h>
+
 #include "tests/policy/policy_world.h"
 
 #define P8                                                                                         \
@@ -249,6 +251,39 @@ static void test_oldest_translations_yield_at_the_clients_limit(void **state)
     world_deinit(&w);
 }
 
+/* A client that asks for one proxy address a name has very many of them. */
+static void test_a_client_has_its_share_of_the_names(void **state)
+{
+    (void)state;
+    struct world w;
+    struct policy_limits limits = small_limits();
+    limits.proxies = 512;
+    limits.proxies_per_client = 256;
+    limits.domains = POLICY_DOMAIN_SHARE_MIN + 1;
+    world_open(&w, limits, (struct policy_options){.nat64_translate = false});
+    world_people(&w);
+    grant(&w, w.alice, dns(1, "*.com"), NULL);
+    for (uint32_t i = 0; i < 200; i++) {
+        char domain[16];
+        char proxy[16];
+        (void)snprintf(domain, sizeof domain, "n%u.com", i);
+        (void)snprintf(proxy, sizeof proxy, "100.96.0.%u", i + 1);
+        assert_int_equal(assign(&w, 1, domain, proxy, "192.0.2.1"), POLICY_ACTIVE);
+        policy_check(w.policy);
+    }
+    assert_int_equal(policy_stats(w.policy).domains, POLICY_DOMAIN_SHARE_MIN);
+    check_real(&w, 1, "100.96.0.1", ""); /* the oldest went */
+    check_real(&w, 1, "100.96.0.200", "192.0.2.1");
+    uint32_t alice = w.alice;
+    w.alice = w.bob; /* the next one who assigns */
+    grant(&w, w.bob, dns(2, "*.com"), NULL);
+    assert_int_equal(assign(&w, 2, "b.com", "100.96.0.1", "192.0.2.1"), POLICY_ACTIVE);
+    w.alice = alice;
+    policy_client_remove(w.policy, w.alice);
+    assert_int_equal(policy_stats(w.policy).domains, 1);
+    world_deinit(&w);
+}
+
 static void test_random_assignments_keep_the_invariants(void **state)
 {
     (void)state;
@@ -312,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_same_request_again_changes_nothing),
         cmocka_unit_test(test_full_tables_answer_inactive_and_change_nothing),
         cmocka_unit_test(test_oldest_translations_yield_at_the_clients_limit),
+        cmocka_unit_test(test_a_client_has_its_share_of_the_names),
         cmocka_unit_test(test_random_assignments_keep_the_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
