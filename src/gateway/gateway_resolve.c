@@ -211,6 +211,16 @@ static void serve_half(struct gateway *gw, struct gateway_resolve *r)
     find_deadline(gw);
 }
 
+/* Ends a request for which no more is waited for. */
+static void give_up(struct gateway *gw, struct gateway_resolve *r)
+{
+    if (!r->served) {
+        gateway_count_lookup(gw, r->started_at, false);
+        (void)serve(gw, r, r->addresses_count == 0);
+    }
+    release(gw, r);
+}
+
 /* ---- the beginning of a request ---- */
 
 /* True when the client holds its share of the table: names that nobody answers are its own trouble
@@ -222,11 +232,47 @@ static bool has_its_share(struct gateway *gw, uint32_t policy_client)
     return *lookups_of(gw, policy_client) >= share;
 }
 
+/* True when `a` is to end before `b`: who is served loses little, then it is the turn of who has
+ * most; its oldest. */
+static bool ends_before(struct gateway *gw, const struct gateway_resolve *a,
+                        const struct gateway_resolve *b)
+{
+    uint32_t has_a = *lookups_of(gw, a->policy_client);
+    uint32_t has_b = *lookups_of(gw, b->policy_client);
+    if (a->served != b->served) {
+        return a->served;
+    }
+    return has_a != has_b ? has_a > has_b : a->order < b->order;
+}
+
+/* Ends a request in the full table for a client that has fewer; NULL: all have as few. */
+static struct gateway_resolve *displace(struct gateway *gw, uint32_t policy_client)
+{
+    struct gateway_resolve *victim = &gw->resolves[0];
+    for (uint32_t i = 1; i < gw->limits.lookups; i++) {
+        if (ends_before(gw, &gw->resolves[i], victim)) {
+            victim = &gw->resolves[i];
+        }
+    }
+    uint32_t has = *lookups_of(gw, policy_client);
+    if (!victim->served && *lookups_of(gw, victim->policy_client) <= has + 1) {
+        return NULL;
+    }
+    if (!victim->served) {
+        gateway_drop(gw, DROP_P2P_BUSY, NULL);
+    }
+    give_up(gw, victim);
+    return victim;
+}
+
 /* A record for a request of the client, NULL if there is none for it. */
 static struct gateway_resolve *take_record(struct gateway *gw, uint32_t policy_client)
 {
     if (has_its_share(gw, policy_client) || FAULT(gw->rng.fault, FAULT_LOOKUPS_FULL)) {
         return NULL;
+    }
+    if (gw->limits.lookups > 0 && gw->resolves_count == gw->limits.lookups) {
+        return displace(gw, policy_client);
     }
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count < gw->limits.lookups; i++) {
         if (!gw->resolves[i].used) {
@@ -410,15 +456,6 @@ void gateway_resolve_answer(struct gateway *gw, const struct gateway_lookup_answ
     finish(gw, r, false);
 }
 
-static void timed_out(struct gateway *gw, struct gateway_resolve *r)
-{
-    if (!r->served) {
-        gateway_count_lookup(gw, r->started_at, false);
-        (void)serve(gw, r, r->addresses_count == 0);
-    }
-    release(gw, r);
-}
-
 void gateway_resolve_timeout(struct gateway *gw)
 {
     for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count > 0; i++) {
@@ -427,7 +464,7 @@ void gateway_resolve_timeout(struct gateway *gw)
             continue;
         }
         if (instant_reached(gw->now.boot, r->deadline)) {
-            timed_out(gw, r);
+            give_up(gw, r);
         } else if (instant_reached(gw->now.boot, r->serve_at)) {
             serve_half(gw, r);
         }

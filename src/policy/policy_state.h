@@ -114,8 +114,8 @@ struct policy_flow {
     uint32_t epoch;
 };
 
-#define POLICY_GRANTS_FEW       2U     /* of one client, for which no verdict is remembered */
-#define POLICY_FLOWS            16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
+#define POLICY_GRANTS_FEW 2U     /* of one client, for which no verdict is remembered */
+#define POLICY_FLOWS      16384U /* direct-mapped entries of the verdict cache, 0.5 MiB */
 
 struct policy {
     struct policy_limits limits;

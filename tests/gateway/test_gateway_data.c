@@ -761,6 +761,50 @@ static void lookups_are_shared_among_clients(void **state)
     rig_free(rig);
 }
 
+/* Several clients of that kind leave something to who has fewer. */
+static void a_full_table_of_lookups_serves_who_has_fewer(void **state)
+{
+    (void)state;
+    struct gateway_limits limits = rig_limits();
+    limits.lookups = 8;
+    struct rig *rig = rig_new_with(&limits, true);
+    char name[32];
+    rig_join(rig);
+    for (unsigned client = 0; client < 3; client++) {
+        rig_connect(rig, client, RIG_DNS);
+    }
+    rig_forget(rig);
+    for (unsigned i = 0; i < 8; i++) {
+        (void)snprintf(name, sizeof(name), "n%u.corp.test", i);
+        rig_assign(rig, i % 2, RIG_DNS_ID, name, proxies, 2);
+    }
+    size_t late = rig_lookup(rig, GATEWAY_LOOKUP_A, "n0.corp.test");
+    assert_int_equal(counters(rig)->lookups, 8);
+    for (unsigned i = 0; i < 2; i++) {
+        (void)snprintf(name, sizeof(name), "other%u.corp.test", i);
+        rig_assign(rig, 2, RIG_DNS_ID, name, proxies, 2);
+    }
+    assert_int_equal(counters(rig)->lookups, 8);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 2);
+    check_status(rig, 1, "n0.corp.test", false); /* the oldest of who has most */
+    assert_int_equal(rig->clients[1].packets.count, 1);
+    assert_int_equal(rig->clients[2].packets.count, 0);
+    rig_assign(rig, 2, RIG_DNS_ID, "third.corp.test", proxies, 2); /* as many as the others now */
+    assert_int_equal(rig->clients[2].packets.count, 1);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 3);
+    rig_answer(rig, late, ERR_NONE, &server4, 1, 60);
+    assert_int_equal(rig_drops(rig, DROP_DNS_LATE), 1);
+    /* One that is served already, and waits for the other family, ends without a word. */
+    rig_answer(rig, rig_lookup(rig, GATEWAY_LOOKUP_A, "n7.corp.test"), ERR_NONE, &server4, 1, 60);
+    rig_pass(rig, DURATION_MS(300));
+    assert_int_equal(rig->clients[1].packets.count, 2);
+    rig_assign(rig, 2, RIG_DNS_ID, "third.corp.test", proxies, 2);
+    assert_int_equal(counters(rig)->lookups, 8);
+    assert_int_equal(rig->clients[1].packets.count, 2);
+    assert_int_equal(rig_drops(rig, DROP_P2P_BUSY), 3);
+    rig_free(rig);
+}
+
 static void a_lookup_outlives_its_authorization_and_says_inactive(void **state)
 {
     (void)state;
@@ -914,6 +958,7 @@ int main(void)
         cmocka_unit_test(the_name_used_longest_ago_leaves_a_full_cache),
         cmocka_unit_test(more_lookups_than_the_table_holds_are_inactive_at_once),
         cmocka_unit_test(lookups_are_shared_among_clients),
+        cmocka_unit_test(a_full_table_of_lookups_serves_who_has_fewer),
         cmocka_unit_test(a_lookup_outlives_its_authorization_and_says_inactive),
         cmocka_unit_test(answers_into_forbidden_ranges_are_left_out_and_counted),
         cmocka_unit_test(answers_that_name_this_host_are_left_out_by_option),
