@@ -24,6 +24,10 @@ ip -n "$P-peer" -6 route add default via fd00:2021:1111::1
 # The resource knows no way back to the tunnel's ranges: only masqueraded packets are answered.
 in_ns gw iptables -P FORWARD DROP
 in_ns gw ip6tables -P FORWARD DROP
+# A host there that takes the gateway's own address of the tunnel, which IPv6 lets pass.
+ip -n "$P-resource" -6 address add fd00:2021:1111::1/128 dev lo nodad
+ip -n "$P-resource" -6 route add fd00:2021:1111::a via fd33::1
+in_ns peer ip6tables -I INPUT -s fd00:2021:1111::1 -p icmpv6 --icmpv6-type echo-request
 
 # Directories of commands: without nftables, and with one that the kernel refuses.
 for dir in iptables refused; do
@@ -54,6 +58,12 @@ copies() {
         in_ns gw nft list ruleset | grep -c 'ip saddr 100.64.0.0/11 masquerade' || true
     fi
 }
+forged_count() { in_ns peer ip6tables -nvxL INPUT | awk '/fd00:2021:1111::1/ { print $1 }'; }
+forge() {
+    in_ns peer ip6tables -Z INPUT
+    in_ns resource ping -n -c 2 -i 0.2 -W 0.5 -I fd00:2021:1111::1 fd00:2021:1111::a >>"$WORK/ping.log" 2>&1 || :
+}
+drop_copies() { in_ns gw ip6tables -S FORWARD | grep -c -- '-j DROP' || true; }
 forward_copies() { in_ns gw ip6tables -S FORWARD | grep -c -- '-i tun-firezone -j ACCEPT' || true; }
 is() { [ "$("$2")" = "$1" ]; }
 setting() { [ "$(in_ns gw cat "/proc/sys/$1")" = "$2" ]; }
@@ -70,12 +80,16 @@ for tools in nft iptables refused; do
         check "$tools: $name is on" setting $name 1
     done
     check "$tools: IPv6 is on" setting net/ipv6/conf/all/disable_ipv6 0
+    forge
+    check "$tools: nobody behind speaks for the gateway's host" is 0 forged_count
     check "$tools: up again is harmless" rules up
     check "$tools: one masquerade rule" is 1 copies
     check "$tools: one accept rule" is 1 forward_copies
+    check "$tools: one drop rule" is 1 drop_copies
     check "$tools: down succeeds" rules down
     check "$tools: no masquerade rule is left" is 0 copies
     check "$tools: no accept rule is left" is 0 forward_copies
+    check "$tools: no drop rule is left" is 0 drop_copies
     check "$tools: nothing passes any more" both_blocked
     check "$tools: down again is harmless" rules down
 done
