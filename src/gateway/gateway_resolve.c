@@ -360,9 +360,13 @@ void gateway_resolve_legacy(struct gateway *gw, uint32_t policy_client, const st
                             const struct portal_domain *domain)
 {
     struct dns_name name;
+    if (!dns_name_parse(domain->name, &name)) {
+        gateway_drop(gw, DROP_PORTAL_FIELD, NULL);
+        return;
+    }
     struct gateway_resolve *r = take_record(gw, policy_client);
-    if (r == NULL || !dns_name_parse(domain->name, &name)) {
-        gateway_drop(gw, r == NULL ? DROP_P2P_BUSY : DROP_PORTAL_FIELD, NULL);
+    if (r == NULL) {
+        gateway_drop(gw, DROP_P2P_BUSY, NULL);
         return;
     }
     reset(gw, r, policy_client, resource, &name);
