@@ -501,7 +501,7 @@ const struct sim_client_counters *sim_client_counters(const struct sim_client *c
 struct sim_client_status sim_client_status(const struct sim_client *client, struct clock_pair now,
                                            const struct uuid *gateway)
 {
-    struct sim_client_status status = {0};
+    struct sim_client_status status = {.unheard = TIME_NEVER};
     for (uint32_t i = 0; i < CLIENT_LINKS_MAX; i++) {
         const struct client_link *link = &client->links[i];
         if (link->used && uuid_equal(&link->gateway, gateway)) {
@@ -511,6 +511,9 @@ struct sim_client_status sim_client_status(const struct sim_client *client, stru
             status.has_session = wg_peer_has_session(&link->peer, now.boot);
             status.idle = link->state == CLIENT_IDLE;
             status.remote = link->path.remote;
+            if (!instant_is_never(link->peer.no_reply_at)) {
+                status.unheard.ns = link->peer.no_reply_at.ns - WG_NO_REPLY_S * NS_PER_S;
+            }
         }
     }
     return status;

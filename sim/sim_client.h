@@ -119,6 +119,7 @@ struct sim_client_status {
     bool has_session;
     bool idle;
     struct sock_addr remote; /* of the path */
+    struct instant unheard;  /* first data since when nothing came through the tunnel; NEVER */
 };
 
 struct sim_client;

@@ -96,6 +96,7 @@ enum sim_sabotage {
     SIM_SABOTAGE_KEEP,     /* one client's rights are not taken away at the end: O-11 */
     SIM_SABOTAGE_CHATTER,  /* every STUN message leaves a gateway many times: O-14 */
     SIM_SABOTAGE_TOKEN,    /* the token stands in an event: O-15 */
+    SIM_SABOTAGE_MUTE,     /* no keepalive leaves a gateway: L-04 */
 };
 
 /* What stands in front of a node. */

@@ -9,6 +9,9 @@
 
 #define OFFLOAD_DRAW    0x40000000U /* apart from the boots of the same stream */
 #define CHATTER         300U        /* copies of SIM_SABOTAGE_CHATTER */
+#define KEEPALIVE_SIZE  32U         /* data of the tunnel without a packet, spec/wireguard.md */
+#define KEEPALIVE_TYPE  4U
+#define CHANNEL_HEADER  4U
 #define UDP_QUEUE_MAX   4096U /* datagrams waiting; more are lost as in a full socket buffer */
 #define TUN_QUEUE_MAX   1000U /* txqueuelen */
 #define UDP_SLOTS       64U
@@ -284,6 +287,13 @@ static enum err table_udp_receive(void *self, struct gateway_datagram *out, size
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
 }
 
+/* A keepalive of a tunnel, itself or through a channel of a relay. */
+static bool is_keepalive(struct view bytes)
+{
+    size_t at = bytes.len == KEEPALIVE_SIZE + CHANNEL_HEADER ? CHANNEL_HEADER : 0;
+    return bytes.len == KEEPALIVE_SIZE + at && bytes.at[at] == KEEPALIVE_TYPE;
+}
+
 static enum err table_udp_send(void *self, const struct gateway_train *train)
 {
     struct sim_platform *p = self;
@@ -316,6 +326,9 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         event->event.kind = PLATFORM_UNREACHABLE;
         event->event.unreachable = train->remote;
         poke(p);
+    }
+    if (p->faults.sabotage == SIM_SABOTAGE_MUTE && is_keepalive(train->bytes)) {
+        return ERR_NONE;
     }
     bool chatter = p->faults.sabotage == SIM_SABOTAGE_CHATTER && train->bytes.at[0] == 0;
     for (unsigned i = 1; chatter && i < CHATTER; i++) {

@@ -21,6 +21,7 @@
 /* A client that sends through its relay all the time asks for its address no more: that a NAT has
  * given it another shows when it renews its allocation, after half of its life. */
 #define REMAPPED_S  (300U + RELAY_S + ICE_S)
+#define HEARD_S     12U /* a passive keepalive after 10 s, and the slowest way there and back */
 #define PROBE_KINDS 16U /* protocols times port classes of world_port() */
 #define ROUND_S     2U  /* between two rounds of warm-up traffic */
 #define DEMANDS_MAX 3U  /* the last one is judged whatever happens meanwhile */
@@ -186,6 +187,25 @@ static void demand_until_undisturbed(struct sim_world *world)
     }
 }
 
+/* L-04: a client whose data nothing answers hears a keepalive (spec/wireguard.md section 8). */
+static void judge_tunnels(struct sim_world *world)
+{
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        struct clock_pair now = world_now(world, &world->client_nodes[c]);
+        for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+            struct sim_client_status status =
+                sim_client_status(world->clients[c], now, &world->policy.gateways[g].id);
+            if (status.has_path && status.has_session &&
+                instant_reached(now.boot, instant_add(status.unheard, DURATION_S(HEARD_S)))) {
+                world_fail(world, "L-04",
+                           "client %u sent data to gateway %u and heard nothing for %u s", c, g,
+                           HEARD_S);
+                return;
+            }
+        }
+    }
+}
+
 static void judge(struct sim_world *world)
 {
     for (size_t i = 0; i < sim_probes_count(world->probes); i++) {
@@ -224,6 +244,10 @@ void world_live(struct sim_world *world)
     demand_until_undisturbed(world);
     if (world->failure.oracle == NULL) {
         judge(world);
+    }
+    for (uint32_t s = 0; s < HEARD_S && world->failure.oracle == NULL; s++) {
+        world_run_until(world, world->sched.now_ns + NS_PER_S);
+        judge_tunnels(world);
     }
     if (world->failure.oracle == NULL) {
         world_rest(world);
