@@ -128,6 +128,25 @@ static void a_direct_path_replaces_the_relayed_one_without_loss(void **state)
     rig_free(rig);
 }
 
+static void the_tunnel_follows_the_client_to_the_path_on_which_it_begins_a_handshake(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    rig->clients[0].is_direct = true;
+    rig_connect(rig, 0, RIG_CIDR4);
+    assert_false(connection(rig, 0)->path.relayed);
+    rig->clients[0].remote = rig->relays[0].relayed;
+    wg_peer_initiate(&rig->clients[0].wg, rig->now.boot);
+    rig_settle(rig);
+    assert_int_equal(rig->clients[0].handshakes, 2);
+    assert_true(connection(rig, 0)->path.relayed);
+    unsigned in = rig->relays[0].data_in;
+    assert_true(rig_reaches_client(rig, 0, server4, 80));
+    assert_int_equal(rig->relays[0].data_in, in + 1);
+    rig_free(rig);
+}
+
 static void a_client_without_any_candidate_fails_after_ten_seconds(void **state)
 {
     (void)state;
@@ -941,6 +960,7 @@ int main(void)
         cmocka_unit_test(host_candidates_never_get_a_channel),
         cmocka_unit_test(a_client_without_nat_is_reached_through_the_relay),
         cmocka_unit_test(a_direct_path_replaces_the_relayed_one_without_loss),
+        cmocka_unit_test(the_tunnel_follows_the_client_to_the_path_on_which_it_begins_a_handshake),
         cmocka_unit_test(a_client_without_any_candidate_fails_after_ten_seconds),
         cmocka_unit_test(one_signalled_candidate_ends_the_candidate_timeout),
         cmocka_unit_test(a_connection_without_any_path_left_fails_after_two_seconds),

@@ -241,6 +241,10 @@ static void init_with_authorizations_revokes_what_it_does_not_list(void **state)
         "\",\"expires_at\":1999999999}]";
     rig_push_init(rig);
     assert_int_equal(rig->events_seen[EV_REVOKED], 1);
+    struct uuid cidr6;
+    assert_true(uuid_parse(view_text(RIG_CIDR6_ID), &cidr6));
+    assert_true(uuid_equal(&rig->events_of[EV_REVOKED][0], &rig->clients[0].id));
+    assert_true(uuid_equal(&rig->events_of[EV_REVOKED][1], &cidr6));
     assert_true(rig_reaches_tun(rig, 0, server4, 80));
     assert_false(rig_reaches_tun(rig, 0, server6, 80));
     assert_int_equal(counters(rig)->connections, 1);

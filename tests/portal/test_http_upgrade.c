@@ -99,6 +99,7 @@ static const struct row rows[] = {
     {"HTTP/1.1 200 X\r\n folded: x\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
     {"HTTP/1.1 200 X\r\nA: b\nC: d\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
     {"HTTP/1.1 200 X\r\nA: b\x01\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
+    {"HTTP/1.1 200 X\r\nA: b\x7f\r\n\r\n", HTTP_MALFORMED, 0, false, 0},
     {"HTTP/1.1 200 X\r\nA: b\r\n", HTTP_MORE, 0, false, 0},
 };
 

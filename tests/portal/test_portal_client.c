@@ -322,6 +322,26 @@ static void test_all_addresses_race_and_the_first_wins(void **state)
     stop(w);
 }
 
+static void test_addresses_that_wait_are_not_tried_once_one_has_answered(void **state)
+{
+    struct world *w = start("wss://portal.example");
+    struct ip_addr ips[2] = {ip_v4(192, 0, 2, 1), ip_v4(192, 0, 2, 2)};
+    struct portal_output out;
+    (void)state;
+    drain(w);
+    struct portal_lookup_answer answer = {w->lookups[0], ips, 2};
+    assert_true(portal_client_handle_lookup(&w->c, &answer, w->now));
+    assert_true(portal_client_poll(&w->c, &out)); /* and then the platform is busy */
+    take_output(w, &out);
+    assert_int_equal(w->opens_count, 1);
+    w->stream = w->opens[0];
+    event(w, PORTAL_STREAM_OPENED, VIEW_EMPTY);
+    drain(w);
+    assert_int_equal(w->opens_count, 1);
+    assert_int_equal(w->closes_count, 0);
+    stop(w);
+}
+
 /* The other family's empty answer does not hide what an address said. */
 static void test_a_name_without_addresses_is_told_from_addresses_that_fail(void **state)
 {
@@ -908,6 +928,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_session_in_every_segmentation),
         cmocka_unit_test(test_all_addresses_race_and_the_first_wins),
+        cmocka_unit_test(test_addresses_that_wait_are_not_tried_once_one_has_answered),
         cmocka_unit_test(test_a_name_without_addresses_is_told_from_addresses_that_fail),
         cmocka_unit_test(test_a_certificate_that_is_not_accepted_is_the_reason),
         cmocka_unit_test(test_an_ip_literal_needs_no_lookup),

@@ -65,6 +65,8 @@ static void take_event(void *sink, const struct trace_event *event)
     struct rig *rig = sink;
     ASSERT(event->event < EV_COUNT);
     rig->events_seen[event->event]++;
+    rig->events_of[event->event][0] = event->id;
+    rig->events_of[event->event][1] = event->id2;
 }
 
 /* As a platform maps it, lazily, and with pages behind it that nobody may touch. */

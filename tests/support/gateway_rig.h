@@ -180,7 +180,8 @@ struct rig {
     uint64_t drops_before; /* all drops at the last rig_forget() */
     bool exited;
     int exit_code;
-    unsigned events_seen[EV_COUNT]; /* trace events */
+    unsigned events_seen[EV_COUNT];     /* trace events */
+    struct uuid events_of[EV_COUNT][2]; /* id and id2 of the last one */
 };
 
 /* ---- life ---- */

@@ -1012,6 +1012,13 @@ static void all_4096_numbers_can_be_used_and_no_more(void **state)
     assert_false(turn_client_channel(w->client, &more, w->now, &number));
     world_settle(w);
     assert_true(turn_client_channel(w->client, &more, w->now, &number));
+    world_pass(w, DURATION_S(1000)); /* all are free again: as many others find one */
+    for (unsigned i = 0; i < TURN_CHANNELS_MAX; i++) {
+        struct sock_addr peer = peer_at((uint16_t)(i + 5001));
+        turn_client_bind_channel(w->client, &peer, w->now);
+        world_settle(w);
+        assert_true(turn_client_channel(w->client, &peer, w->now, &number));
+    }
     world_free(w);
 }
 
