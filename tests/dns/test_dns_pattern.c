@@ -76,6 +76,8 @@ static void test_truth_table(void **state)
         {"a[!b]c", "a.c", false},
         {"[]].x", "].x", true},
         {"[a-].x", "-.x", true},
+        {"AZ.x", "az.X", true},
+        {"@[.x", "`{.x", false}, /* around the letters */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         bool result = matches(rows[i].pattern, rows[i].name);

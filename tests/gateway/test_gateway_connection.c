@@ -579,6 +579,30 @@ static void shutting_down_says_goodbye_gives_relays_back_and_ends(void **state)
     rig_free(rig);
 }
 
+static void shutting_down_reaches_hundreds_of_connections(void **state)
+{
+    (void)state;
+    const unsigned count = 3 * GATEWAY_JOB_SLICE;
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 1024;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    for (unsigned n = 0; n < count; n++) {
+        push_numbered(rig, n);
+    }
+    assert_int_equal(connections(rig), count);
+    rig_forget(rig);
+    rig->is_shutting_down = true;
+    gateway_handle_shutdown(rig->gw, rig->now);
+    push_numbered(rig, count); /* nobody is let in any more */
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
+    rig_pass(rig, DURATION_MS(100));
+    assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], count);
+    assert_int_equal(rig->relays[0].deletes, 1);
+    assert_int_equal(rig->portal.close_code, 1000);
+    rig_free(rig);
+}
+
 static void shutting_down_ends_within_a_second_when_nobody_answers(void **state)
 {
     (void)state;
@@ -981,6 +1005,7 @@ int main(void)
         cmocka_unit_test(superfluous_timeouts_and_entropy_are_harmless),
         cmocka_unit_test(the_same_inputs_give_the_same_bytes),
         cmocka_unit_test(shutting_down_says_goodbye_gives_relays_back_and_ends),
+        cmocka_unit_test(shutting_down_reaches_hundreds_of_connections),
         cmocka_unit_test(shutting_down_ends_within_a_second_when_nobody_answers),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),
         cmocka_unit_test(a_goodbye_of_the_client_ends_connection_and_access),

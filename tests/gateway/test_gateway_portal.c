@@ -782,6 +782,50 @@ static void unusable_keys_and_credentials_get_no_answer(void **state)
     rig_free(rig);
 }
 
+static void push_credentials(struct rig *rig, const int lens[4])
+{
+    static const char text[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/+/";
+    char payload[2048];
+    uint8_t key[64];
+    struct writer w = writer_of((struct span){key, sizeof(key)});
+    text_put_base64(&w, VIEW_OF(rig->clients[0].node.own.public_key.bytes), true);
+    writer_u8(&w, 0);
+    (void)snprintf(payload, sizeof(payload),
+                   "{\"ref\":\"r\",\"resource\":" RIG_CIDR4 ",\"client\":{\"id\":\"%s\","
+                   "\"public_key\":\"%s\",\"preshared_key\":\"%s\",\"ipv4\":\"100.64.1.0\","
+                   "\"ipv6\":\"fd00:2021:1111::1:0\"},\"client_ice_credentials\":{\"username\":"
+                   "\"%.*s\",\"password\":\"%.*s\"},\"gateway_ice_credentials\":{\"username\":"
+                   "\"%.*s\",\"password\":\"%.*s\"},\"expires_at\":null}",
+                   rig->clients[0].id_text, (const char *)key, (const char *)key, lens[0], text,
+                   lens[1], text, lens[2], text, lens[3], text);
+    rig_push(rig, "authorize_flow", payload);
+}
+
+static void credentials_of_every_length_up_to_the_limit_are_taken(void **state)
+{
+    (void)state;
+    static const int most[4] = {ICE_UFRAG_SIZE_MAX, ICE_PASSWORD_SIZE_MAX, ICE_UFRAG_SIZE_MAX,
+                                ICE_PASSWORD_SIZE_MAX};
+    struct rig *rig = rig_new();
+    rig_join(rig);
+    for (size_t i = 0; i < 4; i++) {
+        int lens[4] = {4, 22, 4, 22};
+        lens[i] = 0;
+        push_credentials(rig, lens);
+        lens[i] = most[i] + 1;
+        push_credentials(rig, lens);
+        assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
+        assert_int_equal(rig_drops_all(rig), 2);
+        rig_forget(rig);
+    }
+    assert_int_equal(counters(rig)->connections, 0);
+    push_credentials(rig, (int[4]){1, 1, 1, 1});
+    push_credentials(rig, most);
+    assert_int_equal(rig_said(rig, "flow_authorized", NULL), 2);
+    assert_int_equal(counters(rig)->connections, 1);
+    rig_free(rig);
+}
+
 /* ---- clients before 1.4 ---- */
 
 static void push_request_connection(struct rig *rig, const char *domain)
@@ -919,6 +963,7 @@ static void allow_access_grants_without_an_answer(void **state)
              "\"resource\":" RIG_CIDR6 ",\"expires_at\":null,\"client_ipv4\":\"100.64.1.0\","
              "\"client_ipv6\":\"fd00:2021:1111::1:0\"}");
     assert_int_equal(rig->portal.texts.count, 0);
+    assert_int_equal(rig_drops_all(rig), 0); /* without a name nothing is resolved */
     assert_true(rig_reaches_tun(rig, 0, server6, 80));
     rig_free(rig);
 }
@@ -999,6 +1044,7 @@ int main(void)
         cmocka_unit_test(more_resources_than_a_client_may_hold_get_no_answer),
         cmocka_unit_test(a_resource_that_cannot_be_granted_leaves_no_client_behind),
         cmocka_unit_test(unusable_keys_and_credentials_get_no_answer),
+        cmocka_unit_test(credentials_of_every_length_up_to_the_limit_are_taken),
         cmocka_unit_test(an_old_client_is_answered_with_our_credentials_and_connects),
         cmocka_unit_test(request_connection_replaces_a_living_connection),
         cmocka_unit_test(an_old_clients_name_is_resolved_and_mapped_without_a_status),

@@ -401,6 +401,21 @@ static void test_a_certificate_that_is_not_accepted_is_the_reason(void **state)
     }
 }
 
+static void test_a_client_that_is_over_holds_no_token(void **state)
+{
+    struct world *w = start(URL);
+    static const uint8_t zeros[sizeof(w->c.scratch)];
+    (void)state;
+    open_stream(w);
+    assert_memory_equal(w->c.token, "token", 5);
+    portal_client_deinit(&w->c);
+    assert_memory_equal(w->c.token, zeros, sizeof(w->c.token));
+    assert_memory_equal(w->c.out, zeros, sizeof(w->c.out)); /* the request had it, too */
+    assert_memory_equal(w->c.scratch, zeros, sizeof(w->c.scratch));
+    ws_free(&w->server);
+    free(w);
+}
+
 static void test_an_ip_literal_needs_no_lookup(void **state)
 {
     struct world *w = start("ws://[2001:db8::5]:81");
@@ -931,6 +946,7 @@ int main(void)
         cmocka_unit_test(test_addresses_that_wait_are_not_tried_once_one_has_answered),
         cmocka_unit_test(test_a_name_without_addresses_is_told_from_addresses_that_fail),
         cmocka_unit_test(test_a_certificate_that_is_not_accepted_is_the_reason),
+        cmocka_unit_test(test_a_client_that_is_over_holds_no_token),
         cmocka_unit_test(test_an_ip_literal_needs_no_lookup),
         cmocka_unit_test(test_without_any_address_the_attempt_fails_and_gives_up_after_15_seconds),
         cmocka_unit_test(test_an_attempt_ends_after_15_seconds),

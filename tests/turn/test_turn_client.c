@@ -176,8 +176,16 @@ static void configurations_that_cannot_work_are_refused(void **state)
     bad = good;
     bad.realm = (struct view){text, TURN_TEXT_MAX};
     assert_int_equal(turn_client_update(w->client, &bad, w->now), ERR_ARGUMENT);
+    bad = good;
+    bad.software = (struct view){text, TURN_TEXT_MAX};
+    assert_int_equal(turn_client_update(w->client, &bad, w->now), ERR_ARGUMENT);
     world_settle(w);
     assert_true(turn_client_is_ready(w->client));
+    struct turn_client_config longest = good;
+    longest.username = (struct view){text, TURN_USERNAME_MAX};
+    longest.realm = (struct view){text, TURN_TEXT_MAX - 1};
+    longest.software = longest.realm;
+    assert_int_equal(turn_client_update(w->client, &longest, w->now), ERR_NONE);
     world_free(w);
 }
 
@@ -785,6 +793,38 @@ static void closing_gives_the_allocation_back(void **state)
     world_free(w);
 }
 
+static void no_channel_is_asked_for_at_port_0_or_while_closing(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    struct sock_addr nowhere = peer_at(0);
+    struct sock_addr peer = peer_at(1);
+    turn_client_bind_channel(w->client, &nowhere, w->now);
+    world_settle(w);
+    turn_client_close(w->client, w->now);
+    turn_client_bind_channel(w->client, &peer, w->now);
+    world_settle(w);
+    assert_int_equal(w->relay.seen[STUN_CHANNEL_BIND], 0);
+    assert_true(turn_client_can_be_freed(w->client));
+    world_free(w);
+}
+
+static void a_wiped_client_holds_no_credentials(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    struct turn_client_config config = world_config(w);
+    config.password = view_text("another password");
+    assert_int_equal(turn_client_update(w->client, &config, w->now), ERR_NONE);
+    static const struct turn_credentials none;
+    assert_memory_not_equal(&w->client->credentials, &none, sizeof(none));
+    assert_memory_not_equal(&w->client->credentials_next, &none, sizeof(none));
+    turn_client_wipe(w->client);
+    assert_memory_equal(&w->client->credentials, &none, sizeof(none));
+    assert_memory_equal(&w->client->credentials_next, &none, sizeof(none));
+    world_free(w);
+}
+
 static void closing_waits_a_second_for_a_silent_relay(void **state)
 {
     (void)state;
@@ -1096,6 +1136,8 @@ int main(void)
         cmocka_unit_test(the_same_credentials_change_nothing),
         cmocka_unit_test(another_server_address_starts_again),
         cmocka_unit_test(closing_gives_the_allocation_back),
+        cmocka_unit_test(no_channel_is_asked_for_at_port_0_or_while_closing),
+        cmocka_unit_test(a_wiped_client_holds_no_credentials),
         cmocka_unit_test(closing_waits_a_second_for_a_silent_relay),
         cmocka_unit_test(data_flows_through_a_channel),
         cmocka_unit_test(peers_wait_for_the_allocation),
