@@ -236,13 +236,6 @@ bool ws_is_live(const struct ws *ws)
 
 /* ---- in ---- */
 
-/* Why the library stopped reading; it has queued a Close of its own. */
-static uint16_t code_of_failure(struct ws *ws)
-{
-    uint16_t code = wslay_event_get_status_code_sent(ws->context);
-    return code == 0 || code == WSLAY_CODE_ABNORMAL_CLOSURE ? CODE_PROTOCOL : code;
-}
-
 static void feed_step(struct ws *ws)
 {
     int result = wslay_event_recv(ws->context);
@@ -259,7 +252,7 @@ static void feed_step(struct ws *ws)
             return;
         }
         ws->starved = result == WSLAY_ERR_NOMEM;
-        fail(ws, code_of_failure(ws));
+        fail(ws, CODE_PROTOCOL); /* the library has queued a Close of its own */
     } else if (wslay_event_get_queued_msg_count(ws->context) > WS_SEND_MAX) {
         fail(ws, CODE_POLICY); /* Pings without end, and nobody reads our answers */
     }

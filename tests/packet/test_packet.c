@@ -123,6 +123,7 @@ static void test_ipv4_options_carry_no_packet_past_the_policy(void **state)
     } rows[] = {
         {"94040000", DROP_NONE},                 /* router alert */
         {"01010101", DROP_NONE},                 /* no operation */
+        {"01018802", DROP_NONE},                 /* two bytes, the last ones */
         {"0183070400000000", DROP_IP_EXTENSION}, /* loose source route, a stop to come */
         {"0189070400000000", DROP_IP_EXTENSION}, /* strict */
         {"0183070800000000", DROP_NONE},         /* all stops made */

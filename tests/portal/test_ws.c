@@ -128,28 +128,40 @@ static void test_close_is_echoed_behind_what_came_before(void **state)
 
 struct row {
     const char *hex; /* what the client receives */
-    bool failed;
+    uint16_t code;   /* of the Close that it sends; 1005: without one; 0: it goes on */
+    const char *text;
 };
 
 static const struct row rows[] = {
-    {"8180000000", true},            /* masked towards a client */
-    {"c100", true},                  /* RSV1 */
-    {"8000", true},                  /* continuation of nothing */
-    {"01016101", true},              /* text inside a fragmented text */
-    {"0900", true},                  /* fragmented ping */
-    {"897e0080", true},              /* ping of more than 125 bytes */
-    {"8101ff", true},                /* not UTF-8 */
-    {"8300", true},                  /* unknown opcode */
-    {"817e0001", true},              /* length not minimal */
-    {"880203e7", true},              /* close code 999 */
-    {"817f0000000001000001", true},  /* a message of 16 MiB and one byte */
-    {"017f0000000000ffffff", false}, /* almost 16 MiB in one fragment is announced */
+    {"8180000000", 1002, NULL},           /* masked towards a client */
+    {"c100", 1002, NULL},                 /* RSV1 */
+    {"8000", 1002, NULL},                 /* continuation of nothing */
+    {"01016101", 1002, NULL},             /* text inside a fragmented text */
+    {"0900", 1005, NULL},                 /* fragmented ping */
+    {"897e0080", 1005, NULL},             /* ping of more than 125 bytes */
+    {"8101ff", 1007, NULL},               /* not UTF-8 */
+    {"8300", 1002, NULL},                 /* unknown opcode */
+    {"817e0001", 1005, NULL},             /* length not minimal */
+    {"880203e7", 1002, NULL},             /* close code 999 */
+    {"817f0000000001000001", 1009, NULL}, /* a message of 16 MiB and one byte */
+    {"017f0000000000ffffff", 0, NULL},    /* almost 16 MiB in one fragment is announced */
     {"0101c3890080"
      "01a9",
-     false},           /* UTF-8 and a ping across fragments */
-    {"820161", false}, /* binary is ignored */
-    {"8a0161", false}, /* an unasked pong */
+     0, "\xc3\xa9"},     /* UTF-8 and a ping across fragments */
+    {"820161", 0, NULL}, /* binary is ignored */
+    {"8a0161", 0, NULL}, /* an unasked pong */
 };
+
+/* The client has ended the connection, and tells the other side. */
+static void check_ended(struct pair *p, uint16_t code)
+{
+    struct ws_event event;
+    assert_true(ws_poll(&p->client, &event));
+    assert_true(event.kind == WS_CLOSED && event.failed);
+    carry(&p->client, &p->server, 64);
+    assert_true(ws_poll(&p->server, &event));
+    assert_true(event.kind == WS_CLOSED && event.code == code);
+}
 
 static void test_the_table_of_protocol_errors(void **state)
 {
@@ -163,12 +175,11 @@ static void test_the_table_of_protocol_errors(void **state)
         ws_feed(&p.client, (struct view){bytes, len});
         /* the size is refused when the first byte of the payload arrives */
         ws_feed(&p.client, view_text("aa"));
-        bool ended = false;
-        while (ws_poll(&p.client, &event)) {
-            ended = ended || event.kind == WS_CLOSED;
-        }
-        if (ended != rows[i].failed) {
-            fail_msg("row %zu: %s", i, rows[i].hex);
+        if (rows[i].code != 0) {
+            check_ended(&p, rows[i].code);
+        } else {
+            assert_int_equal(ws_poll(&p.client, &event), rows[i].text != NULL);
+            assert_true(rows[i].text == NULL || view_equal_text(event.text, rows[i].text));
         }
         stop(&p);
     }
@@ -179,21 +190,18 @@ static void test_floods_of_pings_and_fragments_end_the_connection(void **state)
     static uint8_t pings[3 * 2 * WS_SEND_MAX];
     static uint8_t fragments[2 * (WS_FRAGMENTS_MAX + 2)];
     struct pair p;
-    struct ws_event event;
     (void)state;
     for (size_t i = 0; i < sizeof(pings); i += 2) {
         pings[i] = 0x89;
     }
     start(&p);
     ws_feed(&p.client, VIEW_OF(pings));
-    assert_true(ws_poll(&p.client, &event));
-    assert_true(event.kind == WS_CLOSED && event.failed);
+    check_ended(&p, 1008);
     stop(&p);
     fragments[0] = 0x01;
     start(&p);
     ws_feed(&p.client, VIEW_OF(fragments));
-    assert_true(ws_poll(&p.client, &event));
-    assert_true(event.kind == WS_CLOSED && event.failed);
+    check_ended(&p, 1008);
     stop(&p);
 }
 

@@ -109,6 +109,21 @@ static void an_answer_of_another_method_or_without_its_field_is_refused(void **s
     world_free(w);
 }
 
+static void an_allocation_for_no_time_is_none(void **state)
+{
+    (void)state;
+    struct world *w = world_new(4);
+    w->relay.lifetime_s = 0;
+    world_settle(w);
+    assert_int_equal(w->relay.allocations, 1);
+    assert_false(turn_client_is_ready(w->client));
+    assert_int_equal(turn_client_relayed(w->client, IP_V4).ip.family, IP_NONE);
+    w->relay.lifetime_s = 600;
+    world_pass(w, DURATION_S(60));
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 /* Answers the refresh that is under way with a success, signed or not by us. */
 static enum drop_reason answer_refresh(struct world *w, const struct sent *sent, bool has_lifetime)
 {
@@ -283,6 +298,7 @@ int main(void)
         cmocka_unit_test(an_answer_counts_from_the_address_that_was_asked_only),
         cmocka_unit_test(an_answer_of_another_method_or_without_its_field_is_refused),
         cmocka_unit_test(a_success_for_no_request_ends_nothing),
+        cmocka_unit_test(an_allocation_for_no_time_is_none),
         cmocka_unit_test(a_mapped_address_that_no_peer_can_reach_is_no_candidate),
         cmocka_unit_test(a_refresh_answered_with_lifetime_zero_leads_to_a_new_allocation),
         cmocka_unit_test(a_refresh_answered_without_lifetime_is_tried_again_after_ten_seconds),

@@ -532,6 +532,11 @@ static void test_a_wiped_tunnel_holds_no_key(void **state)
     pair_initiation(&pair, &pair.client, initiation); /* a second session, never confirmed */
     assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
     assert_memory_not_equal(peer->session_psks[1].bytes, zeros, KEY_SIZE);
+    for (uint8_t i = 1; i <= 2; i++) {
+        wg_peer_set_pending_psk(peer, &(struct wg_psk){{i}}, pair.now);
+    }
+    assert_memory_not_equal(peer->psk_pending.bytes, zeros, KEY_SIZE);
+    assert_memory_not_equal(peer->psk_latest.bytes, zeros, KEY_SIZE);
     wg_peer_wipe(peer);
     wg_peer_check(peer);
     for (size_t i = 0; i < WG_SESSIONS_MAX; i++) {
@@ -540,6 +545,8 @@ static void test_a_wiped_tunnel_holds_no_key(void **state)
         assert_memory_equal(peer->session_psks[i].bytes, zeros, KEY_SIZE);
     }
     assert_memory_equal(peer->psk.bytes, zeros, KEY_SIZE);
+    assert_memory_equal(peer->psk_pending.bytes, zeros, KEY_SIZE);
+    assert_memory_equal(peer->psk_latest.bytes, zeros, KEY_SIZE);
     assert_memory_equal(peer->static_static.bytes, zeros, KEY_SIZE);
     assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response),
                      DROP_WG_EXPIRED);
