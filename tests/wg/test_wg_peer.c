@@ -351,6 +351,7 @@ static void test_a_client_with_a_new_tunnel_is_answered_with_the_pending_psk(voi
     pair_handshake(&pair, &pair.client, &pair.gateway);
     assert_true(wg_psk_equal(&pair.gateway.peer.psk, &new_psk));
     assert_false(pair.gateway.peer.has_psk_pending);
+    assert_false(wg_psk_equal(&pair.gateway.peer.psk_pending, &new_psk)); /* kept once */
     pair_handshake(&pair, &pair.client, &pair.gateway); /* a renewal needs it again */
     pair_exchange(&pair, &pair.gateway, &pair.client);
 }
