@@ -155,6 +155,8 @@ static void test_rewritten_quote_is_a_right_packet(void **state)
         struct packet inner = packet_of(room, packet.offset + error.quote_offset, quoted.len);
         struct packet_info inner_info = parse_good(&inner);
         assert_int_equal(inner_info.source_port, port);
+        assert_int_equal(error.quote_source_port, port);
+        assert_int_equal(error.quote_destination_port, inner_info.destination_port);
         assert_true(ip_equal(&inner_info.source, &source));
         assert_true(ip_equal(&inner_info.destination, &destination));
     }

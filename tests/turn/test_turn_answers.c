@@ -250,6 +250,23 @@ static void a_relay_that_knows_us_by_another_name_is_told_the_new_one(void **sta
     world_free(w);
 }
 
+static void an_allocation_that_the_relay_keeps_for_another_name_is_lost(void **state)
+{
+    (void)state;
+    struct world *w = ready_world(4);
+    w->relay.fail_method = STUN_REFRESH;
+    w->relay.fail_code = 441;
+    w->relay.fail_count = 1;
+    turn_client_refresh(w->client, w->now);
+    world_settle(w);
+    assert_false(turn_client_is_ready(w->client));
+    assert_int_equal(turn_client_failure(w->client), TURN_FAILURE_NONE);
+    w->relay.allocated = false;
+    world_pass(w, DURATION_S(60));
+    assert_true(turn_client_is_ready(w->client));
+    world_free(w);
+}
+
 /* The relay of the world lets a deletion linger for 1.2 s; asking again could revive what is gone.
  */
 static void a_deletion_is_not_repeated_while_it_may_linger(void **state)
@@ -305,6 +322,7 @@ int main(void)
         cmocka_unit_test(a_deletion_is_not_repeated_while_it_may_linger),
         cmocka_unit_test(a_refusal_of_the_old_password_says_nothing_about_the_new_one),
         cmocka_unit_test(a_relay_that_knows_us_by_another_name_is_told_the_new_one),
+        cmocka_unit_test(an_allocation_that_the_relay_keeps_for_another_name_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
