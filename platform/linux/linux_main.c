@@ -299,6 +299,11 @@ static int open_platform(struct app *app)
                     "another kind",
                     ERR_NONE);
     }
+    if (err == ERR_NOT_FOUND) {
+        return fail("the TUN device: there is no /dev/net/tun and it cannot be made; load the "
+                    "module tun, or give the container the device",
+                    ERR_NONE);
+    }
     return err == ERR_NONE ? 0 : fail(what, err);
 }
 

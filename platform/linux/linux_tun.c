@@ -45,6 +45,8 @@ static int open_device(void)
         (void)mkdir("/dev/net", 0751);
         if (mknod(DEVICE, S_IFCHR | 0600, makedev(10, 200)) == 0) {
             fd = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        } else {
+            errno = ENOENT; /* that it is not there is the trouble, not that we may not make it */
         }
     }
     return fd;

@@ -54,6 +54,9 @@ exits "a token whose file is not there" 1 "token.*file cannot be read" \
     FIREZONE_TOKEN=/nonexistent/secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
 exits "no TUN device" 1 "tun" FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
     unshare -m sh -c 'mount -t tmpfs -o nodev none /dev/net && exec "$0"' "$GATEWAY"
+exits "no TUN device and no right to make one" 1 "there is no /dev/net/tun" \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
+    unshare -m sh -c 'mount -t tmpfs none /dev/net && exec setpriv --bounding-set -mknod --inh-caps -mknod "$0"' "$GATEWAY"
 # Whatever the number of descriptors that are left, the reason is told.
 for left in 4 5 6 7 8 10 12 16 24 32; do
     exits "$left file descriptors" 1 "file descriptors" FIREZONE_TOKEN=secret-token \
