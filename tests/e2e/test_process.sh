@@ -110,6 +110,27 @@ check "a health address that is taken is a warning" wait_for 5 says "cannot list
 end_with TERM
 stop squatter
 
+# As the unit runs it: another user, and the capability that is given to it alone.
+: >"$WORK/gateway.log"
+cp "$GATEWAY" "$WORK/gateway" # where everybody may read it
+chmod 755 "$WORK" "$WORK/tls"
+chmod 644 "$WORK/tls/ca.pem"
+as_unit() { # CAPABILITY PORT
+    SSL_CERT_FILE="$WORK/tls/ca.pem" FIREZONE_TOKEN="$GATEWAY_TOKEN" FIREZONE_API_URL=wss://portal.test \
+        FIREZONE_ID=e2e-gateway HEALTH_CHECK_ADDR=127.0.0.1:$2 RUST_LOG=info \
+        spawn gateway gw unshare -m sh -c 'mount -t tmpfs -o mode=755 none /dev/net &&
+            mknod -m 666 /dev/net/tun c 10 200 && exec "$@"' sh \
+        setpriv --reuid nobody --regid nogroup --clear-groups --inh-caps "-all,+$1" --ambient-caps "-all,+$1" \
+        --bounding-set "-all,+$1" "$WORK/gateway"
+}
+as_unit net_admin 80
+check "it joins with NET_ADMIN alone" wait_for 10 joined
+check "a health port below 1024 is then a warning" wait_for 5 says "cannot listen for health checks.*permission denied"
+end_with TERM
+as_unit net_admin,+net_bind_service 80
+check "with the capability for it, it is served" wait_for 10 in_ns gw curl -fsS -m 2 -o /dev/null http://127.0.0.1/readyz
+end_with TERM
+
 # The supervisor hears that it runs, that it lives and that it ends.
 spawn supervisor gw nc -lkuU "$WORK/notify"
 wait_for 5 test -S "$WORK/notify" || fail "no socket of a supervisor"
