@@ -18,16 +18,18 @@ void portal_backoff_joined(struct portal_backoff *backoff)
     backoff->total_ms = 0;
     backoff->base_us = PORTAL_BACKOFF_BASE_MS * US_PER_MS;
     backoff->conflict_base_us = PORTAL_CONFLICT_BASE_MS * US_PER_MS;
+    backoff->conflict_ms = 0;
 }
 
-/* Returns a delay of `*base_us` with its jitter and lets the base grow. */
-static uint64_t grow(uint64_t *base_us, uint64_t cap_ms, struct rng *rng)
+static uint64_t jittered(uint64_t base_us, struct rng *rng)
 {
-    uint64_t delay_us = *base_us + rng_below(rng, (uint32_t)*base_us);
-    uint64_t longer = *base_us * 3 / 2;
+    return base_us + rng_below(rng, (uint32_t)base_us);
+}
+
+static uint64_t longer(uint64_t base_us, uint64_t cap_ms)
+{
     uint64_t cap_us = cap_ms * US_PER_MS;
-    *base_us = longer < cap_us ? longer : cap_us;
-    return delay_us;
+    return base_us * 3 / 2 < cap_us ? base_us * 3 / 2 : cap_us;
 }
 
 bool portal_backoff_next(struct portal_backoff *backoff, struct rng *rng, struct duration *out)
@@ -36,7 +38,8 @@ bool portal_backoff_next(struct portal_backoff *backoff, struct rng *rng, struct
     uint64_t limit_ms = PORTAL_FIRST_TOTAL_MS;
     if (backoff->joined_once) {
         limit_ms = backoff->partition_max_ms;
-        delay_us = grow(&backoff->base_us, PORTAL_BACKOFF_CAP_MS, rng);
+        delay_us = jittered(backoff->base_us, rng);
+        backoff->base_us = longer(backoff->base_us, PORTAL_BACKOFF_CAP_MS);
     }
     backoff->total_ms += delay_us / US_PER_MS;
     *out = (struct duration){delay_us * NS_PER_US};
@@ -45,7 +48,11 @@ bool portal_backoff_next(struct portal_backoff *backoff, struct rng *rng, struct
 
 struct duration portal_backoff_conflict(struct portal_backoff *backoff, struct rng *rng)
 {
-    uint64_t delay_us = grow(&backoff->conflict_base_us, PORTAL_CONFLICT_CAP_MS, rng);
+    if (backoff->conflict_ms >= PORTAL_CONFLICT_OWN_MS) {
+        backoff->conflict_base_us = longer(backoff->conflict_base_us, PORTAL_CONFLICT_CAP_MS);
+    }
+    uint64_t delay_us = jittered(backoff->conflict_base_us, rng);
+    backoff->conflict_ms += delay_us / US_PER_MS;
     return (struct duration){delay_us * NS_PER_US};
 }
 

@@ -6,8 +6,8 @@
  * partition would sum up to more than the configured time. A delay that the portal asks for
  * (Retry-After) replaces the computed one and counts towards no sum: the portal is alive.
  * A portal that has another connection of this gateway (409) is asked again for ever: it may be our
- * own earlier one, which is forgotten after 37 s, or that of a second process, whose place is taken
- * when it goes. Base 1 s, times 1.5, at most 8 s, plus a jitter as above.
+ * own earlier one, which is forgotten after 37 s, so base 1 s for the first 45 s; or that of a
+ * second process, whose place is taken when it goes: then times 1.5, at most 8 s. Jitter as above.
  * Source: spec/portal.md section 10.1. Time: durations only; integers.
  */
 #ifndef PORTAL_PORTAL_BACKOFF_H
@@ -21,6 +21,7 @@
 #define PORTAL_BACKOFF_BASE_MS     500U
 #define PORTAL_BACKOFF_CAP_MS      60000U
 #define PORTAL_CONFLICT_BASE_MS    1000U  /* the newer portal's limit is one login a second */
+#define PORTAL_CONFLICT_OWN_MS     45000U /* delays before it must be another process */
 #define PORTAL_CONFLICT_CAP_MS     8000U  /* so that a place is found free within 16 s */
 #define PORTAL_RETRY_AFTER_MAX_S   3600U  /* a longer Retry-After is cut to this */
 #define PORTAL_PARTITION_DEFAULT_S 86400U /* 24 h */
@@ -30,6 +31,7 @@ struct portal_backoff {
     uint64_t total_ms;         /* delays since the last join */
     uint64_t base_us;          /* of the next delay */
     uint64_t conflict_base_us; /* of the next delay after a 409 */
+    uint64_t conflict_ms;      /* delays after a 409 since the last join */
     bool joined_once;
 };
 
