@@ -278,7 +278,8 @@ bool act_portal_wrong(struct sim_world *world, const struct sim_action *action)
     enum err err = sim_portal_misbehave(world->portal, world_now(world, portal), gateway, wrong,
                                         portal->outbox);
     world_node_flush(portal);
-    if (err == ERR_NONE && (wrong == SIM_PORTAL_BAD_FRAME || wrong == SIM_PORTAL_TRUNCATED_JSON)) {
+    if (err == ERR_NONE && (wrong == SIM_PORTAL_BAD_FRAME || wrong == SIM_PORTAL_BROKEN_UTF8 ||
+                            wrong == SIM_PORTAL_TRUNCATED_JSON)) {
         portal->broken_stream = portal->last_stream;
     }
     return err == ERR_NONE;

@@ -39,8 +39,8 @@ struct world_node {
     uint32_t boots;
     uint32_t last_stream;                /* of the latest STREAM_SEND in this outbox */
     uint32_t told[SIM_GATEWAYS_MAX + 1]; /* the same towards each gateway, and all others */
-    uint32_t broken_stream; /* got a broken frame or a message that ends too early: what follows is
-                               not read */
+    uint32_t broken_stream; /* got a broken frame, text that is none or a message that ends too
+                               early: what follows is not read */
 };
 
 /* Somebody that probes can be sent to. */
