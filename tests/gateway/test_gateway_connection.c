@@ -594,6 +594,7 @@ static void shutting_down_reaches_hundreds_of_connections(void **state)
     rig_forget(rig);
     rig->is_shutting_down = true;
     gateway_handle_shutdown(rig->gw, rig->now);
+    assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], GATEWAY_JOB_SLICE);
     push_numbered(rig, count); /* nobody is let in any more */
     assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
     rig_pass(rig, DURATION_MS(100));

@@ -307,6 +307,28 @@ static void a_request_that_never_ends_is_refused_and_a_silent_one_closed(void **
     rig_free(rig);
 }
 
+static void a_silent_connection_is_closed_in_time_wherever_it_stands(void **state)
+{
+    (void)state;
+    bool closed;
+    for (uint32_t kept = 0; kept < GATEWAY_HTTP_STREAMS_MAX; kept++) {
+        struct rig *rig = rig_new();
+        rig_join(rig);
+        for (uint32_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
+            rig_accept(rig, 600 + i, GATEWAY_LISTENER_HEALTH);
+        }
+        for (uint32_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
+            if (i != kept) {
+                rig_stream_closed(rig, 600 + i);
+            }
+        }
+        rig_pass(rig, DURATION_MS(10100));
+        (void)answer_of(rig, (uint16_t)(600 + kept), &closed);
+        assert_true(closed);
+        rig_free(rig);
+    }
+}
+
 static void a_client_that_ended_its_side_gets_the_whole_answer(void **state)
 {
     (void)state;
@@ -383,6 +405,7 @@ int main(void)
         cmocka_unit_test(other_requests_get_the_status_that_fits),
         cmocka_unit_test(a_request_may_come_byte_by_byte_and_the_answer_leave_in_pieces),
         cmocka_unit_test(a_request_that_never_ends_is_refused_and_a_silent_one_closed),
+        cmocka_unit_test(a_silent_connection_is_closed_in_time_wherever_it_stands),
         cmocka_unit_test(a_client_that_ended_its_side_gets_the_whole_answer),
         cmocka_unit_test(more_connections_than_the_table_holds_are_closed),
         cmocka_unit_test(a_host_that_takes_every_connection_leaves_one_for_another),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "portal/portal_encode.h"
+#include "portal/portal_part.h"
 #include "tests/support/support.h"
 #include "json/json_writer.h"
 
@@ -256,6 +257,29 @@ static void test_the_table_of_messages(void **state)
     }
 }
 
+/* However long a list is: no call looks at more entries than its work pays for. */
+static void test_lists_are_checked_a_few_entries_at_a_time(void **state)
+{
+    (void)state;
+    char text[PORTAL_RELAYS_MAX * 40 + 2] = "[";
+    for (size_t i = 0; i < PORTAL_RELAYS_MAX; i++) {
+        strcat(text, i == 0 ? "\"" RELAY_ID "\"" : ",\"" RELAY_ID "\"");
+    }
+    strcat(text, "]");
+    struct json_doc doc = {0};
+    struct portal_list list;
+    struct portal_checks checks = {0};
+    assert_int_equal(json_parse(&doc, view_text(text)), DROP_NONE);
+    assert_true(portal_part_ids(doc.root, &list, &checks));
+    unsigned calls = 0;
+    for (; !portal_part_is_checked(&checks); calls++) {
+        uint32_t work = 1024;
+        assert_true(portal_part_check(&checks, &work));
+    }
+    assert_in_range(calls, PORTAL_RELAYS_MAX / 16, PORTAL_RELAYS_MAX / 8);
+    json_free(&doc);
+}
+
 static void test_filters_fail_closed(void **state)
 {
     struct portal_filter filter;
@@ -491,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_unknown_relays_are_skipped_and_broken_ones_refuse),
         cmocka_unit_test(test_authorize_flow_gives_every_field),
         cmocka_unit_test(test_the_table_of_messages),
+        cmocka_unit_test(test_lists_are_checked_a_few_entries_at_a_time),
         cmocka_unit_test(test_filters_fail_closed),
         cmocka_unit_test(test_an_unreadable_resource_update_removes_the_resource),
         cmocka_unit_test(test_an_authorization_with_an_unreadable_resource_removes_the_access),
