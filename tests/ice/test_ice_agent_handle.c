@@ -68,6 +68,18 @@ static void test_forged_requests_change_nothing(void **state)
     for (size_t len = 0; len < good.len; len++) {
         assert_int_not_equal(handle(&w, view_sub(good, 0, len), host), DROP_NONE);
     }
+    /* Nor one from where no answer can go. */
+    static const struct sock_addr nowhere[] = {
+        {{IP_V4, {192, 0, 2, 1}}, 0}, {{IP_V4, {255, 255, 255, 255}}, 7},
+        {{IP_V4, {224, 0, 0, 1}}, 7}, {{IP_V4, {0}}, 7},
+        {{IP_V6, {0x20, 1}}, 7}, /* to an address of IPv4 */
+    };
+    struct stun_msg msg;
+    assert_int_equal(stun_msg_decode(good, &msg), DROP_NONE);
+    for (size_t i = 0; i < ARRAY_COUNT(nowhere); i++) {
+        assert_int_equal(ice_agent_handle_message(agent, host, &nowhere[i], good, &msg, w.now),
+                         DROP_ICE_LOCAL);
+    }
     assert_memory_equal(&before, agent, offsetof(struct ice_agent, pairs));
     assert_int_equal(handle(&w, good, host), DROP_NONE);
     assert_int_equal(agent->pairs_count, 1);

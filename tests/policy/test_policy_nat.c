@@ -123,6 +123,11 @@ static void test_whole_port_space_is_used_and_then_exhausted(void **state)
     assert_int_equal(policy_nat_open(&b.nat, &last, &real, b.now), POLICY_NONE);
     last.port = 0; /* port 0 is the only one left, for its owner alone */
     assert_int_not_equal(policy_nat_open(&b.nat, &last, &real, b.now), POLICY_NONE);
+    struct policy_nat_tuple yielded = {0, POLICY_NAT_UDP, 40010, real};
+    bool expired = false;
+    assert_true(policy_nat_yield(&b.nat, &yielded, b.now)); /* it has nowhere to go, and ends */
+    assert_int_equal(policy_nat_find_outside(&b.nat, &yielded, b.now, &expired), POLICY_NONE);
+    assert_false(expired);
     struct ip_addr elsewhere = ip_v4(10, 0, 0, 2);
     last.port = 40001;
     assert_int_not_equal(policy_nat_open(&b.nat, &last, &elsewhere, b.now), POLICY_NONE);

@@ -257,6 +257,33 @@ static void test_the_table_of_messages(void **state)
     }
 }
 
+static void test_an_old_clients_request_is_read_whole(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        decode("request_connection",
+               "{\"ref\":\"r\",\"resource\":" DNS
+               ",\"expires_at\":7,\"client\":{\"id\":\"" CLIENT_ID
+               "\",\"payload\":{\"ice_parameters\":" ICE ",\"domain\":{\"name\":\"a.corp.example\","
+               "\"proxy_ips\":[\"100.96.0.1\",\"fd00:2021:1111:8000::1\"]}},\"peer\":" CLIENT "}}"),
+        DROP_NONE);
+    const struct portal_request_connection *request = &msg.u.request_connection;
+    struct ip_addr ip;
+    assert_true(ip_parse(view_text("100.66.0.9"), &ip) && ip_equal(&request->client.ipv4, &ip));
+    assert_true(ip_parse(view_text("fd00:2021:1111::3:9"), &ip) &&
+                ip_equal(&request->client.ipv6, &ip));
+    assert_true(view_equal_text(request->client_ice.username, "exet"));
+    assert_true(view_equal_text(request->client_ice.password, "4isq5s5b5m7g5sp3ybjcfg"));
+    assert_true(request->domain.is_some);
+    assert_true(view_equal_text(request->domain.name, "a.corp.example"));
+    assert_int_equal(request->domain.proxy_ips_count, 2);
+    assert_true(ip_parse(view_text("100.96.0.1"), &ip) &&
+                ip_equal(&request->domain.proxy_ips[0], &ip));
+    assert_true(ip_parse(view_text("fd00:2021:1111:8000::1"), &ip) &&
+                ip_equal(&request->domain.proxy_ips[1], &ip));
+    assert_true(request->expires.is_some && request->expires.at_s == 7);
+}
+
 /* However long a list is: no call looks at more entries than its work pays for. */
 static void test_lists_are_checked_a_few_entries_at_a_time(void **state)
 {
@@ -515,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_unknown_relays_are_skipped_and_broken_ones_refuse),
         cmocka_unit_test(test_authorize_flow_gives_every_field),
         cmocka_unit_test(test_the_table_of_messages),
+        cmocka_unit_test(test_an_old_clients_request_is_read_whole),
         cmocka_unit_test(test_lists_are_checked_a_few_entries_at_a_time),
         cmocka_unit_test(test_filters_fail_closed),
         cmocka_unit_test(test_an_unreadable_resource_update_removes_the_resource),

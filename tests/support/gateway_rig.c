@@ -361,6 +361,8 @@ static void carry_out(struct rig *rig, const struct gateway_output *out)
         break;
     case GATEWAY_OUT_LISTEN:
         ASSERT(out->u.listen.listener < GATEWAY_LISTENER_COUNT);
+        ASSERT(out->u.listen.datagram == (out->u.listen.listener == GATEWAY_LISTENER_DNS_UDP4 ||
+                                          out->u.listen.listener == GATEWAY_LISTENER_DNS_UDP6));
         rig->listeners[out->u.listen.listener] = out->u.listen.local;
         rig->listens++;
         break;

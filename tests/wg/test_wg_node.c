@@ -132,6 +132,33 @@ static void test_under_load_only_a_cookie_for_the_same_address_and_port_helps(vo
     assert_int_equal(receive(&pair, &arrival, reply).kind, WG_VERDICT_ACCEPTED);
 }
 
+static void test_a_cookie_is_forgotten_after_two_minutes(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    const uint8_t cookie[WG_COOKIE_SIZE] = {1};
+    const uint8_t nonce[WG_NONCE_SIZE] = {2};
+    uint8_t message[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    uint8_t reply[WG_COOKIE_REPLY_SIZE];
+    struct wg_peer *peer = &pair.client.peer;
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, message);
+    wg_cookie_make_reply(&pair.gateway.node.own_macs, VIEW_OF(message), cookie, nonce, reply);
+    assert_int_equal(wg_peer_handle_cookie_reply(peer, VIEW_OF(reply), pair.now), DROP_NONE);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, message, response), DROP_NONE);
+    assert_int_equal(pair_give_response(&pair, &pair.client, response), DROP_NONE);
+    pair.now = pair_at(119999);
+    wg_peer_handle_timeout(peer, pair.now, &pair.rng);
+    assert_true(peer->has_cookie);
+    pair.now = pair_at(120000);
+    wg_peer_handle_timeout(peer, pair.now, &pair.rng);
+    assert_false(peer->has_cookie);
+    assert_memory_not_equal(peer->cookie, cookie, sizeof(cookie));
+    assert_false(peer->expired);
+    assert_true(instant_before(pair.now, wg_peer_poll_timeout(peer).at)); /* it wakes nobody */
+}
+
 /* What anybody can send who does not know our key costs the honest nothing. */
 static void test_invalid_initiations_bring_no_load(void **state)
 {
@@ -345,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_ephemerals_of_low_order_are_refused),
         cmocka_unit_test(test_a_remote_key_of_low_order_makes_no_tunnel),
         cmocka_unit_test(test_under_load_only_a_cookie_for_the_same_address_and_port_helps),
+        cmocka_unit_test(test_a_cookie_is_forgotten_after_two_minutes),
         cmocka_unit_test(test_invalid_initiations_bring_no_load),
         cmocka_unit_test(test_a_cookie_outlives_one_change_of_the_secret_but_not_two),
         cmocka_unit_test(test_after_a_long_pause_the_secret_before_is_forgotten),

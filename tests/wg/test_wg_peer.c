@@ -136,6 +136,21 @@ static void test_responses_to_the_two_newest_initiations_are_accepted(void **sta
     assert_int_equal(pair_give_response(&pair, &pair.client, responses[2]), DROP_WG_UNEXPECTED);
 }
 
+/* What is not under way has keys of zeros, which everybody knows. */
+static void test_a_response_to_nothing_is_refused_whatever_index_it_names(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    uint8_t initiation[WG_INITIATION_SIZE];
+    uint8_t response[WG_RESPONSE_SIZE];
+    pair_init(&pair);
+    pair_initiation(&pair, &pair.client, initiation);
+    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    memset(response + 8, 0, 4);
+    assert_int_equal(pair_give_response(&pair, &pair.gateway, response), DROP_WG_UNEXPECTED);
+    assert_int_equal(pair_give_response(&pair, &pair.client, response), DROP_WG_UNEXPECTED);
+}
+
 static void test_a_forged_response_does_not_spoil_the_wait(void **state)
 {
     (void)state;
@@ -563,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_a_replayed_or_older_initiation_is_refused),
         cmocka_unit_test(test_an_initiation_of_another_peer_is_refused),
         cmocka_unit_test(test_responses_to_the_two_newest_initiations_are_accepted),
+        cmocka_unit_test(test_a_response_to_nothing_is_refused_whatever_index_it_names),
         cmocka_unit_test(test_a_forged_response_does_not_spoil_the_wait),
         cmocka_unit_test(test_a_gateway_never_initiates_before_the_first_session),
         cmocka_unit_test(test_both_initiating_at_once_ends_in_working_sessions),
