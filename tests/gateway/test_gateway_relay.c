@@ -406,6 +406,21 @@ static unsigned wakes(struct rig *rig, struct duration d)
     return count;
 }
 
+static void packets_for_a_path_whose_relay_is_gone_are_dropped_by_name(void **state)
+{
+    (void)state;
+    struct rig *rig = connected(false);
+    assert_true(rig_reaches_client(rig, 0, server4, 80));
+    rig_push_presence(rig, 0, 1);
+    rig_pass(rig, DURATION_MS(100));
+    assert_false(gateway_relay_is_used(rig->gw, connection(rig, 0)->relay));
+    rig_forget(rig);
+    assert_false(rig_reaches_client(rig, 0, server4, 80));
+    assert_true(rig_drops(rig, DROP_NO_CHANNEL) > 0);
+    assert_int_equal(rig->strays.count, 0); /* to nobody else either */
+    rig_free(rig);
+}
+
 static void idle_clients_wake_nobody_but_for_their_checks(void **state)
 {
     (void)state;
@@ -476,6 +491,7 @@ int main(void)
         cmocka_unit_test(eight_answers_wait_for_the_path_the_newest_ones),
         cmocka_unit_test(the_first_second_of_an_allocation_may_lose_data),
         cmocka_unit_test(an_expired_tunnel_ends_a_connection_whose_path_lives),
+        cmocka_unit_test(packets_for_a_path_whose_relay_is_gone_are_dropped_by_name),
         cmocka_unit_test(idle_clients_wake_nobody_but_for_their_checks),
         cmocka_unit_test(requests_to_relays_are_named_snownet_and_of_four_kinds),
     };

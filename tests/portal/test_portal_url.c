@@ -120,6 +120,7 @@ static const struct row rows[] = {
     {"ws://[::1", ERR_ARGUMENT, NULL, NULL, 0, false},
     {"ws://[1.2.3.4]", ERR_ARGUMENT, NULL, NULL, 0, false},
     {"ws://[::1]x", ERR_ARGUMENT, NULL, NULL, 0, false},
+    {"ws://[::1]81", ERR_ARGUMENT, NULL, NULL, 0, false},
     {"ws://h h", ERR_ARGUMENT, NULL, NULL, 0, false},
     {"ws://h/a b", ERR_ARGUMENT, NULL, NULL, 0, false},
     {"ws://h/a\r\nX:", ERR_ARGUMENT, NULL, NULL, 0, false},
