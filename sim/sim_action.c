@@ -84,7 +84,13 @@ static enum sim_action_kind choose(const struct sim_options *options, struct sim
 }
 
 /* The sequences of a list; the times of one do not depend on the others. */
-enum sequence { SEQUENCE_TRAFFIC = 1, SEQUENCE_EVENTS, SEQUENCE_HOSTS, SEQUENCE_TWINS };
+enum sequence {
+    SEQUENCE_TRAFFIC = 1,
+    SEQUENCE_EVENTS,
+    SEQUENCE_HOSTS,
+    SEQUENCE_TWINS,
+    SEQUENCE_MEMORY
+};
 
 static enum sim_action_kind kind_of(const struct sim_options *options, struct sim_dice *dice,
                                     enum sequence sequence)
@@ -96,6 +102,9 @@ static enum sim_action_kind kind_of(const struct sim_options *options, struct si
     }
     if (sequence == SEQUENCE_TWINS) {
         return twins[sim_dice_below(dice, ARRAY_COUNT(twins))];
+    }
+    if (sequence == SEQUENCE_MEMORY) {
+        return SIM_ACTION_memory;
     }
     return choose(options, dice, sequence == SEQUENCE_TRAFFIC);
 }
@@ -149,6 +158,7 @@ struct sim_list sim_list_generate(uint64_t seed, const struct sim_options *optio
     generate(&list, SEQUENCE_EVENTS, options->events_per_minute);
     generate(&list, SEQUENCE_HOSTS, options->host_events_per_minute);
     generate(&list, SEQUENCE_TWINS, options->twin_events_per_minute);
+    generate(&list, SEQUENCE_MEMORY, options->memory_events_per_minute);
     sort(&list);
     return list;
 }

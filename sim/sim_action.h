@@ -17,7 +17,8 @@
 #include "sim/sim_options.h"
 
 /* name, weight as traffic (0: not drawn), weight as event, parameters. Those with neither are drawn
- * in sequences of their own: host_events_per_minute, twin_events_per_minute. */
+ * in sequences of their own: host_events_per_minute, twin_events_per_minute,
+ * memory_events_per_minute. */
 #define SIM_ACTION_TABLE(X)                                                                        \
     X(probe, 20, 0, "a client, b target, c protocol and port class, d payload bytes")              \
     X(tcp, 4, 0, "a client, b target, c port class, d bytes")                                      \
@@ -57,7 +58,8 @@
     X(gateway_family, 0, 0, "a gateway's host is without IPv4 (b even) or IPv6 for d ms")          \
     X(tun_gone, 0, 0, "a gateway's TUN device is gone for d ms")                                   \
     X(twin_start, 0, 0, "a second process with id and token of gateway a starts, edge b")          \
-    X(twin_stop, 0, 0, "it ends: b even: without a word, odd: orderly")
+    X(twin_stop, 0, 0, "it ends: b even: without a word, odd: orderly")                            \
+    X(memory, 0, 0, "a gateway runs short of it for d ms: b which allocations, c how many")
 
 #define SIM_ACTION_ENUM(name, traffic, event, text) SIM_ACTION_##name,
 enum sim_action_kind { SIM_ACTION_TABLE(SIM_ACTION_ENUM) SIM_ACTION_COUNT };

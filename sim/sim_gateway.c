@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "platform/driver_run.h"
+#include "sim/sim_aside.h"
 
 #define USER_AGENT "Debian/12.0.0 connlib/1.5.2 (x86_64; 6.1.0)"
 
@@ -13,8 +14,10 @@ struct sim_gateway {
     struct sim_platform *platform;
     struct driver driver;
     struct sim_fault fault;
+    struct sim_aside aside;
+    struct sim_memory memory;
     uint32_t boots;
-    void *memory;
+    void *area;
     size_t size;
     struct gateway *core;
     bool running;
@@ -44,6 +47,7 @@ static void fail(struct sim_gateway *gateway, const char *oracle, const char *te
 static void on_event(void *self, const struct trace_event *event)
 {
     struct sim_gateway *gateway = self;
+    struct sim_memory *memory = sim_memory_leave();
     uint8_t text[400];
     struct writer w = writer_of((struct span){text, sizeof(text) - 1});
     trace_put(&w, event);
@@ -51,6 +55,7 @@ static void on_event(void *self, const struct trace_event *event)
     const struct sim_platform_config *p = &gateway->config.platform;
     sim_trace_text(p->trace, (uint16_t)p->node, SIM_KIND_STATE, "%s", (const char *)text);
     gateway->config.event(gateway->config.self, p->gateway, event);
+    sim_memory_return(memory);
 }
 
 /* ---- stepping ---- */
@@ -121,7 +126,9 @@ static void step(struct sim_gateway *gateway)
         gateway->decided_unix_ns = now.unix_ns;
         gateway->decided_ns = sched_of(gateway)->now_ns;
     }
+    sim_memory_enter(&gateway->memory);
     struct driver_result result = driver_step(&gateway->driver, now, ready);
+    (void)sim_memory_leave();
     gateway->holding = result.udp_blocked || result.tun_blocked;
     gateway_check(gateway->core);
     watch_time(gateway, &result);
@@ -172,9 +179,10 @@ struct sim_gateway *sim_gateway_new(const struct sim_gateway_config *config)
     gateway->exit_code = -1;
     gateway->size = gateway_size(&config->limits);
     gateway->size = (gateway->size + 63) / 64 * 64;
-    gateway->memory = aligned_alloc(64, gateway->size);
-    ASSERT(gateway->memory != NULL);
+    gateway->area = aligned_alloc(64, gateway->size);
+    ASSERT(gateway->area != NULL);
     gateway->platform = sim_platform_new(&gateway->config.platform);
+    sim_aside_init(&gateway->aside, sim_platform_table(gateway->platform));
     sim_fault_init(&gateway->fault, config->platform.rng, config->platform.gateway,
                    config->fault_points);
     return gateway;
@@ -189,7 +197,7 @@ void sim_gateway_free(struct sim_gateway *gateway)
         gateway_deinit(gateway->core);
     }
     sim_platform_free(gateway->platform);
-    free(gateway->memory);
+    free(gateway->area);
     free(gateway);
 }
 
@@ -201,6 +209,11 @@ struct sim_platform *sim_gateway_platform(struct sim_gateway *gateway)
 struct sim_fault *sim_gateway_fault(struct sim_gateway *gateway)
 {
     return &gateway->fault;
+}
+
+struct sim_memory *sim_gateway_memory(struct sim_gateway *gateway)
+{
+    return &gateway->memory;
 }
 
 struct gateway *sim_gateway_core(struct sim_gateway *gateway)
@@ -248,8 +261,8 @@ void sim_gateway_start(struct sim_gateway *gateway)
     const struct platform *table = sim_platform_table(gateway->platform);
     table->entropy(table->self, seed);
     struct trace trace = {on_event, gateway};
-    memset(gateway->memory, 0, gateway->size);
-    enum err err = gateway_init(gateway->memory, &c->limits, &config,
+    memset(gateway->area, 0, gateway->size);
+    enum err err = gateway_init(gateway->area, &c->limits, &config,
                                 sim_platform_now(gateway->platform), seed, trace, &gateway->core);
     ASSERT(err == ERR_NONE);
     err = gateway_use_aead(gateway->core, c->aead);
@@ -257,7 +270,8 @@ void sim_gateway_start(struct sim_gateway *gateway)
     struct driver_run run = {.limits = c->limits, .config = config};
     run.started = sim_platform_now(gateway->platform);
     memcpy(run.seed, seed, sizeof(run.seed));
-    driver_init(&gateway->driver, gateway->core, table, start_recording(gateway, &run), trace);
+    driver_init(&gateway->driver, gateway->core, &gateway->aside.table,
+                start_recording(gateway, &run), trace);
     gateway->running = true;
     gateway->paused = false;
     gateway->holding = false;

@@ -13,6 +13,7 @@
 #include "gateway/gateway.h"
 #include "platform/driver.h"
 #include "sim/sim_fault.h"
+#include "sim/sim_memory.h"
 #include "sim/sim_platform.h"
 
 #define SIM_BUSY_LOOP_MAX 1000U /* steps of one gateway without time moving */
@@ -51,6 +52,8 @@ void sim_gateway_free(struct sim_gateway *gateway);
 struct sim_platform *sim_gateway_platform(struct sim_gateway *gateway);
 /* What its fault points did; `calm` may be set. */
 struct sim_fault *sim_gateway_fault(struct sim_gateway *gateway);
+/* Its memory, over all boots. */
+struct sim_memory *sim_gateway_memory(struct sim_gateway *gateway);
 /* The running core; NULL while it is not running. */
 struct gateway *sim_gateway_core(struct sim_gateway *gateway);
 

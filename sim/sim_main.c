@@ -31,6 +31,23 @@
 #include <unistd.h>
 
 #include "sim/sim_command.h"
+#include "sim/sim_malloc.h"
+
+/* For AddressSanitizer: wslay forgets what it holds already when it finds no more memory. */
+/* NOLINTBEGIN(readability-identifier-naming) */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libwslay";
+}
+
+const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
+}
+/* NOLINTEND(readability-identifier-naming) */
 
 _Noreturn void panic_at(const char *file, int line, const char *what)
 {

@@ -201,6 +201,18 @@ void sim_model_init(struct sim_model *model, uint32_t gateway)
     }
 }
 
+void sim_model_renew(struct sim_model *model, uint32_t gateway)
+{
+    for (uint32_t i = 0; i < model->grants_count; i++) {
+        struct grant *g = &model->grants[i];
+        if (g->gateway == gateway) {
+            g->ending = g->live;
+            g->stale = g->stale || g->known;
+            g->known = false;
+        }
+    }
+}
+
 void sim_model_settle(struct sim_model *model, uint32_t gateway)
 {
     for (uint32_t i = 0; i < model->grants_count; i++) {

@@ -50,6 +50,8 @@ void sim_model_resource(struct sim_model *model, uint32_t gateway,
 void sim_model_retain(struct sim_model *model, const struct sim_grant *grant);
 /* init with authorizations: whatever is not retained before sim_model_settle() is void. */
 void sim_model_init(struct sim_model *model, uint32_t gateway);
+/* init to a gateway that takes it for the end of all rights, whatever it lists. */
+void sim_model_renew(struct sim_model *model, uint32_t gateway);
 /* The gateway has handled everything that was delivered: pending changes are final. */
 void sim_model_settle(struct sim_model *model, uint32_t gateway);
 /* The gateway's wall clock shows this. A grant that has expired by it may be gone for good, even

@@ -80,7 +80,8 @@
     X(flow_records, 0, 32, 0, 50, "that a gateway may keep at a time; 0: it makes none")           \
     X(fault_points, 0, 0x1fffff, 0, 40, "bit set of enum fault_id: the points that are armed")     \
     X(portal_v2, 0, 1, 0, 50, "gateways try the portal's newer login first")                       \
-    X(twin_events_per_minute, 0, 6, 0, 15, "starts and ends of second processes of gateways")
+    X(twin_events_per_minute, 0, 6, 0, 15, "starts and ends of second processes of gateways")      \
+    X(memory_events_per_minute, 0, 12, 0, 15, "gateways run short of memory")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;

@@ -49,7 +49,8 @@ static const struct setting lossless[] = {
 
 static bool is_lossy(enum sim_action_kind kind)
 {
-    return kind == SIM_ACTION_link || kind == SIM_ACTION_environment || kind == SIM_ACTION_replay;
+    return kind == SIM_ACTION_link || kind == SIM_ACTION_environment || kind == SIM_ACTION_replay ||
+           kind == SIM_ACTION_memory;
 }
 
 static void make_lossless(struct sim_list *list)

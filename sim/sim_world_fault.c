@@ -361,6 +361,31 @@ bool act_environment(struct sim_world *world, const struct sim_action *action)
     return true;
 }
 
+/* A recording holds inputs only, not what fails inside. */
+bool act_memory(struct sim_world *world, const struct sim_action *action)
+{
+    /* Sizes are drawn most: frames pass, and JSON does not, so that messages wait. */
+    static const enum sim_memory_kind kinds[] = {SIM_MEMORY_ALL,   SIM_MEMORY_BEHIND,
+                                                 SIM_MEMORY_EACH,  SIM_MEMORY_LARGE,
+                                                 SIM_MEMORY_LARGE, SIM_MEMORY_LARGE};
+    static const uint32_t sizes[] = {64, 1000, 4000, 4000};
+    struct world_gateway *gateway = gateway_of(world, action);
+    enum sim_memory_kind kind = kinds[action->b % ARRAY_COUNT(kinds)];
+    uint32_t number = 1 + action->c % 40;
+    if (world->config.record != NULL) {
+        return false;
+    }
+    if (kind == SIM_MEMORY_EACH) {
+        number = 2 + action->c % 15;
+    } else if (kind == SIM_MEMORY_LARGE) {
+        number = sizes[action->c % ARRAY_COUNT(sizes)];
+    }
+    sim_memory_begin(sim_gateway_memory(gateway->gateway), kind, number);
+    gateway->starved = true;
+    world_undo_later(world, UNDO_MEMORY, gateway->index, 0, action->d);
+    return true;
+}
+
 /* ---- names and hosts ---- */
 
 bool act_dns_change(struct sim_world *world, const struct sim_action *action)

@@ -240,7 +240,7 @@ static void on_failed(void *self, const char *oracle, const char *text)
  * 10.2): the ERRORs that faults explain. */
 static bool is_explained(const struct world_gateway *gateway, const struct trace_event *event)
 {
-    bool in_vain = !gateway->joined && !gateway->world->healed;
+    bool in_vain = (!gateway->joined || gateway->starved) && !gateway->world->healed;
     return event->event == EV_PORTAL_FATAL && (in_vain || gateway->sent_away);
 }
 
@@ -281,6 +281,7 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
+    gateway->renewed = gateway->renewed && event->event != EV_PORTAL_LOST;
     tell_quiet(world, index, event->event);
     take_goodbye(world, index, event);
     sim_states_event(world->states, index, sim_policy_client(&world->policy, &event->id),
@@ -325,12 +326,50 @@ static void check_counters(struct sim_world *world, struct world_gateway *gatewa
     }
 }
 
+/* ---- memory ---- */
+
+void world_memory_back(struct world_gateway *gateway)
+{
+    struct sim_memory *memory = sim_gateway_memory(gateway->gateway);
+    if (memory->is_short) {
+        sim_memory_end(memory);
+        gateway->fed_ns = gateway->world->sched.now_ns;
+    }
+}
+
+void world_init_told(struct world_gateway *gateway, bool keeps)
+{
+    struct sim_world *world = gateway->world;
+    const struct gateway *core = sim_gateway_core(gateway->gateway);
+    gateway->renews = core != NULL && gateway_shortage(core).lost && !gateway->renewed;
+    if (gateway->renews) {
+        gateway->renewed = true;
+        sim_model_renew(world->model, gateway->index);
+    } else if (!keeps) {
+        sim_model_init(world->model, gateway->index);
+    }
+}
+
+/* True when the gateway knows all that it was told. With memory it reads soon what has waited. */
+static bool has_heard(struct sim_world *world, struct world_gateway *gateway)
+{
+    const struct gateway *core = sim_gateway_core(gateway->gateway);
+    struct gateway_shortage shortage = gateway_shortage(core);
+    bool is_short = sim_gateway_memory(gateway->gateway)->is_short;
+    gateway->renewed = gateway->renewed && shortage.lost;
+    if (shortage.waits && !is_short && sim_gateway_is_drained(gateway->gateway) &&
+        world->sched.now_ns > gateway->fed_ns + WORLD_MEMORY_MS * NS_PER_MS) {
+        world_fail(world, "O-03", "memory is back, and a message of the portal still waits");
+    }
+    return !shortage.waits && !shortage.lost;
+}
+
 static void on_stepped(void *self, uint32_t index)
 {
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     sim_model_clock(world->model, index, sim_gateway_decision_unix(gateway->gateway));
-    if (sim_gateway_is_drained(gateway->gateway)) {
+    if (has_heard(world, gateway) && sim_gateway_is_drained(gateway->gateway)) {
         sim_model_settle(world->model, index);
     }
     check_counters(world, gateway);
@@ -343,6 +382,9 @@ static void on_ended(void *self, uint32_t index, int exit_code)
     sim_judge_boot(world->judge, index);
     sim_states_boot(world->states, index);
     world->gateways[index].joined = false;
+    world->gateways[index].starved = sim_gateway_memory(world->gateways[index].gateway)->is_short;
+    world->gateways[index].renews = false;
+    world->gateways[index].renewed = false;
     world->gateways[index].sent_away = false;
     if (exit_code >= 0 && world->gateways[index].wanted) {
         world_undo_later(world, UNDO_GATEWAY_START, index, 0, SUPERVISOR_MS);

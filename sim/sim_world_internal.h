@@ -23,7 +23,8 @@
 #define WORLD_CAPTURE_MAX   64U
 #define WORLD_NAME_PORTAL   "portal.sim"
 #define WORLD_NOBODY        UINT32_MAX
-#define WORLD_ANSWER_S      12U /* for a required answer: the slowest host and a lost handshake */
+#define WORLD_MEMORY_MS     400U /* a message that waited is read: 100 ms, a late timer, drift */
+#define WORLD_ANSWER_S      12U  /* for a required answer: the slowest host and a lost handshake */
 
 /* A node that is run by the world: its machine, its outbox, its timer. */
 struct world_node {
@@ -112,6 +113,10 @@ struct world_gateway {
     uint32_t moves;                 /* roaming so far: names the next addresses */
     bool joined;                    /* the portal, in this boot */
     bool wanted;                    /* is started again when it has ended */
+    bool starved;                   /* memory ran short in this boot */
+    uint64_t fed_ns;                /* since when there is enough again */
+    bool renews;                    /* what the portal said last of all rights takes all of them */
+    bool renewed;                   /* ... and an init since the loss has done that */
     bool sent_away;                 /* the portal has told this boot that another one was first */
     bool goodbyes[SIM_CLIENTS_MAX]; /* said by the client, not yet obeyed */
     enum sim_host_behaviour behaviours[SIM_HOSTS_MAX]; /* of hosts that nothing has changed */
@@ -217,6 +222,11 @@ void world_twins_stop(struct sim_world *world);
 
 /* sim_world_gateway.c: the gateways' surroundings and what leaves their TUN devices. */
 void world_gateway_build(struct sim_world *world, uint32_t index);
+/* There is enough memory again. */
+void world_memory_back(struct world_gateway *gateway);
+/* The portal has told the gateway an init: what the gateway has lost for want of memory may have
+ * taken rights away, and so it ends all of them. */
+void world_init_told(struct world_gateway *gateway, bool keeps);
 /* The platform of a gateway without faults that come and go. */
 struct sim_platform_faults world_platform(const struct sim_world *world);
 void world_gateway_free(struct world_gateway *gateway);
@@ -271,6 +281,7 @@ enum world_undo {
     UNDO_ENVIRONMENT,
     UNDO_FAMILY, /* a: gateway */
     UNDO_TUN,
+    UNDO_MEMORY,
 };
 void world_undo_later(struct sim_world *world, enum world_undo what, uint32_t a, uint32_t b,
                       uint32_t ms);

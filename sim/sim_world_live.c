@@ -31,6 +31,7 @@ static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
     struct sim_platform *platform = sim_gateway_platform(gateway->gateway);
     *sim_platform_faults(platform) = world_platform(world);
     sim_platform_clock(platform)->unix_shift_ns = 0;
+    world_memory_back(gateway);
     for (uint32_t host = 0; host < sim_hosts_count(gateway->hosts); host++) {
         world_host_restore(gateway, host);
     }
@@ -139,6 +140,18 @@ static void demand(struct sim_world *world)
     }
 }
 
+/* Whatever ran short of memory has heard of every right again. */
+static void judge_hearing(struct sim_world *world)
+{
+    for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
+        const struct gateway *core = sim_gateway_core(world->gateways[i].gateway);
+        if (core != NULL && (gateway_shortage(core).waits || gateway_shortage(core).lost)) {
+            world_fail(world, "L-03", "gateway %u has not read what its memory was too short for",
+                       i);
+        }
+    }
+}
+
 static bool is_missing(const struct sim_probe *probe)
 {
     return (probe->expect == SIM_EXPECT_REPLY || probe->expect == SIM_EXPECT_ERROR) &&
@@ -241,6 +254,7 @@ void world_live(struct sim_world *world)
         return;
     }
     world->judging = true;
+    judge_hearing(world);
     demand_until_undisturbed(world);
     if (world->failure.oracle == NULL) {
         judge(world);

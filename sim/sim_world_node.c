@@ -188,7 +188,9 @@ void world_mark(void *self, uint64_t token, bool lost)
     switch (note->kind) {
     case SIM_NOTE_GRANT:
         if (strcmp(pending->text, "init") == 0) {
-            sim_model_retain(world->model, &note->grant);
+            if (!world->gateways[note->grant.gateway].renews) {
+                sim_model_retain(world->model, &note->grant);
+            }
         } else if (pending->unheard) {
             sim_model_grant_unsure(world->model, &note->grant, &note->resource);
         } else {
@@ -205,9 +207,7 @@ void world_mark(void *self, uint64_t token, bool lost)
         sim_model_resource(world->model, note->grant.gateway, &note->resource);
         break;
     case SIM_NOTE_INIT:
-        if (strcmp(pending->text, "keep") != 0) {
-            sim_model_init(world->model, note->grant.gateway);
-        }
+        world_init_told(&world->gateways[note->grant.gateway], strcmp(pending->text, "keep") == 0);
         break;
     case SIM_NOTE_SENT_AWAY:
     case SIM_NOTE_GATEWAY_JOINED:

@@ -11,6 +11,8 @@ static void undo_gateway(struct sim_world *world, enum world_undo what, uint32_t
         faults->udp_block_ppm = 0;
         faults->udp_error_ppm = 0;
         faults->tun_block_ppm = 0;
+    } else if (what == UNDO_MEMORY) {
+        world_memory_back(gateway);
     } else if (what == UNDO_TUN) {
         sim_platform_faults(sim_gateway_platform(gateway->gateway))->tun_gone = false;
     } else if (what == UNDO_FAMILY) {
@@ -83,6 +85,7 @@ static void undo(void *context, uint64_t value)
     case UNDO_ENVIRONMENT:
     case UNDO_FAMILY:
     case UNDO_TUN:
+    case UNDO_MEMORY:
         undo_gateway(world, what, a);
         break;
     case UNDO_DNS:

@@ -91,7 +91,7 @@
     X(DROP_JSON_SYNTAX, "json_syntax", "the text is not strict JSON")                              \
     X(DROP_JSON_TRUNCATED, "json_truncated", "the JSON text ends too early")                       \
     X(DROP_JSON_LIMIT, "json_limit", "the JSON text is too deep, too long or has too many values") \
-    X(DROP_JSON_MEMORY, "json_memory", "no memory to read the text; it waits and is read again")   \
+    X(DROP_JSON_MEMORY, "json_memory", "no memory to read the JSON text")                          \
     X(DROP_PHX_ENVELOPE, "phx_envelope", "the Phoenix envelope is not valid")                      \
     X(DROP_PORTAL_UNKNOWN, "portal_unknown", "the portal's event is not known")                    \
     X(DROP_PORTAL_FIELD, "portal_field", "a field of the portal's message is missing or wrong")    \

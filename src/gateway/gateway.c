@@ -254,6 +254,12 @@ struct wake gateway_poll_timeout(const struct gateway *gw)
     return wake;
 }
 
+struct gateway_shortage gateway_shortage(const struct gateway *gw)
+{
+    return (struct gateway_shortage){.waits = portal_client_is_starved(&gw->portal),
+                                     .lost = portal_client_has_lost(&gw->portal)};
+}
+
 const uint8_t *gateway_public_key(const struct gateway *gw)
 {
     return gw->wg.own.public_key.bytes;

@@ -220,6 +220,14 @@ struct gateway_counters {
 
 const struct gateway_counters *gateway_counters(struct gateway *gw);
 
+/* What became of the portal's messages for want of memory. */
+struct gateway_shortage {
+    bool waits; /* the oldest is read again soon */
+    bool lost;  /* some are gone, and the next init takes every right away */
+};
+
+struct gateway_shortage gateway_shortage(const struct gateway *gw);
+
 /* The X25519 public key of this run. */
 const uint8_t *gateway_public_key(const struct gateway *gw);
 

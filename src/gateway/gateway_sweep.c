@@ -130,14 +130,28 @@ static bool sweep_keep(struct gateway *gw, uint32_t *looks)
     return false;
 }
 
+/* Its client is to ask for everything anew, and older ones only do when they lose the connection.
+ */
+static void close_unsure(struct gateway *gw, uint32_t client)
+{
+    struct gateway_connection *c = gateway_connection_of(gw, client);
+    if (c != NULL) {
+        gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "its rights are not sure");
+    }
+}
+
 static bool sweep_retain(struct gateway *gw, uint32_t *looks)
 {
+    bool follows_loss = gw->control.msg->u.init.follows_loss;
     struct policy_ended ended;
     for (uint32_t ends = GATEWAY_JOB_SLICE; ends > 0; ends--) {
         if (!policy_retain_end(gw->policy, looks, &ended)) {
             return *looks > 0;
         }
         gateway_control_ended(gw, &ended, EV_REVOKED);
+        if (ended.emptied && follows_loss) {
+            close_unsure(gw, ended.client);
+        }
     }
     return false;
 }

@@ -77,8 +77,9 @@ static bool decode_domain_status(const struct json_value *root, struct p2p_domai
 static enum drop_reason decode_json(struct view text, struct p2p_msg *out)
 {
     struct json_doc doc;
-    if (json_parse(&doc, text) != DROP_NONE) {
-        return DROP_P2P_MALFORMED;
+    enum drop_reason reason = json_parse(&doc, text);
+    if (reason != DROP_NONE) {
+        return reason == DROP_JSON_MEMORY ? reason : DROP_P2P_MALFORMED;
     }
     bool good = out->event == P2P_ASSIGNED_IPS
                     ? decode_assigned_ips(doc.root, &out->u.assigned_ips)

@@ -55,7 +55,8 @@ MUST_USE bool p2p_is_control(struct view packet);
 /* Decodes a packet for which p2p_is_control() holds; fills *out on DROP_NONE only.
  * DROP_P2P_UNKNOWN: an event type that is not in enum p2p_event;
  * DROP_P2P_MALFORMED: not such a packet, a payload length beyond the packet, JSON that is not
- * strict, a missing, repeated or ill-typed key, a name or address that does not parse. */
+ * strict, a missing, repeated or ill-typed key, a name or address that does not parse;
+ * DROP_JSON_MEMORY: no memory to read the JSON. */
 MUST_USE enum drop_reason p2p_decode(struct view packet, struct p2p_msg *out);
 
 /* Encoders write one complete IPv6 packet, keys in the reference's order. Each returns its size,

@@ -101,6 +101,7 @@ void portal_step_drop(struct portal_client *c)
             slot->state = PORTAL_SLOT_FREE;
         }
     }
+    c->has_lost = c->has_lost || c->starved || ws_is_starved(&c->ws);
     ws_release(&c->ws, &c->trash);
     if (c->reading) {
         portal_step_forget(c);

@@ -98,13 +98,26 @@ static bool handle_reply_error(struct portal_client *c, struct portal_output *ou
     return true;
 }
 
+/* After a loss nothing that was granted is sure; what may go on is granted again. */
+static void handle_init(struct portal_client *c)
+{
+    struct portal_init *msg = &c->msg.u.init;
+    if (c->has_lost) {
+        msg->follows_loss = true;
+        msg->has_authorizations = true;
+        msg->authorizations = (struct portal_list){.next = NULL};
+    }
+    c->has_lost = false;
+    c->has_init = true;
+    c->head = c->head || msg->has_flow_logs;
+}
+
 /* Handles c->msg; true when `out` tells the owner something. */
 static bool handle_message(struct portal_client *c, struct portal_output *out)
 {
     switch (c->msg.kind) {
     case PORTAL_MSG_INIT:
-        c->has_init = true;
-        c->head = c->head || c->msg.u.init.has_flow_logs;
+        handle_init(c);
         break;
     case PORTAL_MSG_REPLY_OK:
         return handle_reply_ok(c, out);
@@ -336,6 +349,9 @@ static bool send_next(struct portal_client *c)
 {
     enum portal_event event = PORTAL_EVENT_JOIN;
     struct view payload;
+    if (!instant_is_never(c->send_at)) {
+        return false; /* each try may cost what wslay forgets when it finds no memory */
+    }
     if (c->join_due) {
         c->join_ref = c->next_ref;
         c->join_due = !send_event(c, PORTAL_EVENT_JOIN, view_text("null"));

@@ -402,6 +402,16 @@ bool portal_client_is_joined(const struct portal_client *c)
     return c->state == PORTAL_JOINED;
 }
 
+bool portal_client_is_starved(const struct portal_client *c)
+{
+    return c->starved;
+}
+
+bool portal_client_has_lost(const struct portal_client *c)
+{
+    return c->has_lost;
+}
+
 bool portal_client_is_head(const struct portal_client *c)
 {
     return c->head;

@@ -15,14 +15,15 @@
  * shown when the stream ends behind it, and only then the end; what was not is forgotten.
  * No memory: a message that finds none while it is read is kept, those behind it wait, and it is
  * read again after PORTAL_MEMORY_RETRY_MS. After PORTAL_MEMORY_TIMEOUT_S the connection is given
- * up, so that the next `init` brings what the message said: a right that it took away must not
- * stay. If no `init` was read, the join counts as none: the budget of the partition goes on.
- * Source: spec/portal.md sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8.
- * Which of the two logins is used is the operator's choice, the older one without.
- * Differs from the reference: a refused join backs off; the 5 s for TCP are part of the 15 s for
- * the whole attempt, because TLS lives below the seam; Retry-After is cut to one hour.
- * Memory: the owner embeds the struct and must not move it; portal_client_deinit() frees what JSON
- * and WebSocket hold. Time: `now.boot` never goes backwards; `now.unix_ns` is read for HTTP dates.
+ * up. What is lost so may have taken a right away or made it narrower, and no portal says that
+ * again: the next `init` is shown as one that lists no authorization (follows_loss). If no `init`
+ * was read, the join counts as none: the budget of the partition goes on. Source: spec/portal.md
+ * sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8. Which of the two logins
+ * is used is the operator's choice, the older one without. Differs from the reference: a refused
+ * join backs off; the 5 s for TCP are part of the 15 s for the whole attempt, because TLS lives
+ * below the seam; Retry-After is cut to one hour. Memory: the owner embeds the struct and must not
+ * move it; portal_client_deinit() frees what JSON and WebSocket hold. Time: `now.boot` never goes
+ * backwards; `now.unix_ns` is read for HTTP dates.
  */
 #ifndef PORTAL_PORTAL_CLIENT_H
 #define PORTAL_PORTAL_CLIENT_H
@@ -246,11 +247,12 @@ struct portal_client {
     bool reading;            /* `msg` is being read */
     bool held;               /* `msg` stays shown: portal_client_hold() */
     bool ended;              /* the stream is over; what was received is still being read */
+    bool has_lost;           /* a message for want of memory, and no init was read since */
     bool starved;            /* the oldest message found no memory: */
     struct instant read_at;  /* it is read again, */
     struct instant read_end; /* and the connection given up if that fails from here on */
-    struct instant send_at;  /* something to be sent found none; TIME_NEVER: nothing */
-    uint32_t work;           /* left until the next input */
+    struct instant send_at; /* what is to be sent found none, and is tried again; else TIME_NEVER */
+    uint32_t work;          /* left until the next input */
     struct chunk_list trash; /* to be freed, a few at a time */
     struct json_trash trees; /* the same */
     struct portal_notice lost;
@@ -307,6 +309,10 @@ MUST_USE enum err portal_client_send_connection_ready(struct portal_client *c, s
 MUST_USE enum err portal_client_send_no_relays(struct portal_client *c);
 
 MUST_USE bool portal_client_is_joined(const struct portal_client *c);
+/* True while the oldest message waits for memory. */
+MUST_USE bool portal_client_is_starved(const struct portal_client *c);
+/* True from the loss of a message for want of memory until the next init is shown. */
+MUST_USE bool portal_client_has_lost(const struct portal_client *c);
 /* True when this connection's init carried flow_logs. */
 MUST_USE bool portal_client_is_head(const struct portal_client *c);
 

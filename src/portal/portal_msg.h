@@ -137,6 +137,7 @@ struct portal_init {
     bool ipv6_masquerade;
     struct portal_list relays;
     bool has_authorizations; /* false: the list says nothing (older portals) */
+    bool follows_loss;       /* set by portal_client: what was granted before is not sure */
     struct portal_list authorizations;
     bool has_flow_logs; /* proof of a head portal */
 };

@@ -234,6 +234,11 @@ bool ws_is_live(const struct ws *ws)
     return ws->context != NULL;
 }
 
+bool ws_is_starved(const struct ws *ws)
+{
+    return ws->starved;
+}
+
 /* ---- in ---- */
 
 static void feed_step(struct ws *ws)

@@ -40,7 +40,7 @@ struct ws_event {
     bool is_last;     /* WS_TEXT: the message ends here */
     uint16_t code;    /* WS_CLOSED: the peer's code, 1005 without one; ours on a failure */
     bool failed;      /* WS_CLOSED: the peer broke the protocol or a limit, or memory ran out: */
-    bool starved;     /* WS_CLOSED: that it was */
+    bool starved;     /* WS_CLOSED: ws_is_starved() */
 };
 
 /* Zeroed memory is a closed, empty ws. */
@@ -83,6 +83,9 @@ void ws_free(struct ws *ws);
 /* As ws_free(), but what was received goes to `trash`, to be freed there. */
 void ws_release(struct ws *ws, struct chunk_list *trash);
 MUST_USE bool ws_is_live(const struct ws *ws); /* between ws_init() and ws_free() */
+
+/* Reading has ended because memory ran out. */
+MUST_USE bool ws_is_starved(const struct ws *ws);
 
 /* Takes all of `bytes`. What is wrong with them shows as WS_CLOSED with `failed`; bytes after the
  * end are ignored. */

@@ -124,6 +124,7 @@ struct session {
     unsigned fatal;
     enum portal_msg_kind shown[8]; /* all messages, in order */
     size_t shown_count;
+    bool takes_all; /* the last init: no authorization is listed */
 };
 
 #define CHANNEL(event, payload)                                                                    \
@@ -159,6 +160,10 @@ static void take(struct session *s, const struct portal_output *out)
     case PORTAL_OUT_MESSAGE:
         assert_true(s->shown_count < ARRAY_COUNT(s->shown));
         s->shown[s->shown_count++] = out->u.message->kind;
+        if (out->u.message->kind == PORTAL_MSG_INIT) {
+            s->takes_all = out->u.message->u.init.has_authorizations &&
+                           out->u.message->u.init.authorizations.count == 0;
+        }
         s->inits += out->u.message->kind == PORTAL_MSG_INIT ? 1 : 0;
         s->flows += out->u.message->kind == PORTAL_MSG_RESOURCE_UPDATED ? 1 : 0;
         break;
@@ -310,6 +315,7 @@ static bool session_with_failing(unsigned number, bool on)
     }
     assert_int_equal(s.fatal, 0);
     assert_true(!reached || (portal_client_is_joined(&s.c) && s.inits > 0 && s.flows > 0));
+    assert_false(portal_client_has_lost(&s.c));
     portal_client_deinit(&s.c);
     return reached;
 }
@@ -408,7 +414,9 @@ static bool message_with_failing(const struct message *message, unsigned number,
     } else {
         wait_for(&s, 2 * PORTAL_BACKOFF_BASE_MS);
         assert_int_equal(s.joined, 2);
-        assert_true(s.inits > 0); /* brings the whole state */
+        assert_true(s.inits > 0 && s.takes_all); /* no right goes on that it does not know of */
+        say(&s, init);
+        assert_false(s.takes_all);
     }
     assert_int_equal(s.refused, waits ? 1 : 0);
     portal_client_deinit(&s.c);
