@@ -134,6 +134,26 @@ static void test_errors_about_permitted_direct_flows_pass(void **state)
     world_deinit(&w);
 }
 
+/* With every place for a grant in use: all are asked, and no more. */
+static void test_errors_that_quote_nothing_pass_from_resources_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    struct lost lost = {.len = 0};
+    world_init(&w);
+    for (uint8_t n = 1; n <= small_limits().resources_per_client; n++) {
+        grant(&w, w.alice, cidr(n, n == 1 ? "10.0.0.0/24" : "10.9.0.0/24"), NULL);
+    }
+    put_error(&w, (struct error){"10.0.0.1", ALICE_V4, 11, 0, 0, 0}, &lost);
+    assert_int_equal(in_again(&w), POLICY_FORWARD);
+    put_error(&w, (struct error){"10.0.1.1", ALICE_V4, 11, 0, 0, 0}, &lost);
+    assert_int_equal(in_again(&w), POLICY_DROP);
+    assert_int_equal(w.result.reason, DROP_ICMP_UNTRANSLATABLE);
+    put_error(&w, (struct error){"10.0.0.1", BOB_V4, 11, 0, 0, 0}, &lost);
+    assert_int_equal(in_again(&w), POLICY_DROP);
+    world_deinit(&w);
+}
+
 static void test_errors_about_dead_or_revoked_flows_are_dropped(void **state)
 {
     (void)state;
@@ -297,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_errors_map_back_to_the_flow_even_when_truncated),
         cmocka_unit_test(test_errors_cross_families),
         cmocka_unit_test(test_errors_about_permitted_direct_flows_pass),
+        cmocka_unit_test(test_errors_that_quote_nothing_pass_from_resources_alone),
         cmocka_unit_test(test_errors_about_dead_or_revoked_flows_are_dropped),
         cmocka_unit_test(test_errors_of_the_gateways_host_are_translated_too),
         cmocka_unit_test(test_clients_send_no_errors),
