@@ -60,7 +60,7 @@ struct portal_session {
     struct ws ws;
     uint8_t *line; /* lines: bytes of an unfinished line */
     size_t line_len;
-    uint8_t *last; /* the last push, for its repetition */
+    uint8_t *last; /* the last push that went out, for its repetition */
     size_t last_len;
     struct portal_delayed *delayed_first;
     struct portal_delayed *delayed_last;

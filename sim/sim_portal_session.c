@@ -231,7 +231,7 @@ void session_send(struct portal_call *call, struct portal_session *session, stru
             transmit(call, session, text);
         }
     }
-    if (push) {
+    if (push && !delayed) {
         remember(session, text);
     }
 }
@@ -246,7 +246,9 @@ void session_flush_delayed(struct portal_call *call, struct portal_session *sess
             session->delayed_last = NULL;
         }
         if (!session->mute && delayed->len > 0) {
-            transmit(call, session, (struct view){delayed->text, delayed->len});
+            struct view text = {delayed->text, delayed->len};
+            transmit(call, session, text);
+            remember(session, text);
         } else if (!session->mute) {
             sim_put_note(call->out, &delayed->note);
         }
