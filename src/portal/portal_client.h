@@ -17,13 +17,13 @@
  * read again after PORTAL_MEMORY_RETRY_MS. After PORTAL_MEMORY_TIMEOUT_S the connection is given
  * up. What is lost so may have taken a right away or made it narrower, and no portal says that
  * again: the next `init` is shown as one that lists no authorization (follows_loss). If no `init`
- * was read, the join counts as none: the budget of the partition goes on. Source: spec/portal.md
- * sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8. Which of the two logins
- * is used is the operator's choice, the older one without. Differs from the reference: a refused
- * join backs off; the 5 s for TCP are part of the 15 s for the whole attempt, because TLS lives
- * below the seam; Retry-After is cut to one hour. Memory: the owner embeds the struct and must not
- * move it; portal_client_deinit() frees what JSON and WebSocket hold. Time: `now.boot` never goes
- * backwards; `now.unix_ns` is read for HTTP dates.
+ * was read, the join counts as none: the budget of the partition goes on.
+ * Source: spec/portal.md sections 1 to 3 and 10.1, features.md section 5, design sections 6 and 8.
+ * Which of the two logins is used is the operator's choice, the older one without.
+ * Differs from the reference: a refused join backs off; the 5 s for TCP are part of the 15 s for
+ * the whole attempt, because TLS lives below the seam; Retry-After is cut to one hour.
+ * Memory: the owner embeds the struct and must not move it; portal_client_deinit() frees what JSON
+ * and WebSocket hold. Time: `now.boot` never goes backwards; `now.unix_ns` is read for HTTP dates.
  */
 #ifndef PORTAL_PORTAL_CLIENT_H
 #define PORTAL_PORTAL_CLIENT_H
