@@ -179,6 +179,11 @@ static bool has_session(const struct wg_host *host)
     return wg_peer_has_session(&host->peer, interop_now());
 }
 
+static bool is_at_rest(const struct wg_host *host)
+{
+    return !host->peer.attempting;
+}
+
 static bool has_confirmed(const struct wg_host *host)
 {
     return host->confirmations > 0;
@@ -361,6 +366,8 @@ static void both_may_initiate_at_once(void **state)
     struct wg_host_config config = config_of(world, WG_ROLE_CLIENT);
     struct wg_host *host = host_new(world, &config);
     for (unsigned round = 0; round < 3; round++) {
+        /* Of two that cross, ours may stay unanswered and is then repeated after 5 s. */
+        assert_true(wg_host_until(host, is_at_rest, 2 * ANSWER_MS));
         set_peer(world, &world->psk);
         it_pings(world, 0, 0);
         wg_peer_initiate(&host->peer, interop_now());
@@ -370,7 +377,7 @@ static void both_may_initiate_at_once(void **state)
         (void)its_answers(world, 0);
         pings_work(world, 20);
     }
-    assert_int_equal(host->received[WG_TYPE_INITIATION], 3);
+    assert_true(host->received[WG_TYPE_INITIATION] >= 3);
     assert_true(host->sent[WG_TYPE_INITIATION] >= 3);
 }
 
