@@ -32,6 +32,12 @@
 
 #include "sim/sim_command.h"
 #include "sim/sim_malloc.h"
+#include "sim/sim_memory.h"
+
+bool malloc_refuses(size_t size)
+{
+    return sim_memory_refuses(size);
+}
 
 /* For AddressSanitizer: wslay forgets what it holds already when it finds no more memory. */
 /* NOLINTBEGIN(readability-identifier-naming) */

@@ -13,6 +13,11 @@
 #define TEXTS_PASS 3U /* JSON finds no memory, frames do */
 #define ALL        0U
 
+bool malloc_refuses(size_t size)
+{
+    return sim_memory_refuses(size);
+}
+
 static bool is_refused(size_t size)
 {
     void *volatile got = malloc(size); /* a compiler may leave out what nobody sees */

@@ -3,49 +3,21 @@
 #ifndef TESTS_FAILING_MALLOC_H
 #define TESTS_FAILING_MALLOC_H
 
-#include <stdbool.h>
-#include <stdlib.h>
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define REAL(name) __interceptor_##name
-#endif
-#endif
-#ifndef REAL
-#define REAL(name) __libc_##name
-#endif
-
-void *REAL(malloc)(size_t size);
-void *REAL(calloc)(size_t count, size_t size);
-void *REAL(realloc)(void *old, size_t size);
+#include "sim/sim_malloc.h"
 
 static bool armed;     /* cmocka runs one test after the other, in one thread */
 static bool fails_on;  /* all allocations behind the first failing one fail, too */
 static unsigned first; /* the number of the first that fails; from 1 */
 static unsigned count; /* allocations while armed */
 
-static bool fails(void)
+bool malloc_refuses(size_t size)
 {
+    (void)size;
     if (!armed) {
         return false;
     }
     count++;
     return fails_on ? count >= first : count == first;
-}
-
-void *malloc(size_t size)
-{
-    return fails() ? NULL : REAL(malloc)(size);
-}
-
-void *calloc(size_t nmemb, size_t size)
-{
-    return fails() ? NULL : REAL(calloc)(nmemb, size);
-}
-
-void *realloc(void *ptr, size_t size)
-{
-    return fails() ? NULL : REAL(realloc)(ptr, size);
 }
 
 static void arm(unsigned number, bool on)
