@@ -154,8 +154,15 @@ static void judge_hearing(struct sim_world *world)
 
 static bool is_missing(const struct sim_probe *probe)
 {
-    return (probe->expect == SIM_EXPECT_REPLY || probe->expect == SIM_EXPECT_ERROR) &&
-           probe->replies == 0 && (probe->expect == SIM_EXPECT_REPLY || probe->errors == 0);
+    bool missing = probe->expect == SIM_EXPECT_REPLY && probe->replies == 0;
+    bool unanswered =
+        probe->expect == SIM_EXPECT_ERROR && probe->errors == 0 && probe->replies == 0;
+    return missing || unanswered;
+}
+
+static bool is_unfinished(const struct world_tcp *app)
+{
+    return app->tcp != NULL && app->required && !sim_tcp_is_over(app->tcp);
 }
 
 static uint64_t flows_created(const struct sim_world *world)
@@ -178,9 +185,8 @@ static bool forgive(struct sim_world *world)
     }
     for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
         struct world_tcp *app = &world->tcp[i];
-        bool lost = app->tcp != NULL && app->required && !sim_tcp_is_over(app->tcp);
-        any = any || lost;
-        app->required = app->required && !lost;
+        any = any || is_unfinished(app);
+        app->required = app->required && !is_unfinished(app);
     }
     return any;
 }
@@ -232,7 +238,7 @@ static void judge(struct sim_world *world)
     }
     for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
         const struct world_tcp *app = &world->tcp[i];
-        if (app->tcp != NULL && app->required && !sim_tcp_is_over(app->tcp)) {
+        if (is_unfinished(app)) {
             world_fail(world, "L-02",
                        "a TCP connection of client %u to resource %u is not over in time",
                        app->client, app->resource);

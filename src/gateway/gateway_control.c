@@ -128,9 +128,9 @@ static void revoke(struct gateway *gw, const struct uuid *client, const struct u
 
 /* Fails closed: what the client held of the resource is no longer what the portal wants. */
 static uint32_t refuse_grant(struct gateway *gw, const struct portal_client_info *client,
-                             const struct portal_resource *resource, enum drop_reason reason,
-                             const char *what)
+                             const struct portal_resource *resource, enum err err, const char *what)
 {
+    enum drop_reason reason = err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD;
     gateway_control_refuse(gw, reason, view_text(what));
     revoke(gw, &client->id, &resource->id);
     return POLICY_CLIENT_NONE;
@@ -145,7 +145,7 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
     uint32_t handle = policy_client_find(gw->policy, &client->id);
     bool known = handle != POLICY_CLIENT_NONE;
     if (!to_policy(resource, rules, &wanted)) {
-        return refuse_grant(gw, client, resource, DROP_PORTAL_LIMIT, "filters");
+        return refuse_grant(gw, client, resource, ERR_FULL, "filters");
     }
     enum err err =
         policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
@@ -153,16 +153,14 @@ static uint32_t grant(struct gateway *gw, const struct portal_client_info *clien
         err = policy_client_upsert(gw->policy, &client->id, client->ipv4, client->ipv6, &handle);
     }
     if (err != ERR_NONE) {
-        return refuse_grant(gw, client, resource,
-                            err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, "client");
+        return refuse_grant(gw, client, resource, err, "client");
     }
     err = policy_authorize(gw->policy, handle, &wanted, to_expiry(expires));
     if (err != ERR_NONE) {
         if (!known) {
             policy_client_remove(gw->policy, handle);
         }
-        return refuse_grant(gw, client, resource,
-                            err == ERR_FULL ? DROP_PORTAL_LIMIT : DROP_PORTAL_FIELD, "resource");
+        return refuse_grant(gw, client, resource, err, "resource");
     }
     gateway_connection_wanted(gw, handle);
     trace_grant(gw, EV_AUTHORIZED, &client->id, &resource->id);

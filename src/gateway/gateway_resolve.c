@@ -274,7 +274,7 @@ static struct gateway_resolve *take_record(struct gateway *gw, uint32_t policy_c
     if (gw->limits.lookups > 0 && gw->resolves_count == gw->limits.lookups) {
         return displace(gw, policy_client);
     }
-    for (uint32_t i = 0; i < gw->limits.lookups && gw->resolves_count < gw->limits.lookups; i++) {
+    for (uint32_t i = 0; i < gw->limits.lookups; i++) {
         if (!gw->resolves[i].used) {
             return &gw->resolves[i];
         }
