@@ -8,15 +8,7 @@ build=$1
 work=$(mktemp -d /tmp/fz-moving.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-check() {
-    what=$1
-    shift
-    "$@" || {
-        echo "FAILED: $what" >&2
-        exit 1
-    }
-    echo "ok: $what"
-}
+. tests/e2e/check.sh
 
 # The block behind the comment that names this test.
 awk '/tests\/e2e\/test_moving.sh runs this block/ { found = 1; next }

@@ -7,15 +7,7 @@ build=$1
 work=$(mktemp -d /tmp/fz-package.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-check() {
-    what=$1
-    shift
-    "$@" || {
-        echo "FAILED: $what" >&2
-        exit 1
-    }
-    echo "ok: $what"
-}
+. tests/e2e/check.sh
 
 package=$(platform/linux/packaging/make-deb.sh "$build")
 field() { dpkg-deb -f "$package" "$1"; }

@@ -893,6 +893,17 @@ static void an_old_client_is_answered_with_our_credentials_and_connects(void **s
     rig_free(rig);
 }
 
+/* The client takes the answer to its request and connects with what it says. */
+static void connect_by_ready(struct rig *rig)
+{
+    take_ready(rig);
+    rig_client_start(rig, 0);
+    rig->clients[0].is_deaf = false;
+    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
+    rig_client_tell(rig, 0);
+    rig_pass(rig, DURATION_S(3));
+}
+
 /* Again from the same client: a new connection with new credentials, also for living ones. */
 static void request_connection_replaces_a_living_connection(void **state)
 {
@@ -908,12 +919,7 @@ static void request_connection_replaces_a_living_connection(void **state)
     assert_int_equal(rig->events_seen[EV_CONNECTION_NEW], 2);
     assert_int_equal(counters(rig)->connections, 1);
     assert_false(rig_reaches_tun(rig, 0, server4, 80)); /* the old session is gone */
-    take_ready(rig);
-    rig_client_start(rig, 0);
-    rig->clients[0].is_deaf = false;
-    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
-    rig_client_tell(rig, 0);
-    rig_pass(rig, DURATION_S(3));
+    connect_by_ready(rig);
     assert_true(rig_reaches_tun(rig, 0, server4, 80));
     rig_free(rig);
 }
@@ -935,12 +941,7 @@ static void an_old_clients_name_is_resolved_and_mapped_without_a_status(void **s
     rig_answer(rig, aaaa, ERR_NONE, NULL, 0, 60);
     assert_int_equal(counters(rig)->lookups, 0);
     assert_int_equal(rig->events_seen[EV_DNS_DONE], 1);
-    take_ready(rig);
-    rig_client_start(rig, 0);
-    rig->clients[0].is_deaf = false;
-    rig_push_authorize(rig, 0, RIG_CIDR4, "null");
-    rig_client_tell(rig, 0);
-    rig_pass(rig, DURATION_S(3));
+    connect_by_ready(rig);
     assert_int_equal(rig->clients[0].packets.count, 0);
     for (size_t i = 0; i < ARRAY_COUNT(proxies); i++) {
         rig_list_clear(&rig->tun);

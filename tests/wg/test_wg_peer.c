@@ -136,16 +136,22 @@ static void test_responses_to_the_two_newest_initiations_are_accepted(void **sta
     assert_int_equal(pair_give_response(&pair, &pair.client, responses[2]), DROP_WG_UNEXPECTED);
 }
 
+/* The client has begun a handshake, and `response` is on its way. */
+static void start_and_respond(struct pair *pair, uint8_t response[WG_RESPONSE_SIZE])
+{
+    uint8_t initiation[WG_INITIATION_SIZE];
+    pair_init(pair);
+    pair_initiation(pair, &pair->client, initiation);
+    assert_int_equal(pair_give_initiation(pair, &pair->gateway, initiation, response), DROP_NONE);
+}
+
 /* What is not under way has keys of zeros, which everybody knows. */
 static void test_a_response_to_nothing_is_refused_whatever_index_it_names(void **state)
 {
     (void)state;
     static struct pair pair;
-    uint8_t initiation[WG_INITIATION_SIZE];
     uint8_t response[WG_RESPONSE_SIZE];
-    pair_init(&pair);
-    pair_initiation(&pair, &pair.client, initiation);
-    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    start_and_respond(&pair, response);
     memset(response + 8, 0, 4);
     assert_int_equal(pair_give_response(&pair, &pair.gateway, response), DROP_WG_UNEXPECTED);
     assert_int_equal(pair_give_response(&pair, &pair.client, response), DROP_WG_UNEXPECTED);
@@ -155,11 +161,8 @@ static void test_a_forged_response_does_not_spoil_the_wait(void **state)
 {
     (void)state;
     static struct pair pair;
-    uint8_t initiation[WG_INITIATION_SIZE];
     uint8_t response[WG_RESPONSE_SIZE];
-    pair_init(&pair);
-    pair_initiation(&pair, &pair.client, initiation);
-    assert_int_equal(pair_give_initiation(&pair, &pair.gateway, initiation, response), DROP_NONE);
+    start_and_respond(&pair, response);
     for (size_t at = 8; at < 60; at++) {
         response[at] ^= 0x20;
         enum drop_reason reason = pair_give_response(&pair, &pair.client, response);
