@@ -23,6 +23,7 @@ struct sim_gateway {
     bool running;
     bool paused;
     bool holding;
+    bool leaves; /* asked to by a signal or the portal */
     int exit_code;
     uint64_t wake_ns;   /* world time of the planned step; UINT64_MAX: none */
     uint64_t queued_ns; /* time of the latest future event of ours in the heap */
@@ -54,6 +55,8 @@ static void on_event(void *self, const struct trace_event *event)
     text[w.used] = 0;
     const struct sim_platform_config *p = &gateway->config.platform;
     sim_trace_text(p->trace, (uint16_t)p->node, SIM_KIND_STATE, "%s", (const char *)text);
+    gateway->leaves =
+        gateway->leaves || event->event == EV_SHUTDOWN || event->event == EV_PORTAL_FATAL;
     gateway->config.event(gateway->config.self, p->gateway, event);
     sim_memory_return(memory);
 }
@@ -118,6 +121,13 @@ static void watch_time(struct sim_gateway *gateway, const struct driver_result *
     }
 }
 
+static void watch_end(struct sim_gateway *gateway)
+{
+    if (gateway->leaves && gateway_counters(gateway->core)->connections != 0) {
+        fail(gateway, "O-11", "the gateway ends without taking leave of its clients");
+    }
+}
+
 static void step(struct sim_gateway *gateway)
 {
     uint32_t ready = sim_platform_ready(gateway->platform);
@@ -134,6 +144,7 @@ static void step(struct sim_gateway *gateway)
     watch_time(gateway, &result);
     gateway->config.stepped(gateway->config.self, gateway->config.platform.gateway);
     if (result.exit) {
+        watch_end(gateway);
         ended(gateway, result.exit_code);
         return;
     }
@@ -275,6 +286,7 @@ void sim_gateway_start(struct sim_gateway *gateway)
     gateway->running = true;
     gateway->paused = false;
     gateway->holding = false;
+    gateway->leaves = false;
     gateway->exit_code = -1;
     sim_net_set_up(c->platform.net, c->platform.node, true);
     plan(gateway, 0);

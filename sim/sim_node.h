@@ -73,7 +73,7 @@ enum sim_note_kind {
                                 are void (only if init carries authorizations; else text "keep") */
     SIM_NOTE_GATEWAY_JOINED, /* phx_join of `grant.gateway` answered */
     SIM_NOTE_SENT_AWAY,      /* `grant.gateway`'s connection `stream` is told that its token has
-                                expired, because another one with its identity was first */
+                                expired */
     SIM_NOTE_GATEWAY_LOST,   /* the portal saw `grant.gateway` leave */
     SIM_NOTE_CLIENT_PATH,    /* client `grant.client` has a working path; text: "direct"|"relay" */
     SIM_NOTE_CLIENT_UP,      /* client `grant.client`: WireGuard session with `grant.gateway` */

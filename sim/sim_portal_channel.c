@@ -255,10 +255,7 @@ static bool is_second(struct portal_call *call, const struct portal_session *ses
 static void send_away(struct portal_call *call, struct portal_session *session,
                       const struct json_value *message)
 {
-    struct sim_note note = {
-        .kind = SIM_NOTE_SENT_AWAY, .grant = {.gateway = session->peer}, .stream = session->stream};
     channel_reply(call, session, message, NULL);
-    sim_put_note(call->out, &note);
     session_end(call, session, SIM_PORTAL_TOKEN_EXPIRED);
 }
 

@@ -328,6 +328,12 @@ static void close_with(struct portal_call *call, struct portal_session *session,
 
 static void send_disconnect(struct portal_call *call, struct portal_session *session)
 {
+    if (session->kind == SESSION_GATEWAY) {
+        struct sim_note note = {.kind = SIM_NOTE_SENT_AWAY,
+                                .grant = {.gateway = session->peer},
+                                .stream = session->stream};
+        sim_put_note(call->out, &note);
+    }
     struct portal_push push = push_start(call->portal, session_topic(session), "disconnect");
     json_field_string(&push.w, "reason", "token_expired");
     session_send(call, session, push_end(call->portal, &push), true);

@@ -260,9 +260,6 @@ bool act_portal_end(struct sim_world *world, const struct sim_action *action)
 {
     struct world_node *portal = &world->portal_node;
     enum sim_portal_end end = (enum sim_portal_end)(action->b % SIM_PORTAL_END_COUNT);
-    if (end == SIM_PORTAL_TOKEN_EXPIRED) {
-        return false; /* fatal by specification: a scenario of its own */
-    }
     enum err err = sim_portal_disconnect_gateway(world->portal, world_now(world, portal),
                                                  action->a % world->policy.gateways_count, end,
                                                  portal->outbox);

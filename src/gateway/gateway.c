@@ -161,17 +161,26 @@ static void take_leave(struct gateway *gw)
     }
 }
 
+void gateway_leave(struct gateway *gw, int code, const char *reason)
+{
+    if (gw->shutting_down) {
+        return;
+    }
+    gw->shutting_down = true;
+    gw->exit_code = code;
+    gw->exit_reason = reason;
+    gw->shutdown_at = instant_add(gw->now.boot, DURATION_S(GATEWAY_SHUTDOWN_S));
+    take_leave(gw);
+}
+
 void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now)
 {
     struct trace_event event = {.event = EV_SHUTDOWN, .at = now};
     gateway_begin(gw, now);
-    if (gw->shutting_down) {
-        return;
+    if (!gw->shutting_down) {
+        trace_emit(&gw->trace, &event);
+        gateway_leave(gw, 0, "shut down");
     }
-    trace_emit(&gw->trace, &event);
-    gw->shutting_down = true;
-    gw->shutdown_at = instant_add(gw->now.boot, DURATION_S(GATEWAY_SHUTDOWN_S));
-    take_leave(gw);
 }
 
 /* ---- time ---- */
@@ -189,15 +198,6 @@ static void run_timers(struct gateway *gw)
         } else {
             gateway_connection_timeout(gw, &gw->connections[record]);
         }
-    }
-}
-
-void gateway_request_exit(struct gateway *gw, int code, const char *reason)
-{
-    if (!gw->exit_due) {
-        gw->exit_due = true;
-        gw->exit_code = code;
-        gw->exit_reason = reason;
     }
 }
 
@@ -226,7 +226,7 @@ void gateway_handle_timeout(struct gateway *gw, struct clock_pair now)
     gateway_dns_handle_timeout(&gw->dns, gw->now.boot);
     gateway_http_handle_timeout(&gw->http, gw->now.boot);
     if (instant_reached(gw->now.boot, gw->shutdown_at)) {
-        gateway_request_exit(gw, 0, "shut down");
+        gw->exit_due = true;
     }
 }
 

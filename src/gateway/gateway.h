@@ -153,7 +153,8 @@ void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
                            const struct gateway_lookup_answer *answer);
 /* Does what is due at `now`; early and late calls are harmless. */
 void gateway_handle_timeout(struct gateway *gw, struct clock_pair now);
-/* Starts the orderly end: goodbye to clients, Close to the portal, then GATEWAY_OUT_EXIT. */
+/* Starts the orderly end: goodbye to clients, Close to the portal, then GATEWAY_OUT_EXIT, within a
+ * second. A portal that refuses the gateway for good starts it as well. */
 void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now);
 /* Mixes fresh entropy into the generator. A recorded input (every 60 s and after a clock gap). */
 void gateway_handle_reseed(struct gateway *gw, const uint8_t seed[32]);

@@ -480,8 +480,10 @@ void gateway_trace_client(struct gateway *gw, enum trace_id id, const struct gat
 /* Traces that a message waits for the portal, unless it was refused. Returns `err`. */
 enum err gateway_trace_sent(const struct gateway *gw, enum err err, const char *what);
 uint64_t gateway_hash(const struct gateway *gw, struct view bytes);
-/* The process is to end, once what is due has left; the first reason counts. */
-void gateway_request_exit(struct gateway *gw, int code, const char *reason);
+/* Starts the orderly end: goodbye to clients, relays given back, Close to the portal while there is
+ * one, then GATEWAY_OUT_EXIT, after GATEWAY_SHUTDOWN_S at the latest. The first reason counts;
+ * `reason` is static text. */
+void gateway_leave(struct gateway *gw, int code, const char *reason);
 
 /* ---- gateway_flow.c: all but init, poll and the two of time only while limits.flows > 0 ---- */
 

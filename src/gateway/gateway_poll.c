@@ -76,7 +76,7 @@ static bool handle_portal_output(struct gateway *gw, const struct portal_output 
     case PORTAL_OUT_FATAL:
         gw->portal_joined = false;
         trace_portal(gw, EV_PORTAL_FATAL, in->u.fatal.reason, 0);
-        gateway_request_exit(gw, in->u.fatal.exit_code, in->u.fatal.reason);
+        gateway_leave(gw, in->u.fatal.exit_code, in->u.fatal.reason);
         return false;
     }
     UNREACHABLE();
@@ -171,9 +171,8 @@ static bool poll_environment(struct gateway *gw, struct gateway_output *out)
 
 static bool poll_exit(struct gateway *gw, struct gateway_output *out)
 {
-    if (!gw->exit_due && gw->has_left && portal_client_is_closed(&gw->portal) &&
-        gw->relays_count == 0) {
-        gateway_request_exit(gw, 0, "shut down");
+    if (gw->has_left && portal_client_is_closed(&gw->portal) && gw->relays_count == 0) {
+        gw->exit_due = true;
     }
     if (!gw->exit_due || gw->exit_told) {
         return false;

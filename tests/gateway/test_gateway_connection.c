@@ -592,7 +592,6 @@ static void shutting_down_reaches_hundreds_of_connections(void **state)
     }
     assert_int_equal(connections(rig), count);
     rig_forget(rig);
-    rig->is_shutting_down = true;
     gateway_handle_shutdown(rig->gw, rig->now);
     assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], GATEWAY_JOB_SLICE);
     push_numbered(rig, count); /* nobody is let in any more */
@@ -617,6 +616,66 @@ static void shutting_down_ends_within_a_second_when_nobody_answers(void **state)
     rig_pass(rig, DURATION_MS(1100));
     assert_true(rig->exited);
     assert_int_equal(rig->exit_code, 0);
+    rig_free(rig);
+}
+
+/* The portal has no use for this gateway any more. */
+static void portal_expires_token(struct rig *rig)
+{
+    rig_push(rig, "disconnect", "{\"reason\":\"token_expired\"}");
+}
+
+static void the_end_by_the_portal_says_goodbye_and_gives_relays_back(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig_connect(rig, 1, RIG_CIDR4);
+    portal_expires_token(rig);
+    assert_int_equal(rig->events_seen[EV_PORTAL_FATAL], 1);
+    assert_int_equal(rig->events_seen[EV_SHUTDOWN], 0); /* nobody asked for it */
+    assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_int_equal(rig->clients[1].goodbyes, 1);
+    assert_int_equal(connections(rig), 0);
+    assert_int_equal(rig->relays[0].deletes, 1);
+    rig_pass(rig, DURATION_S(2));
+    assert_true(rig->exited);
+    assert_int_equal(rig->exit_code, 1);
+    rig_free(rig);
+}
+
+static void the_end_by_the_portal_reaches_hundreds_of_connections(void **state)
+{
+    (void)state;
+    const unsigned count = 3 * GATEWAY_JOB_SLICE;
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 1024;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    for (unsigned n = 0; n < count; n++) {
+        push_numbered(rig, n);
+    }
+    rig_forget(rig);
+    portal_expires_token(rig);
+    rig_pass(rig, DURATION_MS(100));
+    assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], count);
+    assert_int_equal(rig->relays[0].deletes, 1);
+    assert_true(rig->exited);
+    assert_int_equal(rig->exit_code, 1);
+    rig_free(rig);
+}
+
+static void the_end_by_the_portal_takes_a_second_at_most_and_stays_an_error(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig->relays[0].is_silent = true;
+    portal_expires_token(rig);
+    assert_false(rig->exited);
+    gateway_handle_shutdown(rig->gw, rig->now); /* it ends already */
+    rig_settle(rig);
+    rig_pass(rig, DURATION_MS(1100));
+    assert_true(rig->exited);
+    assert_int_equal(rig->exit_code, 1);
     rig_free(rig);
 }
 
@@ -1008,6 +1067,9 @@ int main(void)
         cmocka_unit_test(shutting_down_says_goodbye_gives_relays_back_and_ends),
         cmocka_unit_test(shutting_down_reaches_hundreds_of_connections),
         cmocka_unit_test(shutting_down_ends_within_a_second_when_nobody_answers),
+        cmocka_unit_test(the_end_by_the_portal_says_goodbye_and_gives_relays_back),
+        cmocka_unit_test(the_end_by_the_portal_reaches_hundreds_of_connections),
+        cmocka_unit_test(the_end_by_the_portal_takes_a_second_at_most_and_stays_an_error),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),
         cmocka_unit_test(a_goodbye_of_the_client_ends_connection_and_access),
         cmocka_unit_test(

@@ -573,7 +573,6 @@ void rig_tun(struct rig *rig, struct view packet)
 void rig_shutdown(struct rig *rig)
 {
     gateway_handle_shutdown(rig->gw, rig->now);
-    rig->is_shutting_down = true;
     rig_settle(rig);
 }
 

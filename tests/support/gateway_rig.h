@@ -157,7 +157,6 @@ struct rig {
     size_t batch;               /* datagrams fed at once */
     bool stops_time;            /* exchanges take no time */
     bool skips_check;           /* no gateway_check() after each input: it looks at everything */
-    bool is_shutting_down;
 
     struct rig_list tun;    /* packets that came out to the TUN device */
     struct rig_list strays; /* datagrams to nobody */
