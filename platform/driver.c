@@ -54,14 +54,19 @@ static void send_stream(struct driver *driver, struct clock_pair now,
     gateway_stream_sent(driver->gateway, send->stream, taken);
 }
 
+static void tell_tun_up(struct driver *driver, struct clock_pair now, bool up)
+{
+    const uint8_t body[1] = {up ? 1 : 0};
+    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_TUN_UP, VIEW_OF(body));
+    gateway_set_tun_up(driver->gateway, up);
+}
+
 /* Configures the device and tells the gateway whether that succeeded. */
 static enum err configure_tun(struct driver *driver, struct clock_pair now,
                               const struct gateway_tun_config *config)
 {
     enum err err = driver->platform->tun_configure(driver->platform->self, config);
-    const uint8_t up[1] = {err == ERR_NONE ? 1 : 0};
-    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_TUN_UP, VIEW_OF(up));
-    gateway_set_tun_up(driver->gateway, err == ERR_NONE);
+    tell_tun_up(driver, now, err == ERR_NONE);
     return err;
 }
 
@@ -109,6 +114,7 @@ static bool carry_out(struct driver *driver, struct clock_pair now,
     case GATEWAY_OUT_EXIT:
         driver->exiting = true;
         driver->exit_code = out->u.exit.code;
+        driver->exit_reason = out->u.exit.reason;
         break;
     }
     if (err != ERR_NONE) {
@@ -152,6 +158,7 @@ static void give_up(struct driver *driver, struct clock_pair now, const char *wh
     report(driver, now, ERR_CLOSED, why);
     driver->exiting = true;
     driver->exit_code = 1;
+    driver->exit_reason = view_text(why);
 }
 
 static bool feed_udp(struct driver *driver, struct clock_pair now)
@@ -223,6 +230,9 @@ static void feed_event(struct driver *driver, struct clock_pair now,
     case PLATFORM_SHUTDOWN:
         driver_record_mark(&driver->recorder, now, DRIVER_INPUT_SHUTDOWN, VIEW_EMPTY);
         gateway_handle_shutdown(driver->gateway, now);
+        break;
+    case PLATFORM_TUN_UP:
+        tell_tun_up(driver, now, true);
         break;
     }
 }
@@ -362,6 +372,7 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
         .tun_blocked = is_blocked(driver, GATEWAY_OUT_TUN),
         .exit = driver->exiting,
         .exit_code = driver->exit_code,
+        .exit_reason = driver->exit_reason,
     };
     again = again || instant_reached(now.boot, result.next.at); /* an input made something due */
     result.again = again && !driver->holding && !driver->exiting;

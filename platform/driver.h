@@ -31,6 +31,7 @@ struct driver_result {
     bool tun_blocked; /* wait until the TUN device is writable */
     bool exit;        /* the gateway asked to end */
     int exit_code;
+    struct view exit_reason; /* one line for the operator; static text */
 };
 
 struct driver {
@@ -46,6 +47,7 @@ struct driver {
     uint32_t tun_offload; /* what the gateway was told, a set of enum platform_tun_offload */
     bool exiting;
     int exit_code;
+    struct view exit_reason;
     struct instant reseed_at;
     struct instant addresses_at; /* when to look at the host's addresses again */
     struct instant last_step;

@@ -16,6 +16,7 @@ enum platform_event_kind {
     PLATFORM_LOOKUP,      /* a lookup ended */
     PLATFORM_UNREACHABLE, /* the network says that a destination of ours cannot be reached */
     PLATFORM_SHUTDOWN,    /* SIGINT or SIGTERM */
+    PLATFORM_TUN_UP,      /* the last tun_configure, which had failed, has succeeded since */
 };
 
 /* Views inside live until the next call of `event`. */
@@ -56,7 +57,8 @@ struct platform {
      * (ERR_UNREACHABLE, ERR_TOO_BIG, ERR_PERMISSION, ERR_IO) lose that train only. */
     enum err (*udp_send)(void *self, const struct gateway_train *train);
 
-    /* Applies addresses, MTU, rules and routes. An error is reported, never fatal. */
+    /* Applies addresses, MTU, rules and routes. An error is reported, never fatal; the platform
+     * tries on, and PLATFORM_TUN_UP tells when it succeeds. */
     enum err (*tun_configure)(void *self, const struct gateway_tun_config *config);
     /* Reads up to `max` packets. ERR_WOULD_BLOCK: none. ERR_CLOSED: the device is gone. */
     enum err (*tun_read)(void *self, struct gateway_tun_packet *out, size_t max, size_t *count);

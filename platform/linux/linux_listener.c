@@ -72,18 +72,33 @@ static enum err try_bind(const struct linux_streams *streams, struct linux_liste
     return ERR_NONE;
 }
 
+/* The quick tries are over: said once, then each pause is twice the last one. */
+static void back_off(struct linux_listener *l, enum err err, struct instant now)
+{
+    const struct duration max = DURATION_S(LINUX_LISTEN_BACKOFF_MAX_S);
+    if (l->pause.ns == 0) {
+        l->has_news = true;
+        l->news = err;
+        l->pause = DURATION_S(LINUX_LISTEN_BACKOFF_S);
+    }
+    l->retry_at = instant_add(now, l->pause);
+    l->pause.ns = l->pause.ns < max.ns / 2 ? l->pause.ns * 2 : max.ns;
+}
+
 static void bind_or_wait(struct linux_streams *streams, uint32_t index, struct instant now)
 {
     struct linux_listener *l = &streams->listeners[index];
     enum err err = try_bind(streams, l, index);
-    l->tries_left--;
+    bool was_told = l->pause.ns > 0;
     if (err == ERR_NONE) {
+        l->has_news = was_told;
+        l->news = ERR_NONE;
         l->tries_left = 0;
-    } else if (l->tries_left == 0) {
-        l->failed = true;
-        l->failure = err;
-    } else {
+        l->pause = DURATION_ZERO;
+    } else if (!was_told && --l->tries_left > 0) {
         l->retry_at = instant_add(now, DURATION_MS(LINUX_LISTEN_PAUSE_MS));
+    } else {
+        back_off(l, err, now);
     }
 }
 
@@ -111,7 +126,8 @@ enum err linux_streams_listen(struct linux_streams *streams, const struct gatewa
 void linux_listener_tick(struct linux_streams *streams, uint32_t index, struct instant now)
 {
     struct linux_listener *l = &streams->listeners[index];
-    if (l->tries_left > 0 && instant_reached(now, l->retry_at)) {
+    bool is_due = l->tries_left > 0 || l->pause.ns > 0;
+    if (is_due && instant_reached(now, l->retry_at)) {
         bind_or_wait(streams, index, now);
     }
     if (l->starved && instant_reached(now, l->retry_at)) {
@@ -121,15 +137,15 @@ void linux_listener_tick(struct linux_streams *streams, uint32_t index, struct i
     }
 }
 
-bool linux_streams_listen_failed(struct linux_streams *streams, enum gateway_listener *listener,
-                                 enum err *err)
+bool linux_streams_listen_news(struct linux_streams *streams, enum gateway_listener *listener,
+                               enum err *err)
 {
     for (size_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
         struct linux_listener *l = &streams->listeners[i];
-        if (l->failed) {
-            l->failed = false;
+        if (l->has_news) {
+            l->has_news = false;
             *listener = (enum gateway_listener)i;
-            *err = l->failure;
+            *err = l->news;
             return true;
         }
     }
@@ -212,8 +228,8 @@ static void judge_accept(struct linux_listener *l, int error)
     l->starved = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
     if (l->starved && !l->starved_told) {
         l->starved_told = true;
-        l->failed = true;
-        l->failure = linux_err(error);
+        l->has_news = true;
+        l->news = linux_err(error);
     }
 }
 

@@ -36,7 +36,7 @@ static void drain_streams(struct linux_platform *platform)
 static bool is_forced(const struct linux_platform *platform, struct instant *deadline)
 {
     unsigned signals = linux_platform_signals(platform);
-    if (signals == 0) {
+    if (signals == 0 && !platform->is_leaving) {
         return false;
     }
     struct instant now = linux_clock_now().boot;
@@ -54,8 +54,8 @@ static void note_step(struct linux_platform *platform, struct instant since)
     }
 }
 
-int linux_loop_run(struct driver *driver, struct linux_platform *platform,
-                   struct linux_record *record)
+struct linux_loop_end linux_loop_run(struct driver *driver, struct linux_platform *platform,
+                                     struct linux_record *record)
 {
     struct instant deadline = TIME_NEVER;
     for (;;) {
@@ -67,13 +67,14 @@ int linux_loop_run(struct driver *driver, struct linux_platform *platform,
         }
         if (result.exit) {
             drain_streams(platform);
-            return result.exit_code;
+            return (struct linux_loop_end){result.exit_code, result.exit_reason};
         }
         int timeout = wait_ms(platform, &result);
         linux_pages_tick(&platform->pages, now, timeout != 0);
         linux_platform_wait(platform, timeout);
         if (is_forced(platform, &deadline)) {
-            return 1;
+            return (struct linux_loop_end){
+                1, view_text("the orderly end was cut short, by a second signal or its limit")};
         }
     }
 }

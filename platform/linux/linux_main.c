@@ -5,8 +5,10 @@
  */
 #include <cap-ng.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,6 +35,7 @@
 #define BUFFER_MAX_OUT     "16777216"  /* net.core.wmem_max */
 #define DESCRIPTORS_WANTED 256U
 #define DESCRIPTORS_LEAST  32U
+#define LAST_WORDS_MAX     256U
 
 /* Everything that lives as long as the process. */
 struct app {
@@ -131,11 +134,24 @@ static int fail(const char *what, enum err err)
     return fail_for(what, err == ERR_NONE ? NULL : err_text(err));
 }
 
+/* What ended it reaches the operator however little is logged. A reader of stderr that has stopped
+ * must not keep the process. */
+static void say_last_words(struct view reason)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    char line[LAST_WORDS_MAX];
+    (void)snprintf(line, sizeof(line), "firezone-gateway: ended: %.*s\n", (int)reason.len,
+                   (const char *)reason.at);
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0) {
+        say(STDERR_FILENO, line);
+    }
+}
+
 static int print_help(void)
 {
     uint8_t *room = malloc(HELP_MAX);
     if (room == NULL) {
-        return EXIT_FAILED;
+        return fail("no memory", ERR_NONE);
     }
     struct writer w = writer_of((struct span){room, HELP_MAX - 1});
     linux_config_help(&w);
@@ -202,6 +218,7 @@ static void emit(void *sink, const struct trace_event *event)
     struct trace log = linux_log_trace(&app->log);
     trace_emit(&log, event);
     linux_notify_event(&app->platform.notify, event);
+    app->platform.is_leaving = app->platform.is_leaving || event->event == EV_PORTAL_FATAL;
 }
 
 static struct trace trace_of(struct app *app)
@@ -463,7 +480,11 @@ static int run(struct app *app)
         log_start(app, use_huge_pages(app));
         confine(app);
         start_driver(app);
-        code = linux_loop_run(&app->driver, &app->platform, app->record);
+        struct linux_loop_end end = linux_loop_run(&app->driver, &app->platform, app->record);
+        code = end.exit_code;
+        if (code != 0) {
+            say_last_words(end.reason);
+        }
         linux_platform_close(&app->platform);
     }
     linux_pages_close(&app->platform.pages);
@@ -485,7 +506,7 @@ int main(int argc, char **argv)
     int code = EXIT_FAILED;
     (void)argc;
     if (app == NULL) {
-        return EXIT_FAILED;
+        return fail("no memory", ERR_NONE);
     }
     switch (linux_config_parse(&app->config, (const char *const *)argv,
                                (const char *const *)environ, app->message)) {

@@ -411,9 +411,10 @@ enum err linux_tun_configure_gateway(struct linux_tun *tun, const struct gateway
         tun->changes = listen_for_changes();
     }
     enum err err = linux_tun_configure(tun, &setup);
+    tun->wanted = *config;
+    tun->is_wanted = true;
     tun->is_configured = err == ERR_NONE;
     tun->is_broken = false;
-    tun->configured = *config;
     return err;
 }
 
@@ -474,7 +475,7 @@ static bool restore(struct netlink *nl, unsigned index, const struct linux_tun_s
 static enum linux_tun_change repair(struct linux_tun *tun)
 {
     struct netlink nl;
-    struct linux_tun_setup setup = gateway_setup(&tun->configured);
+    struct linux_tun_setup setup = gateway_setup(&tun->wanted);
     unsigned index = 0;
     bool restored = false;
     bool was_broken = tun->is_broken;
@@ -494,10 +495,18 @@ static enum linux_tun_change repair(struct linux_tun *tun)
 
 enum linux_tun_change linux_tun_tick(struct linux_tun *tun, struct instant now)
 {
-    if (!tun->is_configured || tun->changes == NULL || !instant_reached(now, tun->check_at)) {
+    if (!tun->is_wanted || !instant_reached(now, tun->check_at)) {
         return LINUX_TUN_AS_IT_WAS;
     }
     tun->check_at = instant_add(now, DURATION_S(LINUX_TUN_CHECK_S));
+    if (!tun->is_configured) {
+        const struct gateway_tun_config config = tun->wanted;
+        enum err err = linux_tun_configure_gateway(tun, &config);
+        return err == ERR_NONE ? LINUX_TUN_CONFIGURED : LINUX_TUN_AS_IT_WAS;
+    }
+    if (tun->changes == NULL) {
+        return LINUX_TUN_AS_IT_WAS;
+    }
     bool heard = heard_changes(tun); /* the kernel tells only once: is_broken remembers */
     return heard || tun->is_broken ? repair(tun) : LINUX_TUN_AS_IT_WAS;
 }

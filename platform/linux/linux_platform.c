@@ -123,12 +123,20 @@ static enum err udp_send(void *self, const struct gateway_train *train)
     return err;
 }
 
+static void report_lacks(const struct linux_platform *platform)
+{
+    if (platform->tun.lacks != NULL) {
+        report(platform, platform->tun.lacks_why, platform->tun.lacks);
+    }
+}
+
 static enum err tun_configure(void *self, const struct gateway_tun_config *config)
 {
     struct linux_platform *platform = self;
     enum err err = linux_tun_configure_gateway(&platform->tun, config);
-    if (err == ERR_NONE && platform->tun.lacks != NULL) {
-        report(platform, platform->tun.lacks_why, platform->tun.lacks);
+    platform->tun_up_pending = false; /* it was of the configuration before */
+    if (err == ERR_NONE) {
+        report_lacks(platform);
     }
     return err;
 }
@@ -270,6 +278,12 @@ static bool next_event(void *self, struct platform_event *out)
         platform->shutdown_pending = false;
         memset(out, 0, sizeof(*out));
         out->kind = PLATFORM_SHUTDOWN;
+        return true;
+    }
+    if (platform->tun_up_pending) {
+        platform->tun_up_pending = false;
+        memset(out, 0, sizeof(*out));
+        out->kind = PLATFORM_TUN_UP;
         return true;
     }
     if (platform->udp.unreachable_count > 0) {
@@ -473,14 +487,30 @@ static void tick_tun(struct linux_platform *platform, struct instant at)
     switch (linux_tun_tick(&platform->tun, at)) {
     case LINUX_TUN_AS_IT_WAS:
         break;
+    case LINUX_TUN_CONFIGURED:
+        report(platform, ERR_NONE, "the tunnel's device is configured now");
+        report_lacks(platform);
+        platform->tun_up_pending = true;
+        break;
     case LINUX_TUN_SET_AGAIN:
         report(platform, ERR_NONE,
                "somebody changed the tunnel's device, addresses, rules or routes; set again");
         break;
     case LINUX_TUN_LACKING:
-        report(platform, platform->tun.lacks_why, platform->tun.lacks);
+        report_lacks(platform);
         break;
     }
+}
+
+static void report_listener(const struct linux_platform *platform, enum gateway_listener listener,
+                            enum err err)
+{
+    static const char *const failed[] = {"cannot listen for DNS in the tunnel",
+                                         "cannot listen for health checks"};
+    static const char *const bound[] = {"listens for DNS in the tunnel now",
+                                        "listens for health checks now"};
+    bool is_health = listener == GATEWAY_LISTENER_HEALTH;
+    report(platform, err, err == ERR_NONE ? bound[is_health] : failed[is_health]);
 }
 
 /* What waits for time to pass. */
@@ -494,10 +524,8 @@ static void tick(struct linux_platform *platform)
     linux_resolver_tick(platform->resolver, at);
     linux_streams_tick(platform->streams, at);
     tick_tun(platform, at);
-    while (linux_streams_listen_failed(platform->streams, &listener, &err)) {
-        report(platform, err,
-               listener == GATEWAY_LISTENER_HEALTH ? "cannot listen for health checks"
-                                                   : "cannot listen for DNS in the tunnel");
+    while (linux_streams_listen_news(platform->streams, &listener, &err)) {
+        report_listener(platform, listener, err);
     }
 }
 
@@ -525,7 +553,8 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
 
 uint32_t linux_platform_ready(const struct linux_platform *platform)
 {
-    bool event = platform->shutdown_pending || platform->udp.unreachable_count > 0 ||
+    bool event = platform->shutdown_pending || platform->tun_up_pending ||
+                 platform->udp.unreachable_count > 0 ||
                  linux_resolver_has_answers(platform->resolver) ||
                  linux_streams_has_events(platform->streams);
     return (platform->udp_ready != 0 ? (uint32_t)PLATFORM_READY_UDP : 0U) |

@@ -25,10 +25,12 @@ struct linux_platform {
     int signals; /* signalfd, or -1 */
     unsigned signals_seen;
     bool shutdown_pending;
+    bool is_leaving;    /* the gateway ends without a signal; whoever hears its trace sets it */
     unsigned udp_ready; /* set of families: 1 IPv4, 2 IPv6 */
     bool tun_ready;
     struct linux_udp udp;
     struct linux_tun tun;
+    bool tun_up_pending; /* PLATFORM_TUN_UP is due */
     struct linux_streams *streams;
     struct linux_resolver *resolver;
     struct linux_tls_roots *roots; /* NULL: none could be read yet */

@@ -23,6 +23,8 @@
 #define LINUX_LISTENERS_MAX        8U
 #define LINUX_LISTEN_TRIES         3U /* spec/dataplane.md section 8.4 */
 #define LINUX_LISTEN_PAUSE_MS      100U
+#define LINUX_LISTEN_BACKOFF_S     1U /* after these tries; doubles with each that fails */
+#define LINUX_LISTEN_BACKOFF_MAX_S 60U
 #define LINUX_LISTENER_DATAGRAM    4096U /* largest datagram that a UDP listener takes */
 
 struct linux_streams;
@@ -47,9 +49,11 @@ void linux_streams_open(struct linux_streams *streams, const struct gateway_stre
 MUST_USE enum err linux_streams_send(struct linux_streams *streams, uint32_t stream,
                                      struct view bytes, size_t *taken);
 void linux_streams_close(struct linux_streams *streams, uint32_t stream, struct instant now);
-/* Binds at once (tunnel addresses need not exist yet); when that fails it is tried again up to
- * LINUX_LISTEN_TRIES times at linux_streams_tick(). ERR_NONE while tries are left; the last
- * failure is kept for linux_streams_listen_failed(). The same address again changes nothing. */
+/* Binds at once (tunnel addresses need not exist yet); when that fails it is tried again at
+ * linux_streams_tick(), LINUX_LISTEN_TRIES times in quick succession and then ever less often,
+ * until it succeeds. linux_streams_listen_news() tells the failure of the quick ones, and the
+ * success after that. ERR_ARGUMENT: no address. The same address again changes nothing once it is
+ * bound. */
 MUST_USE enum err linux_streams_listen(struct linux_streams *streams,
                                        const struct gateway_listen *listen, struct instant now);
 MUST_USE enum err linux_streams_listener_send(struct linux_streams *streams,
@@ -63,13 +67,14 @@ MUST_USE bool linux_streams_event(struct linux_streams *streams, struct platform
 /* False promises that linux_streams_event() has nothing. */
 MUST_USE bool linux_streams_has_events(const struct linux_streams *streams);
 /* Ends what lingers too long, tries again to bind and to accept what failed. Wants to be called
- * about every 100 ms while linux_streams_wants_tick(). */
+ * about every 100 ms while linux_streams_wants_tick(), and every second or so otherwise. */
 void linux_streams_tick(struct linux_streams *streams, struct instant now);
 MUST_USE bool linux_streams_wants_tick(const struct linux_streams *streams);
-/* Takes a listener whose last try to bind failed, or that cannot accept for want of a descriptor or
- * memory (told once until it can; it goes on trying); false: none. */
-MUST_USE bool linux_streams_listen_failed(struct linux_streams *streams,
-                                          enum gateway_listener *listener, enum err *err);
+/* Takes a listener that could not be bound for LINUX_LISTEN_TRIES times, or that cannot accept for
+ * want of a descriptor or memory (told once until it can; it goes on trying); with ERR_NONE one
+ * that is bound after all. False: none. */
+MUST_USE bool linux_streams_listen_news(struct linux_streams *streams,
+                                        enum gateway_listener *listener, enum err *err);
 /* True while a closed stream still has bytes to send. */
 MUST_USE bool linux_streams_draining(const struct linux_streams *streams);
 /* Port of a listener, for tests that bind port 0; 0: not bound. */

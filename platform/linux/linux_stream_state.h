@@ -39,10 +39,11 @@ struct linux_listener {
     bool readable;
     bool starved; /* no descriptor or memory for whoever waits: looked at again at `retry_at` */
     bool starved_told; /* since the last that was accepted */
-    bool failed;       /* there is a failure that nobody has taken yet */
-    enum err failure;
+    bool has_news;     /* that nobody has taken yet */
+    enum err news;     /* why it cannot bind or accept; ERR_NONE: it is bound at last */
     struct sock_addr local;
-    unsigned tries_left; /* 0: no try is due */
+    unsigned tries_left;   /* of the first ones */
+    struct duration pause; /* after the next failure, once those are over; 0: no such try is due */
     struct instant retry_at;
 };
 

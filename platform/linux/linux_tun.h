@@ -37,8 +37,9 @@ struct linux_tun {
     enum err lacks_why;
     uint32_t done_without; /* set of parts that the configuration could not have */
     bool is_broken;        /* something else is missing since, and could not be set again yet */
-    struct gateway_tun_config configured; /* by linux_tun_configure_gateway(), once it succeeded */
-    bool is_configured;
+    struct gateway_tun_config wanted; /* of linux_tun_configure_gateway() */
+    bool is_wanted;
+    bool is_configured;         /* as wanted */
     struct mnl_socket *changes; /* hears of links, addresses and rules; NULL: none */
     struct instant check_at;
     uint8_t *buffers;
@@ -69,20 +70,24 @@ struct linux_tun_setup {
  * that is refused; tun->lacks tells the first of them. ERR_IO: netlink is not available, the device
  * is gone, or both families failed. */
 MUST_USE enum err linux_tun_configure(struct linux_tun *tun, const struct linux_tun_setup *setup);
-/* The same with the routes of a gateway: the two peer ranges. */
+/* The same with the routes of a gateway: the two peer ranges. What fails is tried again by
+ * linux_tun_tick(). */
 MUST_USE enum err linux_tun_configure_gateway(struct linux_tun *tun,
                                               const struct gateway_tun_config *config);
 /* What a look at the tunnel found. */
 enum linux_tun_change {
     LINUX_TUN_AS_IT_WAS,
-    LINUX_TUN_SET_AGAIN, /* something was missing and is there again */
-    LINUX_TUN_LACKING,   /* something is missing and was refused: tun->lacks tells the first. Said
-                            once; it is tried at every look until nothing is missing */
+    LINUX_TUN_CONFIGURED, /* the configuration that had failed as a whole has succeeded; tun->lacks
+                             as after linux_tun_configure() */
+    LINUX_TUN_SET_AGAIN,  /* something was missing and is there again */
+    LINUX_TUN_LACKING,    /* something is missing and was refused: tun->lacks tells the first. Said
+                             once; it is tried at every look until nothing is missing */
 };
 
-/* Sets again what somebody else took of it since: a device that was set down, a network manager
- * that removes what it does not know. Looks every LINUX_TUN_CHECK_S, at the cost of a system call
- * while nothing changes on the host. What the configuration had to do without is not missed. */
+/* Tries a configuration again that failed, and sets again what somebody else took of it since: a
+ * device that was set down, a network manager that removes what it does not know. Looks every
+ * LINUX_TUN_CHECK_S, at the cost of a system call while nothing changes on the host. What the
+ * configuration had to do without is not missed. */
 MUST_USE enum linux_tun_change linux_tun_tick(struct linux_tun *tun, struct instant now);
 
 #endif /* LINUX_TUN_H */

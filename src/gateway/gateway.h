@@ -165,7 +165,7 @@ void gateway_handle_unreachable(struct gateway *gw, struct clock_pair now,
 /* Tells the addresses of this host, for config.refuse_own_addresses; the last list counts. A
  * recorded input. */
 void gateway_set_own_addresses(struct gateway *gw, const struct ip_addr *addresses, size_t count);
-/* Tells whether the last TUN_CONFIGURE succeeded. A recorded input; it makes no output. */
+/* Tells whether the last TUN_CONFIGURE has succeeded. A recorded input; it makes no output. */
 void gateway_set_tun_up(struct gateway *gw, bool up);
 /* Reports how many bytes of the last GATEWAY_OUT_STREAM_SEND were taken. */
 void gateway_stream_sent(struct gateway *gw, uint32_t stream, size_t taken);

@@ -239,7 +239,7 @@ struct gateway_output {
         const struct gateway_flow *flow;
         struct {
             int code;           /* process exit code */
-            struct view reason; /* one line for the operator */
+            struct view reason; /* one line for the operator; static text */
         } exit;
     } u;
 };

@@ -107,8 +107,10 @@ spawn squatter gw nc -l 127.0.0.1 8080
 start_fresh
 wait_for 10 joined || fail "the gateway does not join without its health address"
 check "a health address that is taken is a warning" wait_for 5 says "cannot listen for health checks"
-end_with TERM
 stop squatter
+check "it is served once it is free" wait_for 10 in_ns gw curl -fsS -m 2 -o /dev/null http://127.0.0.1:8080/healthz
+check "and that is said" says "listens for health checks now"
+end_with TERM
 
 # As the unit runs it: another user, and the capability that is given to it alone.
 : >"$WORK/gateway.log"

@@ -36,6 +36,9 @@ exits "URL of another scheme" 1 "url" FIREZONE_TOKEN=secret-token FIREZONE_API_U
     "$GATEWAY"
 exits "a token that the portal refuses" 1 "401|token|unauthor" \
     FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
+exits "the same without a log" 1 "^firezone-gateway: ended: the portal refuses the token\$" RUST_LOG=off \
+    FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x "$GATEWAY"
+check "its last words are one line" [ "$(wc -l <"$WORK/start.log")" = 1 ]
 exits "no CAP_NET_ADMIN" 1 "NET_ADMIN|permission|root" \
     FIREZONE_TOKEN=secret-token FIREZONE_API_URL=wss://portal.test FIREZONE_ID=x \
     setpriv --bounding-set -net_admin --inh-caps -net_admin "$GATEWAY"

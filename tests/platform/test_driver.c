@@ -34,6 +34,7 @@ struct world {
     struct log recording; /* what the driver recorded */
     bool udp_blocked;
     bool tun_gone;
+    bool tun_refuses; /* to be configured */
     bool tun_blocked;
     struct gateway_tun_group group; /* an output that waits */
     unsigned udp_reads;
@@ -200,7 +201,7 @@ static enum err w_tun_configure(void *self, const struct gateway_tun_config *con
     struct world *w = self;
     struct gateway_output out = {.kind = GATEWAY_OUT_TUN_CONFIGURE, .u.tun_config = *config};
     put_output(&w->outputs, &out);
-    return ERR_NONE;
+    return w->tun_refuses ? ERR_IO : ERR_NONE;
 }
 
 static enum err w_tun_read(void *self, struct gateway_tun_packet *out, size_t max, size_t *count)
@@ -618,6 +619,7 @@ static void test_a_device_that_is_gone_ends_the_run(void **state)
     struct driver_result result = step(w);
     assert_true(result.exit);
     assert_int_equal(result.exit_code, 1);
+    assert_true(view_equal_text(result.exit_reason, "the TUN device is gone"));
 }
 
 static void test_the_loss_of_all_sockets_ends_the_run(void **state)
@@ -691,16 +693,63 @@ static enum err replay(struct view recording, struct log *outputs,
     return err;
 }
 
-static void queue_unreachable(struct world *w)
+static struct platform_event *queue_event(struct world *w, enum platform_event_kind kind)
 {
     size_t at = (w->events_first + w->events_count++) % EVENTS_MAX;
     memset(&w->events[at], 0, sizeof(w->events[at]));
-    w->events[at].event.kind = PLATFORM_UNREACHABLE;
-    w->events[at].event.unreachable = sock_addr_of(ip_v4(127, 0, 0, 1), 3478);
+    w->events[at].event.kind = kind;
+    return &w->events[at].event;
+}
+
+static void queue_unreachable(struct world *w)
+{
+    queue_event(w, PLATFORM_UNREACHABLE)->unreachable = sock_addr_of(ip_v4(127, 0, 0, 1), 3478);
 }
 
 /* A run with everything in it: cut sends, junk, a lost portal, minutes of timers, an orderly end.
  */
+/* What was recorded of the device's configuration. */
+struct tun_marks {
+    uint8_t up[4];
+    size_t count;
+};
+
+static void note_tun_mark(void *self, struct clock_pair now, enum driver_input kind,
+                          struct view body)
+{
+    struct tun_marks *marks = self;
+    (void)now;
+    if (kind == DRIVER_INPUT_TUN_UP) {
+        assert_true(marks->count < ARRAY_COUNT(marks->up));
+        marks->up[marks->count++] = body.at[0];
+    }
+}
+
+static void test_a_device_that_is_configured_late_is_told_and_recorded(void **state)
+{
+    struct world *w = *state;
+    struct tun_marks marks = {.count = 0};
+    struct driver_replay_watch watch = {.self = &marks, .input = note_tun_mark};
+    struct driver_replay_result result;
+    w->tun_refuses = true;
+    connect_portal(w);
+    give_relay(w);
+    (void)queue_event(w, PLATFORM_TUN_UP);
+    (void)step(w);
+    void *memory = NULL;
+    struct gateway *gateway = build(&memory);
+    struct span room = {malloc(DRIVER_REPLAY_ROOM), DRIVER_REPLAY_ROOM};
+    assert_int_equal(driver_replay(gateway, (struct view){w->recording.bytes, w->recording.used},
+                                   room, &watch, &result),
+                     ERR_NONE);
+    assert_int_equal(marks.count, 2);
+    assert_int_equal(marks.up[0], 0);
+    assert_int_equal(marks.up[1], 1);
+    gateway_deinit(gateway);
+    free(memory);
+    free(room.at);
+}
+
 static void live_a_little(struct world *w)
 {
     w->take_at_most = 100;
@@ -726,12 +775,11 @@ static void live_a_little(struct world *w)
         }
         pass_time(w, DURATION_MS(1700));
     }
-    size_t at = (w->events_first + w->events_count++) % EVENTS_MAX;
-    memset(&w->events[at], 0, sizeof(w->events[at]));
-    w->events[at].event.kind = PLATFORM_SHUTDOWN;
+    (void)queue_event(w, PLATFORM_SHUTDOWN);
     for (int i = 0; i < 100; i++) {
         struct driver_result result = step(w);
         if (result.exit) {
+            assert_true(view_equal_text(result.exit_reason, "shut down"));
             struct gateway_output out = {.kind = GATEWAY_OUT_EXIT};
             out.u.exit.code = result.exit_code;
             put_output(&w->outputs, &out);
@@ -827,6 +875,7 @@ int main(void)
         DRIVER_TEST(test_the_loss_of_all_sockets_ends_the_run),
         DRIVER_TEST(test_the_hosts_addresses_are_told_when_they_change),
         DRIVER_TEST(test_entropy_is_drawn_every_minute_and_after_a_gap),
+        DRIVER_TEST(test_a_device_that_is_configured_late_is_told_and_recorded),
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),
         DRIVER_TEST(test_a_cut_recording_is_a_prefix_or_refused),
         DRIVER_TEST(test_a_damaged_recording_never_breaks_anything),

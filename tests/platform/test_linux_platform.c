@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,15 +22,16 @@ struct world {
     bool permitted;
     struct linux_platform platform;
     unsigned health_failures;
+    unsigned health_binds; /* after a failure */
 };
 
 static void take_event(void *sink, const struct trace_event *event)
 {
     struct world *w = sink;
-    w->health_failures += event->event == EV_ENVIRONMENT &&
-                                  view_equal_text(event->text, "cannot listen for health checks")
-                              ? 1
-                              : 0;
+    bool failed = view_equal_text(event->text, "cannot listen for health checks");
+    bool bound = view_equal_text(event->text, "listens for health checks now");
+    w->health_failures += event->event == EV_ENVIRONMENT && failed ? 1 : 0;
+    w->health_binds += event->event == EV_ENVIRONMENT && bound && event->value == ERR_NONE ? 1 : 0;
 }
 
 static bool loopback_up(void)
@@ -202,6 +204,22 @@ static void test_what_was_sent_does_not_wake_the_loop(void **state)
     linux_udp_close(&peer);
 }
 
+static void test_a_device_that_is_configured_late_becomes_an_event(void **state)
+{
+    static const struct gateway_tun_config config = {{IP_V4, {100, 70, 1, 2}},
+                                                     {IP_V6, {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11}}};
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct platform_event event;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, before.rlim_max}), 0);
+    assert_int_not_equal(table->tun_configure(table->self, &config), ERR_NONE);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(comes(w, PLATFORM_TUN_UP, &event));
+    assert_int_equal(linux_platform_ready(&w->platform) & PLATFORM_READY_EVENT, 0);
+}
+
 static void test_the_first_signal_becomes_an_event(void **state)
 {
     struct world *w = permitted(state);
@@ -230,7 +248,7 @@ static void test_the_hosts_own_addresses_are_found(void **state)
     assert_int_equal(table->own_addresses(table->self, found, 1), 1);
 }
 
-static void test_a_health_address_that_cannot_be_bound_is_only_reported(void **state)
+static void test_a_health_address_that_cannot_be_bound_is_reported_and_tried_on(void **state)
 {
     struct world *w = permitted(state);
     const struct platform *table = &w->platform.table;
@@ -245,8 +263,14 @@ static void test_a_health_address_that_cannot_be_bound_is_only_reported(void **s
         linux_platform_wait(&w->platform, 20);
     }
     assert_int_equal(w->health_failures, 1);
+    assert_int_equal(w->health_binds, 0);
     (void)close(other);
-    assert_int_equal(table->listen(table->self, &listen), ERR_NONE);
+    for (int round = 0; round < ROUNDS_MAX && w->health_binds == 0; round++) {
+        linux_platform_wait(&w->platform, 20);
+    }
+    assert_int_equal(w->health_failures, 1);
+    assert_int_equal(w->health_binds, 1);
+    assert_int_equal(linux_streams_port(w->platform.streams, GATEWAY_LISTENER_HEALTH), 8080);
 }
 
 #define PLATFORM_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -258,9 +282,10 @@ int main(void)
         PLATFORM_TEST(test_an_error_between_datagrams_hides_none),
         PLATFORM_TEST(test_an_empty_device_is_not_read_again),
         PLATFORM_TEST(test_what_was_sent_does_not_wake_the_loop),
+        PLATFORM_TEST(test_a_device_that_is_configured_late_becomes_an_event),
         PLATFORM_TEST(test_the_first_signal_becomes_an_event),
         PLATFORM_TEST(test_the_hosts_own_addresses_are_found),
-        PLATFORM_TEST(test_a_health_address_that_cannot_be_bound_is_only_reported),
+        PLATFORM_TEST(test_a_health_address_that_cannot_be_bound_is_reported_and_tried_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -446,7 +446,7 @@ static void test_who_waits_for_a_free_descriptor_is_accepted_later(void **state)
         at = instant_add(at, DURATION_MS(LINUX_LISTEN_PAUSE_MS));
         linux_streams_tick(w->streams, at);
         assert_true(linux_streams_has_events(w->streams));
-        assert_int_equal(linux_streams_listen_failed(w->streams, &which, &err), i == 0);
+        assert_int_equal(linux_streams_listen_news(w->streams, &which, &err), i == 0);
         assert_int_equal(which, GATEWAY_LISTENER_HEALTH);
         assert_int_equal(err, ERR_DESCRIPTORS);
     }
@@ -497,7 +497,7 @@ static void test_an_address_that_is_not_there_yet_can_be_bound(void **state)
     enum err err = ERR_NONE;
     assert_int_equal(linux_streams_listen(w->streams, &listen, now()), ERR_NONE);
     assert_int_not_equal(linux_streams_port(w->streams, GATEWAY_LISTENER_DNS_UDP4), 0);
-    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_listen_news(w->streams, &which, &err));
     assert_false(linux_streams_wants_tick(w->streams));
 }
 
@@ -512,15 +512,59 @@ static void test_a_bind_is_tried_three_times(void **state)
     struct instant at = now();
     assert_int_equal(linux_streams_listen(w->streams, &same, at), ERR_NONE);
     assert_true(linux_streams_wants_tick(w->streams));
-    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_listen_news(w->streams, &which, &err));
     linux_streams_tick(w->streams, instant_add(at, DURATION_MS(100)));
-    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_listen_news(w->streams, &which, &err));
     linux_streams_tick(w->streams, instant_add(at, DURATION_MS(200)));
-    assert_true(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_true(linux_streams_listen_news(w->streams, &which, &err));
     assert_int_equal(which, GATEWAY_LISTENER_DNS_TCP4);
     assert_int_equal(err, ERR_EXISTS);
-    assert_false(linux_streams_listen_failed(w->streams, &which, &err));
+    assert_false(linux_streams_listen_news(w->streams, &which, &err));
     assert_false(linux_streams_wants_tick(w->streams));
+}
+
+/* Frees the port of listen_tcp(). */
+static void free_port(struct world *w)
+{
+    struct gateway_listen elsewhere = {GATEWAY_LISTENER_HEALTH, false,
+                                       sock_addr_of(ip_v4(127, 0, 0, 2), 0)};
+    assert_int_equal(linux_streams_listen(w->streams, &elsewhere, now()), ERR_NONE);
+}
+
+/* Pauses of 1, 2, 4 s and so on, none above a minute, and nothing to spin for meanwhile. */
+static void test_an_address_that_is_taken_is_tried_less_and_less_until_it_is_free(void **state)
+{
+    static const unsigned pauses_s[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    struct world *w = *state;
+    struct gateway_listen taken = {GATEWAY_LISTENER_DNS_TCP4, false,
+                                   sock_addr_of(ip_v4(127, 0, 0, 1), listen_tcp(w))};
+    enum gateway_listener which = GATEWAY_LISTENER_HEALTH;
+    enum err err = ERR_NONE;
+    struct instant at = now();
+    assert_int_equal(linux_streams_listen(w->streams, &taken, at), ERR_NONE);
+    for (unsigned i = 1; i < LINUX_LISTEN_TRIES; i++) {
+        at = instant_add(at, DURATION_MS(LINUX_LISTEN_PAUSE_MS));
+        linux_streams_tick(w->streams, at);
+    }
+    assert_true(linux_streams_listen_news(w->streams, &which, &err));
+    assert_int_equal(err, ERR_EXISTS);
+    for (size_t i = 0; i < ARRAY_COUNT(pauses_s); i++) {
+        struct instant due = instant_add(at, DURATION_S(pauses_s[i]));
+        assert_false(linux_streams_listen_news(w->streams, &which, &err));
+        assert_false(linux_streams_wants_tick(w->streams));
+        if (i + 1 == ARRAY_COUNT(pauses_s)) {
+            free_port(w);
+        }
+        linux_streams_tick(w->streams, (struct instant){due.ns - 1});
+        assert_int_equal(linux_streams_port(w->streams, GATEWAY_LISTENER_DNS_TCP4), 0);
+        at = due;
+        linux_streams_tick(w->streams, at);
+    }
+    assert_true(linux_streams_listen_news(w->streams, &which, &err));
+    assert_int_equal(which, GATEWAY_LISTENER_DNS_TCP4);
+    assert_int_equal(err, ERR_NONE);
+    assert_false(linux_streams_listen_news(w->streams, &which, &err));
+    assert_int_equal(linux_streams_port(w->streams, GATEWAY_LISTENER_DNS_TCP4), taken.local.port);
 }
 
 static void test_the_same_address_again_keeps_the_listener(void **state)
@@ -645,6 +689,7 @@ int main(void)
         STREAM_TEST(test_a_udp_listener_receives_and_answers),
         STREAM_TEST(test_an_address_that_is_not_there_yet_can_be_bound),
         STREAM_TEST(test_a_bind_is_tried_three_times),
+        STREAM_TEST(test_an_address_that_is_taken_is_tried_less_and_less_until_it_is_free),
         STREAM_TEST(test_the_same_address_again_keeps_the_listener),
         STREAM_TEST(test_a_tls_stream_opens_and_carries_bytes),
         STREAM_TEST(test_a_wrong_certificate_closes_with_that_reason),

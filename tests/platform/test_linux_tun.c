@@ -258,6 +258,28 @@ static void test_what_cannot_be_set_again_is_tried_until_it_can(void **state)
     linux_tun_close(&tun);
 }
 
+static void test_a_configuration_that_fails_is_tried_until_it_succeeds(void **state)
+{
+    struct linux_tun tun;
+    struct instant now = {0};
+    struct rlimit before;
+    open_tun(state, &tun, LINUX_TUN_OFFLOAD_USO);
+    assert_true(says("ip addr flush dev " NAME "; echo done", "done"));
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, before.rlim_max}), 0);
+    assert_int_equal(linux_tun_configure_gateway(&tun, &config), ERR_IO);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS); /* said by who configured */
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(linux_tun_tick(&tun, now), LINUX_TUN_AS_IT_WAS); /* not yet */
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_CONFIGURED);
+    assert_null(tun.lacks);
+    assert_true(is_whole());
+    assert_int_equal(tick_later(&tun, &now), LINUX_TUN_AS_IT_WAS);
+    linux_tun_close(&tun);
+}
+
 static void test_a_family_that_is_refused_for_a_time_comes_back(void **state)
 {
     static const char refuse[] = "echo 1 >/proc/sys/net/ipv6/conf/" NAME "/disable_ipv6; echo done";
@@ -498,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_what_somebody_else_took_away_is_set_again),
         cmocka_unit_test(test_what_cannot_be_set_again_is_tried_until_it_can),
         cmocka_unit_test(test_a_family_that_was_never_there_is_no_change),
+        cmocka_unit_test(test_a_configuration_that_fails_is_tried_until_it_succeeds),
         cmocka_unit_test(test_a_family_that_is_refused_for_a_time_comes_back),
         cmocka_unit_test(test_one_family_that_fails_leaves_the_other),
         cmocka_unit_test(test_packets_of_the_kernel_are_read),
