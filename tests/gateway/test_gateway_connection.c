@@ -473,6 +473,61 @@ static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
     rig_free(rig);
 }
 
+/* Changes for all connections that change nothing: of a relay that is nobody's. */
+static void fill_jobs(struct rig *rig)
+{
+    const uint32_t nobodys = rig->gw->limits.relays;
+    rig->gw->jobs_first = GATEWAY_JOBS_MAX - 1; /* the ring begins anywhere */
+    for (rig->gw->jobs_count = 0; rig->gw->jobs_count < GATEWAY_JOBS_MAX; rig->gw->jobs_count++) {
+        rig->gw->jobs[rig->gw->jobs_count] =
+            (struct gateway_job){.kind = GATEWAY_JOB_MIGRATE, .relay = nobodys};
+    }
+}
+
+static void a_full_ring_of_changes_makes_room_for_one_more(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->portal.relays = 3;
+    rig_join(rig);
+    rig->clients[0].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    uint32_t old = connection(rig, 0)->relay;
+    fill_jobs(rig);
+    rig_push_presence(rig, 0,
+                      sock_addr_equal(&rig->clients[0].remote, &rig->relays[0].relayed) ? 1 : 2);
+    assert_int_not_equal(connection(rig, 0)->relay, old);
+    assert_int_equal(rig_drops(rig, DROP_PORTAL_LIMIT), 0);
+    assert_int_equal(rig->gw->jobs_count, 0);
+    rig_pass(rig, DURATION_S(3));
+    assert_true(rig_reaches_tun(rig, 0, server4, 80));
+    rig_free(rig);
+}
+
+/* With so many connections a slice ends no change: what finds no room is counted. */
+static void changes_beyond_a_full_ring_are_counted(void **state)
+{
+    (void)state;
+    struct gateway_limits limits = rig_limits();
+    limits.clients = 1024;
+    struct rig *rig = rig_new_with(&limits, true);
+    rig_join(rig);
+    for (unsigned n = 0; n < 3 * GATEWAY_JOB_SLICE; n++) {
+        push_numbered(rig, n);
+    }
+    rig_settle(rig);
+    assert_int_equal(rig->gw->jobs_count, 0);
+    gateway_begin(rig->gw, rig->now);
+    fill_jobs(rig);
+    assert_true(gateway_relay_remove(rig->gw, &rig->gw->relays[0].id));
+    assert_int_equal(rig->gw->jobs_count, GATEWAY_JOBS_MAX);
+    assert_true(rig_drops(rig, DROP_PORTAL_LIMIT) > 0);
+    rig_pass(rig, DURATION_S(1));
+    assert_int_equal(rig->gw->jobs_count, 0);
+    assert_int_equal(connections(rig), 3 * GATEWAY_JOB_SLICE);
+    rig_free(rig);
+}
+
 static void revoking_a_resource_of_everybody_ends_everybody(void **state)
 {
     (void)state;
@@ -955,6 +1010,31 @@ static void more_messages_than_one_input_may_leave_are_dropped_and_counted(void 
     rig_free(rig);
 }
 
+/* Over a relay a message takes all that is asked for it. */
+static void the_memory_of_one_input_is_filled_to_its_last_byte(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new();
+    uint8_t packet[P2P_HEADER_SIZE];
+    size_t need = sizeof(packet) + CHANNEL_DATA_HEADER_SIZE + WG_DATA_OVERHEAD;
+    rig_join(rig);
+    rig->clients[0].is_direct = false;
+    rig_connect(rig, 0, RIG_CIDR4);
+    put_goodbye(packet);
+    for (uint32_t missing = 0; missing < 2; missing++) {
+        gateway_begin(rig->gw, rig->now);
+        rig->gw->tx_used = GATEWAY_TX_SIZE - need + missing;
+        gateway_seal_packet(rig->gw, connection(rig, 0), VIEW_OF(packet));
+        gateway_seal_flush(rig->gw);
+        assert_int_equal(rig_drops(rig, DROP_WG_QUEUE), missing);
+        assert_int_equal(rig->gw->trains_count, 1 - missing);
+        assert_int_equal(rig->gw->tx_used, GATEWAY_TX_SIZE - (missing == 0 ? 0 : need - 1));
+        rig_settle(rig);
+        assert_int_equal(rig->clients[0].goodbyes, 1);
+    }
+    rig_free(rig);
+}
+
 static void checks_without_the_password_change_nothing(void **state)
 {
     (void)state;
@@ -1061,6 +1141,8 @@ int main(void)
         cmocka_unit_test(a_connection_without_relay_gets_the_one_that_comes_back),
         cmocka_unit_test(a_connection_without_relay_gets_the_first_that_joins),
         cmocka_unit_test(the_loss_of_a_relay_reaches_hundreds_of_connections),
+        cmocka_unit_test(a_full_ring_of_changes_makes_room_for_one_more),
+        cmocka_unit_test(changes_beyond_a_full_ring_are_counted),
         cmocka_unit_test(revoking_a_resource_of_everybody_ends_everybody),
         cmocka_unit_test(superfluous_timeouts_and_entropy_are_harmless),
         cmocka_unit_test(the_same_inputs_give_the_same_bytes),
@@ -1082,6 +1164,7 @@ int main(void)
         cmocka_unit_test(handshakes_for_nobody_and_garbage_are_counted_by_name),
         cmocka_unit_test(what_a_closed_connection_held_is_given_back),
         cmocka_unit_test(more_messages_than_one_input_may_leave_are_dropped_and_counted),
+        cmocka_unit_test(the_memory_of_one_input_is_filled_to_its_last_byte),
         cmocka_unit_test(checks_without_the_password_change_nothing),
         cmocka_unit_test(the_gateway_never_starts_the_first_handshake),
         cmocka_unit_test(a_tunnel_is_renewed_for_as_long_as_there_is_traffic),
