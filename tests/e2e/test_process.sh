@@ -207,6 +207,20 @@ ip -n "$P-gw" rule del table 539098368
 ip -n "$P-gw" route flush table 539098368
 check "rule and route that were taken away come again" wait_for 15 page_is http://10.3.0.10/
 check "no records without the option" sh -c "! grep -q '\"type\":\"flow\"' '$WORK/gateway.log'"
+
+# The portal replaces the token while a client is connected: the gateway takes leave before it ends.
+(GATEWAY_TOKEN=another && write_policy)
+code=0
+wait "$(pid_of gateway)" || code=$?
+rm -f "$WORK/gateway.pid"
+check "a token that expires ends it with 1" [ "$code" = 1 ]
+check "its last words say why" says '^firezone-gateway: ended: the portal says that the token has expired$'
+check "the client is taken leave of" says 'connection_closed.*shutting down'
+check "the relay gets its allocation back" says 'relay_lost'
+write_policy
+start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+check "a page arrives" wait_for 20 page_is http://10.3.0.10/
 end_with TERM
 
 # The bundle of authorities is renewed while it runs: the next connection reads it. One that cannot be
