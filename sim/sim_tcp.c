@@ -176,12 +176,32 @@ static bool take_data(struct sim_tcp *tcp, const struct sim_packet *packet)
     return speaks;
 }
 
+/* The other side takes us for a connection that it had before: it is to forget that (RFC 9293
+ * section 3.10.7.3). */
+static void reset_older(const struct sim_tcp *tcp, const struct sim_packet *packet,
+                        sim_tcp_emit *emit, void *self)
+{
+    struct sim_packet reset = {
+        .source = tcp->local.ip,
+        .destination = tcp->remote.ip,
+        .protocol = SIM_PROTO_TCP,
+        .source_port = tcp->local.port,
+        .destination_port = tcp->remote.port,
+        .tcp_seq = packet->tcp_ack,
+        .tcp_flags = SIM_TCP_RST,
+    };
+    emit(self, &reset);
+}
+
 static bool handle_opening(struct sim_tcp *tcp, struct instant now, const struct sim_packet *packet,
                            sim_tcp_emit *emit, void *self)
 {
     bool syn = (packet->tcp_flags & SIM_TCP_SYN) != 0;
     bool ack = (packet->tcp_flags & SIM_TCP_ACK) != 0 && packet->tcp_ack == tcp->first_seq + 1;
     if (tcp->state == SIM_TCP_SYN_SENT) {
+        if (!ack && (packet->tcp_flags & SIM_TCP_ACK) != 0) {
+            reset_older(tcp, packet, emit, self);
+        }
         if (!syn || !ack) {
             return false;
         }
