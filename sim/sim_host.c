@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUOTE_MAX   548U /* bytes of the offending packet in an ICMP error */
-#define TOO_BIG_MTU 1280U
+#define QUOTE_MAX    548U /* bytes of the offending packet in an ICMP error */
+#define TOO_BIG_MTU  1280U
+#define STREAM_TIMES 60U /* answers of one stream, beside the first */
+#define STREAM_KINDS 3U
+#define STREAM_S     4U /* between two answers of the fastest kind, more between those of others */
 #define READ_DELAY                                                                                 \
     ((struct duration){50 * NS_PER_US}) /* segments that come together are read as one */
 
@@ -12,6 +15,15 @@ struct host {
     struct ip_addr ip;
     enum sim_host_behaviour behaviour;
     struct duration delay;
+};
+
+/* An answer that a host goes on sending. */
+struct stream {
+    uint32_t left;
+    struct duration every;
+    struct instant at;
+    struct sim_packet packet; /* its payload stands in `payload` */
+    uint8_t payload[SIM_PACKET_MAX];
 };
 
 struct sim_hosts {
@@ -22,6 +34,9 @@ struct sim_hosts {
     struct duration tcp_delay[SIM_HOST_TCP_MAX];
     struct instant read_at[SIM_HOST_TCP_MAX]; /* the application reads what has come by then */
     uint32_t tcp_next;                        /* slot that is reused next when all are taken */
+    struct stream streams[SIM_HOST_STREAMS_MAX];
+    uint32_t stream_next;
+    bool streams_off;
 };
 
 /* Carries the delay to the packet callback of sim_tcp. */
@@ -136,6 +151,7 @@ static void icmp_kind(enum sim_host_behaviour behaviour, bool v4, struct sim_pac
     case SIM_HOST_PORT:
     case SIM_HOST_WRONG_SOURCE:
     case SIM_HOST_CHATTY:
+    case SIM_HOST_STREAM:
     case SIM_HOST_BEHAVIOURS:
     default:
         error->icmp_type = v4 ? 3 : 1;
@@ -171,8 +187,51 @@ static void answer_echo(const struct sim_packet *packet, struct outlet *outlet)
     emit_packet(outlet, &reply);
 }
 
-static void answer_udp(const struct host *host, const struct sim_packet *packet,
-                       struct outlet *outlet)
+/* ---- streams ---- */
+
+static void stream_begin(struct sim_hosts *hosts, struct instant now,
+                         const struct sim_packet *reply)
+{
+    struct stream *stream = &hosts->streams[hosts->stream_next];
+    ASSERT(reply->payload.len <= sizeof(stream->payload));
+    hosts->stream_next = (hosts->stream_next + 1) % SIM_HOST_STREAMS_MAX;
+    /* The slowest is slow enough for a keepalive between two. */
+    uint32_t slower = reply->destination_port % STREAM_KINDS;
+    stream->left = STREAM_TIMES;
+    stream->every = DURATION_S(STREAM_S + STREAM_S * slower);
+    stream->at = instant_add(now, stream->every);
+    stream->packet = *reply;
+    if (reply->payload.len > 0) {
+        memcpy(stream->payload, reply->payload.at, reply->payload.len);
+    }
+    stream->packet.payload.at = stream->payload;
+}
+
+static void stream_timeout(const struct sim_hosts *hosts, struct stream *stream, struct instant now,
+                           sim_host_emit *emit, void *self)
+{
+    const struct host *host = find(hosts, &stream->packet.source);
+    if (host == NULL || host->behaviour != SIM_HOST_STREAM) {
+        stream->left = 0;
+    }
+    if (stream->left > 0 && instant_reached(now, stream->at)) {
+        struct outlet outlet = {emit, self, host->delay};
+        stream->left--;
+        stream->at = instant_add(now, stream->every);
+        emit_packet(&outlet, &stream->packet);
+    }
+}
+
+void sim_hosts_streams(struct sim_hosts *hosts, bool on)
+{
+    hosts->streams_off = !on;
+    for (uint32_t i = 0; i < SIM_HOST_STREAMS_MAX && !on; i++) {
+        hosts->streams[i].left = 0;
+    }
+}
+
+static void answer_udp(struct sim_hosts *hosts, const struct host *host, struct instant now,
+                       const struct sim_packet *packet, struct outlet *outlet)
 {
     struct sim_packet reply = *packet;
     reply.source = packet->destination;
@@ -186,6 +245,9 @@ static void answer_udp(const struct host *host, const struct sim_packet *packet,
     unsigned times = host->behaviour == SIM_HOST_CHATTY ? SIM_HOST_CHATTY_ANSWERS : 1;
     for (unsigned i = 0; i < times; i++) {
         emit_packet(outlet, &reply);
+    }
+    if (host->behaviour == SIM_HOST_STREAM && !hosts->streams_off) {
+        stream_begin(hosts, now, &reply);
     }
 }
 
@@ -286,7 +348,8 @@ static void handle_tcp(struct sim_hosts *hosts, const struct host *host, struct 
 static bool answers_normally(enum sim_host_behaviour behaviour)
 {
     return behaviour == SIM_HOST_ECHO || behaviour == SIM_HOST_SLOW ||
-           behaviour == SIM_HOST_WRONG_SOURCE || behaviour == SIM_HOST_CHATTY;
+           behaviour == SIM_HOST_WRONG_SOURCE || behaviour == SIM_HOST_CHATTY ||
+           behaviour == SIM_HOST_STREAM;
 }
 
 const char *sim_hosts_packet(struct sim_hosts *hosts, struct instant now, struct view packet,
@@ -311,7 +374,7 @@ const char *sim_hosts_packet(struct sim_hosts *hosts, struct instant now, struct
     } else if (sim_packet_is_echo_request(&read) && (normal || resets)) {
         answer_echo(&read, &outlet);
     } else if (read.protocol == SIM_PROTO_UDP && normal) {
-        answer_udp(host, &read, &outlet);
+        answer_udp(hosts, host, now, &read, &outlet);
     } else if (!normal) {
         answer_error(host, &read, packet, &outlet);
     }
@@ -320,6 +383,9 @@ const char *sim_hosts_packet(struct sim_hosts *hosts, struct instant now, struct
 
 void sim_hosts_timeout(struct sim_hosts *hosts, struct instant now, sim_host_emit *emit, void *self)
 {
+    for (uint32_t i = 0; i < SIM_HOST_STREAMS_MAX; i++) {
+        stream_timeout(hosts, &hosts->streams[i], now, emit, self);
+    }
     for (uint32_t i = 0; i < SIM_HOST_TCP_MAX; i++) {
         if (hosts->tcp[i] != NULL) {
             struct outlet outlet = {emit, self, hosts->tcp_delay[i]};
@@ -335,6 +401,10 @@ void sim_hosts_timeout(struct sim_hosts *hosts, struct instant now, sim_host_emi
 struct instant sim_hosts_next(const struct sim_hosts *hosts)
 {
     struct instant next = TIME_NEVER;
+    for (uint32_t i = 0; i < SIM_HOST_STREAMS_MAX; i++) {
+        const struct stream *stream = &hosts->streams[i];
+        next = stream->left > 0 ? instant_min(next, stream->at) : next;
+    }
     for (uint32_t i = 0; i < SIM_HOST_TCP_MAX; i++) {
         if (hosts->tcp[i] != NULL) {
             next = instant_min(next, sim_tcp_next(hosts->tcp[i]));

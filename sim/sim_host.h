@@ -2,7 +2,8 @@
  *
  * Each address has a behaviour. Everything received is read strictly (oracle O-05): a packet with a
  * wrong length or checksum is reported, never answered. Echo hosts answer ICMP echo, UDP on every
- * port and TCP on every port (bytes come back, FIN is answered with FIN).
+ * port and TCP on every port (bytes come back, FIN is answered with FIN). A stream lives while its
+ * host behaves so; of too many the oldest ends.
  * Sans-IO: answers go out through a callback with the delay after which they leave the host.
  * Memory: malloc for TCP connections, at most SIM_HOST_TCP_MAX; the oldest ended one goes first.
  * Source: spec/simulation.md sections 7 ("resource network") and 10.
@@ -16,6 +17,7 @@
 #define SIM_HOSTS_MAX           64U
 #define SIM_HOST_TCP_MAX        64U
 #define SIM_HOST_CHATTY_ANSWERS 3U
+#define SIM_HOST_STREAMS_MAX    32U
 
 enum sim_host_behaviour {
     SIM_HOST_ECHO,
@@ -30,6 +32,7 @@ enum sim_host_behaviour {
     SIM_HOST_TIME,         /* ICMP: time exceeded */
     SIM_HOST_WRONG_SOURCE, /* echo, but UDP answers come from another port */
     SIM_HOST_CHATTY,       /* SIM_HOST_CHATTY_ANSWERS to each datagram */
+    SIM_HOST_STREAM,       /* echo; a datagram is answered again every few seconds for minutes */
     SIM_HOST_BEHAVIOURS,
 };
 
@@ -56,5 +59,7 @@ MUST_USE const char *sim_hosts_packet(struct sim_hosts *hosts, struct instant no
 void sim_hosts_timeout(struct sim_hosts *hosts, struct instant now, sim_host_emit *emit,
                        void *self);
 MUST_USE struct instant sim_hosts_next(const struct sim_hosts *hosts);
+/* Whether hosts of SIM_HOST_STREAM answer more than once; off ends what goes on. */
+void sim_hosts_streams(struct sim_hosts *hosts, bool on);
 
 #endif /* SIM_HOST_H */

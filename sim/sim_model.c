@@ -477,3 +477,14 @@ enum sim_standing sim_model_standing(const struct sim_model *model, const struct
     }
     return told ? SIM_STANDING_STALE : SIM_STANDING_NONE;
 }
+
+bool sim_model_holds(const struct sim_model *model, uint32_t gateway, uint32_t client)
+{
+    for (uint32_t i = 0; i < model->grants_count; i++) {
+        const struct grant *g = &model->grants[i];
+        if (g->client == client && g->gateway == gateway && g->live) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -62,7 +62,7 @@
     X(internet, 0, 1, 0, 40, "")                                                                   \
     X(filters, 0, 3, 0, 50, "0: none; 1: ICMP only; 2: UDP and TCP ranges; 3: mixed")              \
     X(expiry_s, 0, 600, 0, 25, "life of a grant; 0: for ever")                                     \
-    X(odd_hosts, 0, 11, 0, 50, "one more host of this enum sim_host_behaviour in each network")    \
+    X(odd_hosts, 0, 12, 0, 50, "one more host of this enum sim_host_behaviour in each network")    \
     X(dns_latency_ms, 0, 3000, 10, 40, "")                                                         \
     X(duration_s, 20, 300, 60, 80, "safety phase")                                                 \
     X(probes_per_minute, 1, 120, 30, 80, "of all clients together")                                \
@@ -81,7 +81,9 @@
     X(fault_points, 0, 0x1fffff, 0, 40, "bit set of enum fault_id: the points that are armed")     \
     X(portal_v2, 0, 1, 0, 50, "gateways try the portal's newer login first")                       \
     X(twin_events_per_minute, 0, 6, 0, 15, "starts and ends of second processes of gateways")      \
-    X(memory_events_per_minute, 0, 12, 0, 15, "gateways run short of memory")
+    X(memory_events_per_minute, 0, 12, 0, 15, "gateways run short of memory")                      \
+    X(steady_s, 0, 900, 0, 25, "of use when all is well, in which nothing may be lost")            \
+    X(failover, 0, 2, 0, 40, "relay, plus one, that falls silent when all is well")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;
@@ -98,6 +100,7 @@ enum sim_sabotage {
     SIM_SABOTAGE_CHATTER,  /* every STUN message leaves a gateway many times: O-14 */
     SIM_SABOTAGE_TOKEN,    /* the token stands in an event: O-15 */
     SIM_SABOTAGE_MUTE,     /* no keepalive leaves a gateway: L-04 */
+    SIM_SABOTAGE_SHY,      /* no handshake that a gateway begins leaves it: O-18 */
 };
 
 /* What stands in front of a node. */

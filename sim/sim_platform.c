@@ -6,11 +6,11 @@
 #include "sim/sim_offload.h"
 #include "sim/sim_options.h"
 #include "sim/sim_packet.h"
+#include "sim/sim_wire.h"
 
 #define OFFLOAD_DRAW    0x40000000U /* apart from the boots of the same stream */
 #define CHATTER         300U        /* copies of SIM_SABOTAGE_CHATTER */
 #define KEEPALIVE_SIZE  32U         /* data of the tunnel without a packet, spec/wireguard.md */
-#define KEEPALIVE_TYPE  4U
 #define CHANNEL_HEADER  4U
 #define UDP_QUEUE_MAX   4096U /* datagrams waiting; more are lost as in a full socket buffer */
 #define TUN_QUEUE_MAX   1000U /* txqueuelen */
@@ -287,11 +287,32 @@ static enum err table_udp_receive(void *self, struct gateway_datagram *out, size
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
 }
 
-/* A keepalive of a tunnel, itself or through a channel of a relay. */
+/* A message of a tunnel, itself or through a channel of a relay. */
+static bool is_message(struct view bytes, uint8_t type, size_t size)
+{
+    size_t at = bytes.len == size + CHANNEL_HEADER ? CHANNEL_HEADER : 0;
+    return bytes.len == size + at && bytes.at[at] == type;
+}
+
 static bool is_keepalive(struct view bytes)
 {
-    size_t at = bytes.len == KEEPALIVE_SIZE + CHANNEL_HEADER ? CHANNEL_HEADER : 0;
-    return bytes.len == KEEPALIVE_SIZE + at && bytes.at[at] == KEEPALIVE_TYPE;
+    return is_message(bytes, WIRE_DATA, KEEPALIVE_SIZE);
+}
+
+static bool is_initiation(struct view bytes)
+{
+    return is_message(bytes, WIRE_INITIATION, WIRE_INITIATION_SIZE);
+}
+
+static void note_refused(struct sim_platform *p, const struct gateway_train *train,
+                         struct view bytes)
+{
+    struct sock_addr ends[2] = {{train->local.ip, SIM_GATEWAY_UDP_PORT}, train->remote};
+    if (ends[0].ip.family == IP_NONE) { /* the host would have chosen */
+        ends[0].ip = (struct ip_addr){.family = train->remote.ip.family};
+    }
+    sim_trace_datagram(p->config.trace, node_of(p), SIM_KIND_DROPPED, ends, bytes,
+                       SIM_CAUSE_REFUSED);
 }
 
 static enum err table_udp_send(void *self, const struct gateway_train *train)
@@ -314,6 +335,7 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
     p->counts.udp_out += (train->bytes.len + size - 1) / size;
     p->counts.udp_out_joined += (train->bytes.len + size - 1) / size - 1;
     if (sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
+        note_refused(p, train, view_sub(train->bytes, 0, size));
         return p->faults.udp_error;
     }
     struct sim_datagram datagram = {
@@ -327,7 +349,8 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         event->event.unreachable = train->remote;
         poke(p);
     }
-    if (p->faults.sabotage == SIM_SABOTAGE_MUTE && is_keepalive(train->bytes)) {
+    if ((p->faults.sabotage == SIM_SABOTAGE_MUTE && is_keepalive(train->bytes)) ||
+        (p->faults.sabotage == SIM_SABOTAGE_SHY && is_initiation(train->bytes))) {
         return ERR_NONE;
     }
     bool chatter = p->faults.sabotage == SIM_SABOTAGE_CHATTER && train->bytes.at[0] == 0;
@@ -340,6 +363,7 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
         datagram.bytes = view_sub(train->bytes, at, len);
         enum err err = sim_net_send(p->config.net, p->config.node, &datagram);
         if (err != ERR_NONE) {
+            note_refused(p, train, datagram.bytes);
             return err;
         }
     }
@@ -592,6 +616,9 @@ static void answer_lookup(void *context, uint64_t value)
     sim_trace_text(p->config.trace, node_of(p), SIM_KIND_LOOKUP_ANSWER, "%u %s: %s, %u addresses",
                    lookup.lookup, pending->name, err_name(event->answer->result),
                    event->answer->addresses_count);
+    if (p->config.world.answered != NULL) {
+        p->config.world.answered(p->config.world.self, p->config.gateway, event->answer);
+    }
     poke(p);
 }
 
@@ -613,6 +640,9 @@ static void table_lookup(void *self, const struct gateway_lookup *lookup)
     memcpy(pending->name, lookup->name.at, lookup->name.len);
     sim_trace_text(p->config.trace, node_of(p), SIM_KIND_LOOKUP, "%u type %u %s", lookup->lookup,
                    (unsigned)lookup->type, pending->name);
+    if (p->config.world.asked != NULL) {
+        p->config.world.asked(p->config.world.self, p->config.gateway, lookup);
+    }
     struct duration latency = p->config.resolver.start(p->config.resolver.self, sim_platform_now(p),
                                                        p->config.gateway, lookup);
     if (instant_is_never((struct instant){latency.ns})) {

@@ -60,6 +60,9 @@ struct sim_platform_world {
     void (*tun_packet)(void *self, uint32_t gateway, struct view packet);
     /* The gateway configured its TUN device. */
     void (*tun_configured)(void *self, uint32_t gateway, const struct gateway_tun_config *config);
+    /* The gateway asks its resolver, and gets the answer. May be NULL. */
+    void (*asked)(void *self, uint32_t gateway, const struct gateway_lookup *lookup);
+    void (*answered)(void *self, uint32_t gateway, const struct gateway_lookup_answer *answer);
     /* The gateway wrote something no kernel accepts: `text` says what. */
     void (*bad_output)(void *self, uint32_t gateway, const char *text);
 };

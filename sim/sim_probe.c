@@ -61,7 +61,6 @@ struct sim_probe *sim_probe_new(struct sim_probes *probes, const struct sim_pack
     probe->packet = *packet;
     probe->packet.payload = VIEW_EMPTY;
     probe->payload_len = payload_len;
-    probe->replies_max = 1;
     if (packet->protocol == SIM_PROTO_ICMP || packet->protocol == SIM_PROTO_ICMPV6) {
         probe->packet.icmp_type = packet->protocol == SIM_PROTO_ICMP ? 8 : 128;
         uint32_t sequence = (uint32_t)probe->id & 0xffffU;

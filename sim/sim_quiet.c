@@ -13,6 +13,7 @@
 #define SLACK(ns)        ((ns) - (ns) / 1000U - 5 * NS_PER_MS)
 #define CHECK_IDLE_NS    (25 * NS_PER_S)
 #define CHECK_NS         (15 * NS_PER_S)
+#define BUSY_GAP_NS      (5 * NS_PER_S) /* between two packets on a path in use */
 #define CHECK_FIRST_NS   (250 * NS_PER_MS)
 #define IDLE_AFTER_NS    (20 * NS_PER_S)
 #define CHOSEN_NS        (62 * NS_PER_S) /* the slowest client repeats it every 60 s */
@@ -83,7 +84,8 @@ enum topic {
                     * how many of them had been sent */
     TOPIC_ASKED,   /* how often a request arrived that has not been answered */
     TOPIC_TRAFFIC, /* path: when it last carried a packet */
-    TOPIC_CHECKED, /* path: whether it was ever checked */
+    TOPIC_BUSY,    /* path: since when packets have been leaving on it */
+    TOPIC_CHECKED, /* path: when it was last checked, plus one */
 };
 
 struct sim_quiet {
@@ -95,6 +97,7 @@ struct sim_quiet {
     uint32_t series_room;
     struct watched gateways[SIM_GATEWAYS_MAX];
     bool judging;
+    uint64_t healed_at; /* 0: faults are on */
 };
 
 struct sim_quiet *sim_quiet_new(void *self,
@@ -132,6 +135,11 @@ void sim_quiet_woken(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
 void sim_quiet_judge(struct sim_quiet *quiet, bool on)
 {
     quiet->judging = on;
+}
+
+void sim_quiet_healed(struct sim_quiet *quiet, uint64_t now_ns)
+{
+    quiet->healed_at = now_ns;
 }
 
 void sim_quiet_relay_lost(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
@@ -364,7 +372,7 @@ static void see_check(struct sim_quiet *quiet, uint32_t gateway, const struct si
     series->is_check = true;
     series->user = user;
     series->path = path;
-    *number_of(quiet, TOPIC_CHECKED, gateway, place_view(&path)) = 1;
+    *number_of(quiet, TOPIC_CHECKED, gateway, place_view(&path)) = now + 1;
     count_sent(quiet, series, record, wire_transaction(inner));
 }
 
@@ -469,11 +477,34 @@ static void carried(struct sim_quiet *quiet, uint32_t gateway, const struct sock
     }
 }
 
+/* A path that packets leave on is checked. */
+static void judge_busy(struct sim_quiet *quiet, uint32_t gateway, const struct sim_record *record,
+                       uint16_t channel)
+{
+    uint64_t now = record->at_ns;
+    struct place path = place_of(&record->local, &record->remote, channel, 0);
+    uint64_t traffic = *number_of(quiet, TOPIC_TRAFFIC, gateway, place_view(&path));
+    uint64_t checked = *number_of(quiet, TOPIC_CHECKED, gateway, place_view(&path));
+    uint64_t *busy = number_of(quiet, TOPIC_BUSY, gateway, place_view(&path));
+    *busy = *busy == 0 || now - traffic > BUSY_GAP_NS ? now : *busy;
+    uint64_t since = checked > *busy ? checked - 1 : *busy;
+    since = since > quiet->healed_at ? since : quiet->healed_at;
+    if (quiet->healed_at != 0 && checked != 0 &&
+        now > since + CHECK_NS + CHECK_NS / 500 + LATE_NS) {
+        char text[TEXT_MAX];
+        (void)snprintf(text, sizeof(text),
+                       "gateway %u has not checked the path it uses for %llu ms", gateway,
+                       (unsigned long long)((now - since) / NS_PER_MS));
+        quiet->failed(quiet->self, "O-14", text);
+    }
+}
+
 static void see_data(struct sim_quiet *quiet, uint32_t gateway, const struct sim_record *record,
                      struct view inner, uint16_t channel)
 {
     struct watched *watched = &quiet->gateways[gateway];
     if (inner.len > KEEPALIVE_SIZE) {
+        judge_busy(quiet, gateway, record, channel);
         carried(quiet, gateway, &record->local, &record->remote, channel, record->at_ns);
         if (!is_within(record->at_ns, watched->packet_at, LOOKUP_NS + LATE_NS)) {
             fail(quiet, gateway, record, "a packet that nothing caused", 0);

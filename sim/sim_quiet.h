@@ -46,6 +46,8 @@ void sim_quiet_woken(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
 void sim_quiet_relay_lost(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns);
 /* A relay has failed: it will be tried again after 30 s, or 300 s if it refused. */
 void sim_quiet_relay_failed(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns);
+/* There are no faults any more: from now on a path that carries packets is checked. */
+void sim_quiet_healed(struct sim_quiet *quiet, uint64_t now_ns);
 /* From now on nobody asks for anything. */
 void sim_quiet_judge(struct sim_quiet *quiet, bool on);
 

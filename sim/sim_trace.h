@@ -50,6 +50,7 @@ enum sim_kind { SIM_KIND_TABLE(SIM_KIND_ENUM) SIM_KIND_COUNT };
 #define SIM_RECORD_TEXT_MAX  320U
 #define SIM_DIGEST_SIZE      32U
 #define SIM_TAPS_MAX         6U
+#define SIM_CAUSE_REFUSED    "refused" /* by the sender's own host: it never left */
 
 /* One record as a tap sees it. Views live during the call. `remote`, `local` and `cause` are for
  * readers; they are inside `bytes` where they matter for the digest. */

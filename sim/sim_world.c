@@ -42,6 +42,9 @@ struct sim_world *sim_world_new(const struct sim_world_config *config)
     world->states = sim_states_new();
     world->quiet = sim_quiet_new(world, world_judge_failed);
     sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_quiet_see, world->quiet});
+    world->cached = sim_cached_new(&judge);
+    world->rekey = sim_rekey_new(&judge);
+    sim_trace_add_tap(world->trace, (struct sim_trace_tap){sim_rekey_see, world->rekey});
     for (size_t i = 0; i < config->taps_count; i++) {
         sim_trace_add_tap(world->trace, config->taps[i]);
     }
@@ -83,6 +86,8 @@ void sim_world_free(struct sim_world *world)
     sim_model_free(world->model);
     sim_judge_free(world->judge);
     sim_quiet_free(world->quiet);
+    sim_rekey_free(world->rekey);
+    sim_cached_free(world->cached);
     sim_states_free(world->states);
     sim_trace_free(world->trace);
     sim_sched_free(&world->sched);

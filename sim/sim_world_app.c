@@ -139,8 +139,8 @@ static enum sim_expect expect_of(struct sim_world *world, uint32_t client,
         return SIM_EXPECT_NOTHING;
     }
     enum sim_host_behaviour behaviour = behaviour_of(world, target);
-    bool echoes =
-        behaviour == SIM_HOST_ECHO || behaviour == SIM_HOST_CHATTY || behaviour == SIM_HOST_SLOW;
+    bool echoes = behaviour == SIM_HOST_ECHO || behaviour == SIM_HOST_CHATTY ||
+                  behaviour == SIM_HOST_SLOW || behaviour == SIM_HOST_STREAM;
     bool icmp = packet->protocol == SIM_PROTO_ICMP || packet->protocol == SIM_PROTO_ICMPV6;
     if (echoes || (behaviour == SIM_HOST_RST && icmp)) {
         return SIM_EXPECT_REPLY;
@@ -335,12 +335,13 @@ void world_app_tcp(struct sim_world *world, uint32_t client, uint32_t target_ind
 
 /* ---- receiving ---- */
 
-void world_fail_probe(struct sim_world *world, const struct sim_probe *probe, const char *what)
+void world_fail_probe(struct sim_world *world, const char *oracle, const struct sim_probe *probe,
+                      const char *what)
 {
     uint8_t to[IP_TEXT_SIZE_MAX + 1] = {0};
     struct writer w = writer_of((struct span){to, IP_TEXT_SIZE_MAX});
     ip_put(&w, &probe->packet.destination);
-    world_fail(world, "L-01",
+    world_fail(world, oracle,
                "client %u: probe %llu to resource %u at gateway %u (%s, protocol %u, port %u, %zu "
                "bytes) %s",
                probe->client, (unsigned long long)(probe->id & UINT32_MAX), probe->resource,
@@ -395,7 +396,7 @@ static void receive_error(struct sim_world *world, uint32_t client, const struct
     probe->errors++;
     world->report.probes_refused++;
     if (probe->expect == SIM_EXPECT_REPLY) {
-        world_fail_probe(world, probe, "was answered by an ICMP error");
+        world_fail_probe(world, "L-01", probe, "was answered by an ICMP error");
     }
 }
 
@@ -419,8 +420,12 @@ static void judge_reply(struct sim_world *world, uint32_t client, const struct s
     }
     probe->replies++;
     world->report.probes_replied++;
-    if (probe->replies > probe->replies_max) {
-        world_fail(world, "O-04", "client %u got a reply twice", client);
+    if (probe->replies > probe->permitted) {
+        bool is_refused = probe->replies <= probe->permitted + probe->refused;
+        world_fail(world, is_refused ? "O-03" : "O-04",
+                   is_refused ? "client %u got an answer that no grant covers any more"
+                              : "client %u got a reply twice",
+                   client);
     }
     if (probe->expect == SIM_EXPECT_NOTHING) {
         world_fail(world, "L-03", "a forbidden probe of client %u was answered", client);

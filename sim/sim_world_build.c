@@ -9,6 +9,8 @@
 #define STRANGERS     400U /* 60 KB of init: more than a gateway reads in one go */
 #define PORTAL_PORT   443U
 #define RELAY_PORT    3478U
+#define NAME_TTL_V4_S 60U
+#define NAME_TTL_V6_S 25U
 #define NAMES_PER_DNS 2U
 
 /* ---- identities ---- */
@@ -198,7 +200,13 @@ static void add_internet(struct sim_world *world)
 static void give_address(struct sim_world *world, uint32_t index, struct ip_addr ip)
 {
     struct world_name *name = &world->names[index];
-    enum err err = sim_dns_add_address(world->dns, name->text, ip);
+    struct sim_dns_record record = {
+        .type = ip.family == IP_V4 ? SIM_DNS_A : SIM_DNS_AAAA,
+        .address = ip,
+        .ttl_s = ip.family == IP_V4 ? NAME_TTL_V4_S : NAME_TTL_V6_S,
+        .until = TIME_NEVER,
+    };
+    enum err err = sim_dns_add(world->dns, name->text, &record);
     ASSERT(err == ERR_NONE);
     add_host(world, name->resource, ip, SIM_HOST_ECHO);
     sim_model_address(world->model, name->text, ip);
@@ -555,6 +563,7 @@ void world_build(struct sim_world *world)
     build_dns(world);
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {
         world->gateways[i].hosts = sim_hosts_new(&world->rng, i);
+        sim_hosts_streams(world->gateways[i].hosts, world_has_streams(world));
     }
     build_resources(world);
     for (uint32_t i = 0; i < world->policy.relays_count; i++) {

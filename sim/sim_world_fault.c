@@ -309,6 +309,7 @@ bool act_gateway_pause(struct sim_world *world, const struct sim_action *action)
 {
     struct world_gateway *gateway = gateway_of(world, action);
     sim_gateway_pause(gateway->gateway);
+    sim_rekey_paused(world->rekey, gateway->index);
     world_undo_later(world, UNDO_GATEWAY_RESUME, gateway->index, 0, action->d);
     return true;
 }
@@ -419,7 +420,7 @@ bool act_host_change(struct sim_world *world, const struct sim_action *action)
     }
     uint32_t host = action->b % count;
     sim_hosts_set(gateway->hosts, sim_hosts_at(gateway->hosts, host),
-                  (enum sim_host_behaviour)(action->c % SIM_HOST_BEHAVIOURS), DURATION_MS(2));
+                  (enum sim_host_behaviour)(action->c % SIM_HOST_STREAM), DURATION_MS(2));
     world_undo_later(world, UNDO_HOST, gateway->index, host, action->d);
     return true;
 }

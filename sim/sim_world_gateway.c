@@ -32,14 +32,69 @@ struct clock_pair world_gateway_now(const struct world_gateway *gateway)
 
 /* ---- resource hosts ---- */
 
+/* Whether a grant covers the answer now: the client may send what is answered. */
+static bool is_covered(const struct inbound *inbound, const struct sim_packet *answer)
+{
+    const struct world_gateway *gateway = inbound->gateway;
+    struct sim_packet asked = *answer;
+    uint32_t client = 0;
+    asked.source = answer->destination;
+    asked.destination = answer->source;
+    asked.destination_port = answer->source_port;
+    struct sim_verdict verdict = sim_model_judge(
+        gateway->world->model, gateway->index, world_gateway_now(gateway).unix_ns, &asked, &client);
+    return verdict.oracle == NULL;
+}
+
+/* The answer that the inbound packet is to a probe; NULL: it is none. */
+static struct sim_probe *answered_by(const struct inbound *inbound, struct sim_packet *answer)
+{
+    bool damaged = false;
+    struct view bytes = {inbound->bytes, inbound->len};
+    if (sim_packet_read(bytes, answer) != NULL || sim_packet_is_icmp_error(answer)) {
+        return NULL;
+    }
+    return sim_probe_of(inbound->gateway->world->probes, answer->payload, &damaged);
+}
+
+/* The gateway has judged the answer, and it was not covered when it came: what the gateway was told
+ * in the same moment counts too. */
+static void inbound_judged(void *context, uint64_t value)
+{
+    struct inbound *inbound = context;
+    struct sim_packet answer;
+    struct sim_probe *probe = answered_by(inbound, &answer);
+    (void)value;
+    if (is_covered(inbound, &answer)) {
+        probe->permitted++;
+    } else {
+        probe->refused++;
+    }
+    free(inbound);
+}
+
 static void inbound_arrives(void *context, uint64_t value)
 {
     struct inbound *inbound = context;
     (void)value;
     struct world_gateway *gateway = inbound->gateway;
-    if (sim_gateway_is_running(gateway->gateway)) {
-        sim_platform_tun(sim_gateway_platform(gateway->gateway),
-                         (struct view){inbound->bytes, inbound->len});
+    if (!sim_gateway_is_running(gateway->gateway)) {
+        free(inbound);
+        return;
+    }
+    struct sim_packet answer;
+    struct sim_probe *probe = answered_by(inbound, &answer);
+    /* One that is busy judges it later, when another rule may hold. */
+    bool is_sure =
+        probe != NULL && sim_gateway_is_drained(gateway->gateway) && !is_covered(inbound, &answer);
+    sim_platform_tun(sim_gateway_platform(gateway->gateway),
+                     (struct view){inbound->bytes, inbound->len});
+    if (is_sure) {
+        sim_sched_in(&gateway->world->sched, (struct duration){0}, inbound_judged, inbound, 0);
+        return;
+    }
+    if (probe != NULL) {
+        probe->permitted++;
     }
     free(inbound);
 }
@@ -66,6 +121,11 @@ static void hosts_wake(void *context, uint64_t value)
     sim_hosts_timeout(gateway->hosts, (struct instant){gateway->world->sched.now_ns}, host_emit,
                       gateway);
     world_hosts_plan(gateway);
+}
+
+bool world_has_streams(const struct sim_world *world)
+{
+    return world->options.group_data_only == 0;
 }
 
 void world_host_restore(struct world_gateway *gateway, uint32_t host)
@@ -116,9 +176,6 @@ static void judge_probe(struct world_gateway *gateway, struct sim_probe *probe,
         !ip_equal(&probe->packet.destination, &packet->destination)) {
         world_fail(world, "O-05", "the destination changed on the way");
     }
-    enum sim_host_behaviour behaviour = SIM_HOST_ECHO;
-    bool known = sim_hosts_find(gateway->hosts, &packet->destination, &behaviour);
-    probe->replies_max = known && behaviour == SIM_HOST_CHATTY ? SIM_HOST_CHATTY_ANSWERS : 1;
     probe->seen_inside++;
     world->report.probes_inside++;
     if (probe->seen_inside > 1) {
@@ -211,6 +268,22 @@ static void tun_configured(void *self, uint32_t index, const struct gateway_tun_
     }
 }
 
+static void asked(void *self, uint32_t index, const struct gateway_lookup *lookup)
+{
+    struct sim_world *world = self;
+    if (lookup->type == GATEWAY_LOOKUP_A || lookup->type == GATEWAY_LOOKUP_AAAA) {
+        sim_cached_asked(world->cached, index, lookup->name, lookup->lookup);
+    }
+}
+
+static void answered(void *self, uint32_t index, const struct gateway_lookup_answer *answer)
+{
+    struct sim_world *world = self;
+    bool failed = answer->result != ERR_NONE && answer->result != ERR_NAME;
+    sim_cached_answered(world->cached, index, answer->lookup, failed,
+                        answer->addresses_count > 0 ? answer->ttl_s : UINT32_MAX);
+}
+
 static void bad_output(void *self, uint32_t index, const char *text)
 {
     (void)index;
@@ -283,6 +356,11 @@ static void on_event(void *self, uint32_t index, const struct trace_event *event
     gateway->joined = gateway->joined || event->event == EV_PORTAL_JOINED;
     gateway->renewed = gateway->renewed && event->event != EV_PORTAL_LOST;
     tell_quiet(world, index, event->event);
+    if (event->event == EV_DNS_QUERY) {
+        sim_cached_wanted(world->cached, index, event->text, world->sched.now_ns);
+    } else if (event->event == EV_DNS_DONE) {
+        sim_cached_served(world->cached, index, event->text, world->sched.now_ns);
+    }
     take_goodbye(world, index, event);
     sim_states_event(world->states, index, sim_policy_client(&world->policy, &event->id),
                      event->event, event->value, world->sched.now_ns);
@@ -380,6 +458,8 @@ static void on_ended(void *self, uint32_t index, int exit_code)
     struct sim_world *world = self;
     sim_model_forget(world->model, index);
     sim_judge_boot(world->judge, index);
+    sim_rekey_boot(world->rekey, index);
+    sim_cached_boot(world->cached, index);
     sim_states_boot(world->states, index);
     world->gateways[index].joined = false;
     world->gateways[index].starved = sim_gateway_memory(world->gateways[index].gateway)->is_short;
@@ -480,6 +560,8 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
                 .world = {.self = world,
                           .tun_packet = tun_packet,
                           .tun_configured = tun_configured,
+                          .asked = asked,
+                          .answered = answered,
                           .bad_output = bad_output},
             },
         .limits = small_limits(o),
@@ -503,6 +585,7 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
     gateway->gateway = sim_gateway_new(&config);
     sim_judge_gateway(world->judge, index, (uint16_t)gateway->net);
     sim_quiet_gateway(world->quiet, index, (uint16_t)gateway->net);
+    sim_rekey_gateway(world->rekey, index, (uint16_t)gateway->net);
     if (index < SIM_TWIN) {
         sim_judge_secret(world->judge, view_text(identity->token));
     }
@@ -523,7 +606,9 @@ static void free_inbound(struct world_gateway *gateway)
     const struct sim_sched *sched = &gateway->world->sched;
     for (size_t i = 0; i < sched->count; i++) {
         struct inbound *inbound = sched->heap[i].context;
-        if (sched->heap[i].run == inbound_arrives && inbound->gateway == gateway) {
+        bool is_inbound =
+            sched->heap[i].run == inbound_arrives || sched->heap[i].run == inbound_judged;
+        if (is_inbound && inbound->gateway == gateway) {
             free(inbound);
         }
     }

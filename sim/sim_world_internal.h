@@ -2,6 +2,7 @@
 #ifndef SIM_WORLD_INTERNAL_H
 #define SIM_WORLD_INTERNAL_H
 
+#include "sim/sim_cached.h"
 #include "sim/sim_client.h"
 #include "sim/sim_dns.h"
 #include "sim/sim_gateway.h"
@@ -11,6 +12,7 @@
 #include "sim/sim_portal.h"
 #include "sim/sim_probe.h"
 #include "sim/sim_quiet.h"
+#include "sim/sim_rekey.h"
 #include "sim/sim_relay.h"
 #include "sim/sim_states.h"
 #include "sim/sim_world.h"
@@ -135,6 +137,8 @@ struct sim_world {
     struct sim_probes *probes;
     struct sim_judge *judge;
     struct sim_quiet *quiet;
+    struct sim_rekey *rekey;
+    struct sim_cached *cached;
     struct sim_states *states;
     struct sim_dns *dns;
     struct sim_portal *portal;
@@ -235,6 +239,9 @@ void world_hosts_plan(struct world_gateway *gateway);
 /* Adds a host with its first behaviour, unless it is known or the gateway is not there. */
 void world_host_put(struct world_gateway *gateway, struct ip_addr ip,
                     enum sim_host_behaviour behaviour);
+/* False when runs with other batches are compared: the jitter of the handshakes that streams cause
+ * is drawn in the order of use. */
+MUST_USE bool world_has_streams(const struct sim_world *world);
 /* Gives host `host` its first behaviour back. */
 void world_host_restore(struct world_gateway *gateway, uint32_t host);
 
@@ -255,8 +262,9 @@ void world_app_resolve(struct sim_world *world, uint32_t client, uint32_t name);
 void world_app_receive(struct sim_world *world, uint32_t client, struct view bytes);
 void world_app_resolved(struct sim_world *world, uint32_t client, const struct sim_note *note);
 uint16_t world_port(uint32_t class);
-/* Liveness oracle L-01 about a probe; `what` ends the sentence. */
-void world_fail_probe(struct sim_world *world, const struct sim_probe *probe, const char *what);
+/* A liveness oracle about a probe; `what` ends the sentence. */
+void world_fail_probe(struct sim_world *world, const char *oracle, const struct sim_probe *probe,
+                      const char *what);
 
 /* sim_world_act.c (traffic, policy) and sim_world_fault.c: one function an action, named act_X.
  * Each returns whether the action made sense. */
@@ -288,6 +296,8 @@ void world_undo_later(struct sim_world *world, enum world_undo what, uint32_t a,
 
 /* sim_world_live.c: the liveness phase. */
 void world_live(struct sim_world *world);
+/* Each client sends once more what was answered last, a datagram to each gateway. */
+void world_say_again(struct sim_world *world);
 /* sim_world_rest.c: nobody asks for anything any more (O-14), then nobody may (O-11). */
 void world_rest(struct sim_world *world);
 /* Runs the heap until a time or a failure. */

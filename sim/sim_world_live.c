@@ -20,11 +20,19 @@
 #define SETTLE_S (BACKOFF_S + HEARTBEAT_S + JOIN_S + RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
 /* A client that sends through its relay all the time asks for its address no more: that a NAT has
  * given it another shows when it renews its allocation, after half of its life. */
-#define REMAPPED_S  (300U + RELAY_S + ICE_S)
-#define HEARD_S     12U /* a passive keepalive after 10 s, and the slowest way there and back */
+#define REMAPPED_S (300U + RELAY_S + ICE_S)
+#define HEARD_S    12U /* a passive keepalive after 10 s, and the slowest way there and back */
+#define UPLOAD_S   (HEARD_S + 3U) /* of data that nothing answers */
+#define DOWNLOAD_S                                                                                 \
+    30U                 /* of data that the client need not answer: 15 s, and time for a handshake \
+                         */
 #define PROBE_KINDS 16U /* protocols times port classes of world_port() */
 #define ROUND_S     2U  /* between two rounds of warm-up traffic */
-#define DEMANDS_MAX 3U  /* the last one is judged whatever happens meanwhile */
+#define NONE_SILENT UINT32_MAX
+#define STEADY_S    30U /* between two looks at what was lost */
+/* Until there is another path when a relay falls silent: its end is found, ICE begins anew. */
+#define FAILOVER_S  (RELAY_S + ICE_S + HANDSHAKE_S + LOOKUP_S)
+#define DEMANDS_MAX 3U /* the last one is judged whatever happens meanwhile */
 
 static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
 {
@@ -35,6 +43,7 @@ static void heal_gateway(struct sim_world *world, struct world_gateway *gateway)
     for (uint32_t host = 0; host < sim_hosts_count(gateway->hosts); host++) {
         world_host_restore(gateway, host);
     }
+    sim_hosts_streams(gateway->hosts, false);
     sim_gateway_fault(gateway->gateway)->calm = true;
     sim_gateway_resume(gateway->gateway);
     if (!sim_gateway_is_running(gateway->gateway)) {
@@ -66,6 +75,7 @@ static void heal(struct sim_world *world)
 {
     sim_trace_text(world->trace, SIM_NODE_WORLD, SIM_KIND_FAULT, "everything is repaired");
     world->healed = true;
+    sim_quiet_healed(world->quiet, world->sched.now_ns);
     sim_net_heal(world->net);
     world_forbid_direct(world);
     world_links(world, false);
@@ -83,14 +93,19 @@ static void heal(struct sim_world *world)
     (void)sim_dns_behave(world->dns, "", &good);
 }
 
-/* Whether ICE can succeed at all between the client and the gateway: the atlas. */
-static bool is_promised(const struct sim_world *world, uint32_t client, uint32_t gateway)
+/* Whether ICE can succeed at all between the client and the gateway while relay `silent` is; the
+ * atlas. */
+static bool is_promised(const struct sim_world *world, uint32_t client, uint32_t gateway,
+                        uint32_t silent)
 {
     uint32_t c = world->client_nodes[client].net;
     uint32_t g = world->gateways[gateway].net;
     struct sim_place a = sim_net_place(world->net, c);
     struct sim_place b = sim_net_place(world->net, g);
     for (uint32_t i = 0; i < world->policy.relays_count; i++) {
+        if (i == silent) {
+            continue;
+        }
         struct sim_place r = sim_net_place(world->net, world->relay_nodes[i].net);
         bool client_reaches = (a.has_v4 && r.has_v4) || (a.has_v6 && r.has_v6);
         bool gateway_reaches = (b.has_v4 && r.has_v4) || (b.has_v6 && r.has_v6);
@@ -127,7 +142,7 @@ static void demand(struct sim_world *world)
 {
     for (uint32_t c = 0; c < world->policy.clients_count; c++) {
         for (uint32_t t = 0; t < world->targets_count; t++) {
-            if (!is_promised(world, c, world->targets[t].gateway)) {
+            if (!is_promised(world, c, world->targets[t].gateway, NONE_SILENT)) {
                 continue;
             }
             /* Half of the kinds for each target: an older client holds 32 packets for a name at
@@ -206,6 +221,50 @@ static void demand_until_undisturbed(struct sim_world *world)
     }
 }
 
+/* ---- one-way traffic ---- */
+
+static void all_hosts(struct sim_world *world, enum sim_host_behaviour behaviour)
+{
+    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        struct sim_hosts *hosts = world->gateways[g].hosts;
+        for (uint32_t i = 0; i < sim_hosts_count(hosts); i++) {
+            sim_hosts_set(hosts, sim_hosts_at(hosts, i), behaviour, DURATION_MS(1));
+        }
+    }
+}
+
+static void restore_hosts(struct sim_world *world)
+{
+    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        for (uint32_t i = 0; i < sim_hosts_count(world->gateways[g].hosts); i++) {
+            world_host_restore(&world->gateways[g], i);
+        }
+    }
+}
+
+/* Sends once more what was answered last of this client's datagrams to the gateway, if any was. */
+static void say_again(struct sim_world *world, uint32_t client, uint32_t gateway)
+{
+    for (size_t i = sim_probes_count(world->probes); i > 0; i--) {
+        const struct sim_probe *probe = sim_probe_at(world->probes, i - 1);
+        if (probe->client == client && probe->gateway == gateway && probe->replies > 0 &&
+            probe->packet.protocol == SIM_PROTO_UDP) {
+            struct sim_packet packet = probe->packet;
+            world_app_packet(world, client, &packet, probe->payload_len, false);
+            return;
+        }
+    }
+}
+
+void world_say_again(struct sim_world *world)
+{
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+            say_again(world, c, g);
+        }
+    }
+}
+
 /* L-04: a client whose data nothing answers hears a keepalive (spec/wireguard.md section 8). */
 static void judge_tunnels(struct sim_world *world)
 {
@@ -225,12 +284,42 @@ static void judge_tunnels(struct sim_world *world)
     }
 }
 
-static void judge(struct sim_world *world)
+/* Clients send and hosts say nothing. */
+static void upload(struct sim_world *world)
+{
+    all_hosts(world, SIM_HOST_SILENT);
+    for (uint32_t s = 0; s < UPLOAD_S && world->failure.oracle == NULL; s++) {
+        world_say_again(world);
+        world_run_until(world, world->sched.now_ns + NS_PER_S);
+        judge_tunnels(world);
+    }
+    restore_hosts(world);
+}
+
+/* Hosts send and clients say nothing: what the gateway does is judged by O-18. */
+static void download(struct sim_world *world)
+{
+    if (!world_has_streams(world)) {
+        return;
+    }
+    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        sim_hosts_streams(world->gateways[g].hosts, true);
+    }
+    all_hosts(world, SIM_HOST_STREAM);
+    world_say_again(world);
+    world_run_until(world, world->sched.now_ns + DOWNLOAD_S * NS_PER_S);
+    restore_hosts(world);
+    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        sim_hosts_streams(world->gateways[g].hosts, false);
+    }
+}
+
+static void judge(struct sim_world *world, const char *oracle, const char *oracle_tcp)
 {
     for (size_t i = 0; i < sim_probes_count(world->probes); i++) {
         const struct sim_probe *probe = sim_probe_at(world->probes, i);
         if (is_missing(probe)) {
-            world_fail_probe(world, probe,
+            world_fail_probe(world, oracle, probe,
                              probe->seen_inside > 0 ? "was delivered but its answer is missing"
                                                     : "never reached the resource network");
             return;
@@ -239,12 +328,79 @@ static void judge(struct sim_world *world)
     for (uint32_t i = 0; i < WORLD_TCP_MAX; i++) {
         const struct world_tcp *app = &world->tcp[i];
         if (is_unfinished(app)) {
-            world_fail(world, "L-02",
+            world_fail(world, oracle_tcp,
                        "a TCP connection of client %u to resource %u is not over in time",
                        app->client, app->resource);
             return;
         }
     }
+}
+
+/* One of the kinds of one target a round for each client. */
+static void use(struct sim_world *world, uint32_t round)
+{
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        uint32_t t = (round + c) % world->targets_count;
+        if (is_promised(world, c, world->targets[t].gateway, NONE_SILENT)) {
+            world_app_probe(world, c, t, (round / world->targets_count + t) % PROBE_KINDS, 64);
+        }
+    }
+}
+
+/* L-05: what works goes on working. A client that is granted something meanwhile makes its tunnel
+ * anew, and nothing is demanded of that time. */
+static void stay(struct sim_world *world)
+{
+    uint32_t round = 0;
+    for (uint32_t s = 0; s < world->options.steady_s && world->failure.oracle == NULL;
+         s += STEADY_S) {
+        uint64_t flows = flows_created(world);
+        for (uint32_t i = 0; i < STEADY_S / ROUND_S; i++) {
+            use(world, round++);
+            world_run_until(world, world->sched.now_ns + ROUND_S * NS_PER_S);
+        }
+        world_run_until(world, world->sched.now_ns + WORLD_ANSWER_S * NS_PER_S);
+        if (flows_created(world) != flows) {
+            (void)forgive(world);
+        } else if (world->failure.oracle == NULL) {
+            judge(world, "L-05", "L-05");
+        }
+    }
+}
+
+static bool may_fall_silent(const struct sim_world *world, uint32_t relay)
+{
+    bool may = relay < world->policy.relays_count;
+    for (uint32_t c = 0; c < world->policy.clients_count; c++) {
+        for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+            may = may && is_promised(world, c, g, relay) == is_promised(world, c, g, NONE_SILENT);
+        }
+    }
+    return may;
+}
+
+/* L-06: without one of its relays, everything works again soon. */
+static void fail_over(struct sim_world *world)
+{
+    uint32_t relay = world->options.failover - 1;
+    if (world->options.failover == 0 || !may_fall_silent(world, relay)) {
+        return;
+    }
+    sim_trace_text(world->trace, SIM_NODE_WORLD, SIM_KIND_FAULT, "relay %u falls silent", relay);
+    sim_relay_faults(world->relays[relay])->silent = true;
+    world->judging = false;
+    for (uint32_t s = 0; s < FAILOVER_S && world->failure.oracle == NULL; s += ROUND_S) {
+        warm_up(world, s / ROUND_S);
+        world_run_until(world, world->sched.now_ns + ROUND_S * NS_PER_S);
+    }
+    world->judging = true;
+    if (world->failure.oracle == NULL) {
+        demand_until_undisturbed(world);
+    }
+    if (world->failure.oracle == NULL) {
+        judge(world, "L-06", "L-06");
+    }
+    sim_relay_faults(world->relays[relay])->silent = false;
 }
 
 void world_live(struct sim_world *world)
@@ -263,11 +419,20 @@ void world_live(struct sim_world *world)
     judge_hearing(world);
     demand_until_undisturbed(world);
     if (world->failure.oracle == NULL) {
-        judge(world);
+        judge(world, "L-01", "L-02");
     }
-    for (uint32_t s = 0; s < HEARD_S && world->failure.oracle == NULL; s++) {
-        world_run_until(world, world->sched.now_ns + NS_PER_S);
-        judge_tunnels(world);
+    if (world->failure.oracle == NULL) {
+        stay(world);
+    }
+    if (world->failure.oracle == NULL) {
+        fail_over(world);
+    }
+    world->judging = false;
+    if (world->failure.oracle == NULL) {
+        upload(world);
+    }
+    if (world->failure.oracle == NULL) {
+        download(world);
     }
     if (world->failure.oracle == NULL) {
         world_rest(world);

@@ -35,6 +35,7 @@ static void build(struct sim_world *world, uint32_t first, uint32_t kind)
     char name[16];
     (void)snprintf(name, sizeof(name), "twin%u", first);
     twin->hosts = sim_hosts_new(&world->rng, index);
+    sim_hosts_streams(twin->hosts, world_has_streams(world));
     for (uint32_t i = 0; i < sim_hosts_count(like->hosts); i++) {
         world_host_put(twin, sim_hosts_at(like->hosts, i), like->behaviours[i]);
     }

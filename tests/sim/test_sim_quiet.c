@@ -398,6 +398,33 @@ static void news_are_an_excuse_for_20_s(void **state)
     assert_int_equal(bench->failures, 1);
 }
 
+/* A packet leaves each second. */
+static void send_packets(struct bench *bench, uint32_t seconds)
+{
+    uint8_t room[MAX_SIZE];
+    for (uint32_t i = 0; i < seconds; i++) {
+        later(bench, 1000);
+        see(bench, SIM_KIND_SENT, 1, tunnel(room, 4, 100));
+    }
+}
+
+static void a_path_in_use_is_checked(void **state)
+{
+    struct bench *bench = *state;
+    sim_quiet_judge(bench->quiet, false);
+    check(bench, 1, 1, true);
+    send_packets(bench, 40);
+    assert_int_equal(bench->failures, 0);
+    sim_quiet_healed(bench->quiet, bench->now_ns);
+    check(bench, 1, 2, true);
+    send_packets(bench, 15);
+    later(bench, 30000);
+    send_packets(bench, 16);
+    assert_int_equal(bench->failures, 0);
+    send_packets(bench, 2);
+    assert_int_equal(bench->failures, 1);
+}
+
 #define QUIET_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -421,6 +448,7 @@ int main(void)
         QUIET_TEST(a_new_allocation_is_asked_for_once_more),
         QUIET_TEST(a_relay_that_failed_is_tried_again),
         QUIET_TEST(news_are_an_excuse_for_20_s),
+        QUIET_TEST(a_path_in_use_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

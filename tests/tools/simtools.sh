@@ -41,7 +41,7 @@ code=0
 # Planted faults: each oracle that judges from outside fails when it must.
 planted() { # sabotage oracle code
     cat >"$dir/planted" <<EOF
-{"format":1,"seed":1,"options":{"sabotage":$1,"duration_s":30}}
+{"format":1,"seed":1,"options":{"sabotage":$1,"duration_s":30,"head_clients":1,"head_portal":1}}
 {"at":6000,"action":"probe","d":64}
 {"at":8000,"action":"stranger","b":5,"d":700}
 {"at":9000,"action":"gateway_crash","d":500}
@@ -58,6 +58,7 @@ planted 3 O-11
 planted 4 O-14
 planted 5 O-15
 planted 6 L-04 3
+planted 7 O-18
 
 # A failing run of hundreds of actions shrinks to the one that matters, and the result fails alike.
 "$fzsim" --seed 12 --set sabotage=1 --shrink --save-actions "$dir/small" >"$dir/out"
