@@ -251,17 +251,19 @@ static bool feed_events(struct driver *driver, struct clock_pair now)
     return true;
 }
 
-static bool run_timers(struct driver *driver, struct clock_pair now)
+/* `next`: when the next one is due. */
+static bool run_timers(struct driver *driver, struct clock_pair now, struct wake *next)
 {
-    for (unsigned round = 0; round < TIMER_ROUNDS_MAX && can_feed(driver); round++) {
-        if (!instant_reached(now.boot, gateway_poll_timeout(driver->gateway).at)) {
-            return false;
-        }
+    unsigned rounds = 0;
+    *next = gateway_poll_timeout(driver->gateway);
+    while (rounds < TIMER_ROUNDS_MAX && can_feed(driver) && instant_reached(now.boot, next->at)) {
         driver_record_mark(&driver->recorder, now, DRIVER_INPUT_TIMEOUT, VIEW_EMPTY);
         gateway_handle_timeout(driver->gateway, now);
         drain(driver, now);
+        *next = gateway_poll_timeout(driver->gateway);
+        rounds++;
     }
-    return true;
+    return rounds == TIMER_ROUNDS_MAX;
 }
 
 /* Fresh entropy every minute and after a gap of the clock; a recorded input like any other. */
@@ -347,6 +349,7 @@ static void tell_digest(struct driver *driver, struct clock_pair now)
 struct driver_result driver_step(struct driver *driver, struct clock_pair now, uint32_t ready)
 {
     bool again = false;
+    struct wake next;
     drain(driver, now);
     reseed(driver, now);
     follow_offload(driver, now);
@@ -358,16 +361,17 @@ struct driver_result driver_step(struct driver *driver, struct clock_pair now, u
     if ((ready & PLATFORM_READY_TUN) != 0 && feed_tun(driver, now)) {
         again = true;
     }
-    if (run_timers(driver, now)) {
+    if (run_timers(driver, now, &next)) {
         again = true;
     }
     if ((ready & PLATFORM_READY_EVENT) != 0) {
         follow_counters(driver, now);
         again = feed_events(driver, now) || again;
+        next = gateway_poll_timeout(driver->gateway);
     }
     tell_digest(driver, now);
     struct driver_result result = {
-        .next = gateway_poll_timeout(driver->gateway),
+        .next = next,
         .udp_blocked = is_blocked(driver, GATEWAY_OUT_TRAIN),
         .tun_blocked = is_blocked(driver, GATEWAY_OUT_TUN),
         .exit = driver->exiting,

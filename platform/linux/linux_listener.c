@@ -119,6 +119,7 @@ enum err linux_streams_listen(struct linux_streams *streams, const struct gatewa
     l->datagram = listen->datagram;
     l->local = listen->local;
     l->tries_left = LINUX_LISTEN_TRIES;
+    streams->waiting = true;
     bind_or_wait(streams, index, now);
     return ERR_NONE;
 }
@@ -242,6 +243,7 @@ static bool accept_event(struct linux_streams *streams, uint32_t index, struct p
         int fd = accept4(l->fd, (struct sockaddr *)&remote, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             judge_accept(l, errno);
+            streams->waiting = streams->waiting || l->starved;
             return false;
         }
         l->starved = false;

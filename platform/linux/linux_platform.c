@@ -37,9 +37,14 @@ static uint64_t read_clock(clockid_t clock)
     return (uint64_t)at.tv_sec * NS_PER_S + (uint64_t)at.tv_nsec;
 }
 
+struct instant linux_clock_boot(void)
+{
+    return (struct instant){read_clock(CLOCK_BOOTTIME)};
+}
+
 struct clock_pair linux_clock_now(void)
 {
-    return (struct clock_pair){{read_clock(CLOCK_BOOTTIME)}, read_clock(CLOCK_REALTIME)};
+    return (struct clock_pair){linux_clock_boot(), read_clock(CLOCK_REALTIME)};
 }
 
 static struct clock_pair now(void *self)
@@ -115,7 +120,7 @@ static enum err udp_receive(void *self, struct gateway_datagram *out, size_t max
 static enum err udp_send(void *self, const struct gateway_train *train)
 {
     struct linux_platform *platform = self;
-    enum err err = linux_udp_send(&platform->udp, train, linux_clock_now().boot);
+    enum err err = linux_udp_send(&platform->udp, train, linux_clock_boot());
     if (err == ERR_WOULD_BLOCK) {
         uint32_t index = train->remote.ip.family == IP_V4 ? 0 : 1;
         watch_room(platform, platform->udp.fd[index], udp_data(index), true);
@@ -238,7 +243,7 @@ static void stream_open(void *self, const struct gateway_stream_open *open)
     if (open->tls_name.len > 0) {
         refresh_roots(platform);
     }
-    linux_streams_open(platform->streams, open, linux_clock_now().boot);
+    linux_streams_open(platform->streams, open, linux_clock_boot());
 }
 
 static enum err stream_send(void *self, uint32_t stream, struct view bytes, size_t *taken)
@@ -250,13 +255,13 @@ static enum err stream_send(void *self, uint32_t stream, struct view bytes, size
 static void stream_close(void *self, uint32_t stream)
 {
     struct linux_platform *platform = self;
-    linux_streams_close(platform->streams, stream, linux_clock_now().boot);
+    linux_streams_close(platform->streams, stream, linux_clock_boot());
 }
 
 static enum err listen_at(void *self, const struct gateway_listen *listen)
 {
     struct linux_platform *platform = self;
-    return linux_streams_listen(platform->streams, listen, linux_clock_now().boot);
+    return linux_streams_listen(platform->streams, listen, linux_clock_boot());
 }
 
 static enum err listener_send(void *self, const struct gateway_listener_datagram *datagram)
@@ -268,7 +273,7 @@ static enum err listener_send(void *self, const struct gateway_listener_datagram
 static void lookup(void *self, const struct gateway_lookup *lookup)
 {
     struct linux_platform *platform = self;
-    linux_resolver_lookup(platform->resolver, lookup, linux_clock_now().boot);
+    linux_resolver_lookup(platform->resolver, lookup, linux_clock_boot());
 }
 
 static bool next_event(void *self, struct platform_event *out)
@@ -514,9 +519,8 @@ static void report_listener(const struct linux_platform *platform, enum gateway_
 }
 
 /* What waits for time to pass. */
-static void tick(struct linux_platform *platform)
+static void tick(struct linux_platform *platform, struct instant at)
 {
-    struct instant at = linux_clock_now().boot;
     enum gateway_listener listener;
     enum err err = ERR_NONE;
     platform->tick_at = instant_add(at, DURATION_MS(TICK_EVERY_MS));
@@ -529,16 +533,12 @@ static void tick(struct linux_platform *platform)
     }
 }
 
-static bool is_tick_due(const struct linux_platform *platform)
-{
-    return instant_reached(linux_clock_now().boot, platform->tick_at);
-}
-
-void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
+void linux_platform_wait(struct linux_platform *platform, struct instant now, int timeout_ms)
 {
     struct epoll_event events[EVENTS_MAX];
-    if (timeout_ms != 0 && is_tick_due(platform)) {
-        tick(platform); /* before a sleep: a packet that ends it must not wait for this */
+    bool is_tick_due = instant_reached(now, platform->tick_at);
+    if (timeout_ms != 0 && is_tick_due) {
+        tick(platform, now); /* before a sleep: a packet that ends it must not wait for this */
         timeout_ms = linux_platform_ready(platform) != 0 ? 0 : timeout_ms;
     }
     int count = epoll_wait(platform->epoll, events, EVENTS_MAX, timeout_ms);
@@ -546,8 +546,8 @@ void linux_platform_wait(struct linux_platform *platform, int timeout_ms)
     for (int i = 0; i < count; i++) {
         handle(platform, &events[i]);
     }
-    if (count <= 0 || (timeout_ms == 0 && is_tick_due(platform))) {
-        tick(platform);
+    if (count <= 0 || (timeout_ms == 0 && is_tick_due)) {
+        tick(platform, linux_clock_boot());
     }
 }
 
@@ -562,10 +562,10 @@ uint32_t linux_platform_ready(const struct linux_platform *platform)
            (event ? (uint32_t)PLATFORM_READY_EVENT : 0U);
 }
 
-int linux_platform_timeout_ms(const struct linux_platform *platform, int max)
+int linux_platform_timeout_ms(const struct linux_platform *platform, struct instant now, int max)
 {
     int timeout = linux_resolver_timeout_ms(platform->resolver, max);
-    timeout = linux_notify_timeout_ms(&platform->notify, linux_clock_now().boot, timeout);
+    timeout = linux_notify_timeout_ms(&platform->notify, now, timeout);
     if (linux_streams_wants_tick(platform->streams) && timeout > TICK_MS) {
         timeout = TICK_MS;
     }

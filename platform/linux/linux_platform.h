@@ -68,17 +68,21 @@ MUST_USE enum err linux_platform_open(struct linux_platform *platform,
                                       const char **what);
 void linux_platform_close(struct linux_platform *platform);
 
-/* Waits at most `timeout_ms` and notes readiness; also does the time-driven work below the seam. */
-void linux_platform_wait(struct linux_platform *platform, int timeout_ms);
+/* Waits at most `timeout_ms` from `now` on and notes readiness; also does the time-driven work
+ * below the seam. */
+void linux_platform_wait(struct linux_platform *platform, struct instant now, int timeout_ms);
 /* A set of enum platform_ready. */
 MUST_USE uint32_t linux_platform_ready(const struct linux_platform *platform);
-/* Milliseconds until linux_platform_wait() has time-driven work, at most `max`. */
-MUST_USE int linux_platform_timeout_ms(const struct linux_platform *platform, int max);
+/* Milliseconds from `now` until linux_platform_wait() has time-driven work, at most `max`. */
+MUST_USE int linux_platform_timeout_ms(const struct linux_platform *platform, struct instant now,
+                                       int max);
 /* How many shutdown signals have arrived. */
 MUST_USE unsigned linux_platform_signals(const struct linux_platform *platform);
 
 /* Both clocks: CLOCK_BOOTTIME and CLOCK_REALTIME. */
 struct clock_pair linux_clock_now(void);
+/* CLOCK_BOOTTIME alone. */
+struct instant linux_clock_boot(void);
 /* Fills `out` from the system's generator; ends the process when there is none. */
 void linux_entropy(uint8_t out[32]);
 

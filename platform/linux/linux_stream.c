@@ -171,6 +171,7 @@ void linux_streams_close(struct linux_streams *streams, uint32_t stream, struct 
         s->phase = LINUX_STREAM_LINGERING;
         s->linger_until = instant_add(now, DURATION_S(LINUX_STREAM_LINGER_S));
         streams->pending = true;
+        streams->waiting = true;
         return;
     }
     linux_stream_release(s);
@@ -428,8 +429,32 @@ void linux_streams_handle(struct linux_streams *streams, uint32_t data, uint32_t
 
 /* ---- time and end ---- */
 
+/* True while something is due within the next tenths of a second. */
+static bool is_impatient(const struct linux_streams *streams)
+{
+    for (size_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
+        if (streams->listeners[i].tries_left > 0 || streams->listeners[i].starved) {
+            return true;
+        }
+    }
+    return linux_streams_draining(streams);
+}
+
+static bool is_waiting(const struct linux_streams *streams)
+{
+    for (size_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
+        if (streams->listeners[i].pause.ns > 0) {
+            return true;
+        }
+    }
+    return is_impatient(streams);
+}
+
 void linux_streams_tick(struct linux_streams *streams, struct instant now)
 {
+    if (!streams->waiting) {
+        return;
+    }
     for (size_t i = 0; i < LINUX_STREAMS_MAX; i++) {
         struct linux_stream *s = &streams->streams[i];
         if (s->phase == LINUX_STREAM_LINGERING && instant_reached(now, s->linger_until)) {
@@ -439,6 +464,7 @@ void linux_streams_tick(struct linux_streams *streams, struct instant now)
     for (uint32_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
         linux_listener_tick(streams, i, now);
     }
+    streams->waiting = is_waiting(streams);
 }
 
 bool linux_streams_draining(const struct linux_streams *streams)
@@ -453,12 +479,7 @@ bool linux_streams_draining(const struct linux_streams *streams)
 
 bool linux_streams_wants_tick(const struct linux_streams *streams)
 {
-    for (size_t i = 0; i < LINUX_LISTENERS_MAX; i++) {
-        if (streams->listeners[i].tries_left > 0 || streams->listeners[i].starved) {
-            return true;
-        }
-    }
-    return linux_streams_draining(streams);
+    return streams->waiting && is_impatient(streams);
 }
 
 void linux_streams_destroy(struct linux_streams *streams)

@@ -54,6 +54,7 @@ struct linux_streams {
     uint32_t next_accepted; /* id */
     uint32_t cursor;        /* where the next scan starts, for fairness */
     bool pending;           /* something may have happened */
+    bool waiting;           /* something may wait for time to pass: linux_streams_tick() */
     uint8_t bytes[LINUX_STREAM_READ_MAX];
 };
 

@@ -296,4 +296,6 @@ void gateway_check(const struct gateway *gw)
     ASSERT(gw->jobs_count <= GATEWAY_JOBS_MAX);
     ASSERT(gw->portal.held == (gw->control.sweep != GATEWAY_SWEEP_NONE));
     gateway_flow_check(gw);
+    gateway_dns_check(&gw->dns);
+    gateway_http_check(&gw->http);
 }

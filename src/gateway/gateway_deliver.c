@@ -267,7 +267,7 @@ static void finish_group(struct gateway *gw, struct gateway_group *g, struct pol
 /* Judges up to GATEWAY_LOOK_AHEAD_MAX groups. */
 static void finish_some(struct gateway *gw, uint32_t first, uint32_t count)
 {
-    memset(gw->hints, 0, sizeof(gw->hints));
+    memset(gw->hints, 0, count * sizeof(gw->hints[0]));
     if (count >= GATEWAY_LOOK_AHEAD_MIN && !FAULT(gw->rng.fault, FAULT_NO_LOOK_AHEAD)) {
         struct view views[GATEWAY_LOOK_AHEAD_MAX];
         for (uint32_t i = 0; i < count; i++) {

@@ -155,7 +155,7 @@ enum drop_reason gateway_dns_handle_datagram(struct gateway_dns *dns,
                                              uint32_t *next_id, struct instant now)
 {
     struct asked asked = {datagram->bytes, datagram->listener, 0, datagram->remote};
-    dns->poll_due = true;
+    dns->is_drained = false;
     return ask(dns, &asked, next_id, now);
 }
 
@@ -245,7 +245,7 @@ enum drop_reason gateway_dns_handle_stream(struct gateway_dns *dns,
                                            uint32_t *next_id, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, event->stream);
-    dns->poll_due = true;
+    dns->is_drained = false;
     if (event->kind == GATEWAY_STREAM_ACCEPTED) {
         return accept_stream(dns, event, now);
     }
@@ -270,7 +270,7 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
                                   uint32_t *next_id, struct instant now)
 {
     struct gateway_dns_stream *s = find_stream(dns, stream);
-    dns->poll_due = true;
+    dns->is_drained = false;
     if (s == NULL) {
         return DROP_NONE;
     }
@@ -288,7 +288,7 @@ enum drop_reason gateway_dns_sent(struct gateway_dns *dns, uint32_t stream, size
 
 bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_lookup_answer *answer)
 {
-    dns->poll_due = true;
+    dns->is_drained = false;
     for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
         struct gateway_dns_query *q = &dns->queries[i];
         if (!q->used || q->due || q->lookup != answer->lookup) {
@@ -318,7 +318,7 @@ static struct instant stream_deadline(const struct gateway_dns_stream *s)
 
 void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
 {
-    dns->poll_due = true;
+    dns->is_drained = false;
     for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX && !dns->answer_due; i++) {
         struct gateway_dns_query *q = &dns->queries[i];
         if (q->used && instant_reached(now, q->deadline)) {
@@ -335,7 +335,7 @@ void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now)
     }
 }
 
-struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns)
+static struct wake find_wake(const struct gateway_dns *dns)
 {
     struct wake wake = WAKE_NEVER;
     for (size_t i = 0; i < GATEWAY_DNS_QUERIES_MAX; i++) {
@@ -351,6 +351,16 @@ struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns)
         }
     }
     return wake;
+}
+
+struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns)
+{
+    return dns->is_drained ? dns->wake : find_wake(dns);
+}
+
+void gateway_dns_check(const struct gateway_dns *dns)
+{
+    ASSERT(!dns->is_drained || dns->wake.at.ns == find_wake(dns).at.ns);
 }
 
 static bool poll_streams(struct gateway_dns *dns, struct gateway_output *out)
@@ -377,11 +387,8 @@ static bool poll_streams(struct gateway_dns *dns, struct gateway_output *out)
     return false;
 }
 
-bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
+static bool poll_any(struct gateway_dns *dns, struct gateway_output *out)
 {
-    if (!dns->poll_due) {
-        return false; /* asked after every packet: the tables are not walked each time */
-    }
     if (dns->refused_count > 0) {
         out->kind = GATEWAY_OUT_STREAM_CLOSE;
         out->u.close = dns->refused[--dns->refused_count];
@@ -414,6 +421,18 @@ bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
         out->u.lookup.name = writer_view(&w);
         return true;
     }
-    dns->poll_due = poll_streams(dns, out);
-    return dns->poll_due;
+    return poll_streams(dns, out);
+}
+
+bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out)
+{
+    if (dns->is_drained) {
+        return false; /* asked after every packet: the tables are not walked each time */
+    }
+    if (poll_any(dns, out)) {
+        return true;
+    }
+    dns->is_drained = true;
+    dns->wake = find_wake(dns);
+    return false;
 }

@@ -58,8 +58,9 @@ struct gateway_dns {
     struct gateway_dns_stream streams[GATEWAY_DNS_STREAMS_MAX];
     uint32_t refused[GATEWAY_DNS_STREAMS_MAX]; /* to close: newcomers, or those that gave way */
     uint32_t refused_count;
-    bool poll_due;   /* something happened since gateway_dns_poll() found nothing */
-    bool answer_due; /* `answer` waits to be sent over UDP; it leaves before the next input */
+    bool is_drained;  /* nothing has happened since gateway_dns_poll() found nothing, */
+    struct wake wake; /* and this is when something is due */
+    bool answer_due;  /* `answer` waits to be sent over UDP; it leaves before the next input */
     enum gateway_listener answer_listener;
     struct sock_addr answer_remote;
     size_t answer_len;
@@ -87,5 +88,7 @@ bool gateway_dns_handle_answer(struct gateway_dns *dns, const struct gateway_loo
 void gateway_dns_handle_timeout(struct gateway_dns *dns, struct instant now);
 MUST_USE struct wake gateway_dns_poll_timeout(const struct gateway_dns *dns);
 MUST_USE bool gateway_dns_poll(struct gateway_dns *dns, struct gateway_output *out);
+/* Asserts that what is remembered about the next timeout is so. */
+void gateway_dns_check(const struct gateway_dns *dns);
 
 #endif /* GATEWAY_DNS_H */

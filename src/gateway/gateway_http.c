@@ -285,6 +285,7 @@ void gateway_http_handle(struct gateway_http *http, const struct gateway_stream_
                          const struct gateway_http_facts *facts, struct instant now)
 {
     struct gateway_http_stream *s = find(http, event->stream);
+    http->is_drained = false;
     switch (event->kind) {
     case GATEWAY_STREAM_ACCEPTED:
         accept_stream(http, event, now);
@@ -324,7 +325,7 @@ void gateway_http_sent(struct gateway_http *http, uint32_t stream, size_t taken)
     }
 }
 
-bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out)
+static bool poll_any(struct gateway_http *http, struct gateway_output *out)
 {
     if (http->refused_count > 0) {
         out->kind = GATEWAY_OUT_STREAM_CLOSE;
@@ -351,8 +352,36 @@ bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out)
     return false;
 }
 
+static struct wake find_wake(const struct gateway_http *http)
+{
+    struct wake wake = WAKE_NEVER;
+    for (size_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
+        const struct gateway_http_stream *s = &http->streams[i];
+        bool closing = s->answering && s->answer_sent == s->answer_len;
+        if (s->stream != 0 && !closing) {
+            struct instant at = instant_add(s->opened_at, DURATION_S(GATEWAY_HTTP_IDLE_S));
+            wake = wake_min(wake, (struct wake){at, "health request"});
+        }
+    }
+    return wake;
+}
+
+bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out)
+{
+    if (http->is_drained) {
+        return false;
+    }
+    if (poll_any(http, out)) {
+        return true;
+    }
+    http->is_drained = true;
+    http->wake = find_wake(http);
+    return false;
+}
+
 void gateway_http_handle_timeout(struct gateway_http *http, struct instant now)
 {
+    http->is_drained = false;
     for (size_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
         struct gateway_http_stream *s = &http->streams[i];
         if (s->stream != 0 &&
@@ -366,14 +395,10 @@ void gateway_http_handle_timeout(struct gateway_http *http, struct instant now)
 
 struct wake gateway_http_poll_timeout(const struct gateway_http *http)
 {
-    struct wake wake = WAKE_NEVER;
-    for (size_t i = 0; i < GATEWAY_HTTP_STREAMS_MAX; i++) {
-        const struct gateway_http_stream *s = &http->streams[i];
-        bool closing = s->answering && s->answer_sent == s->answer_len;
-        if (s->stream != 0 && !closing) {
-            struct instant at = instant_add(s->opened_at, DURATION_S(GATEWAY_HTTP_IDLE_S));
-            wake = wake_min(wake, (struct wake){at, "health request"});
-        }
-    }
-    return wake;
+    return http->is_drained ? http->wake : find_wake(http);
+}
+
+void gateway_http_check(const struct gateway_http *http)
+{
+    ASSERT(!http->is_drained || http->wake.at.ns == find_wake(http).at.ns);
 }

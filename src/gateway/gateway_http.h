@@ -34,6 +34,8 @@ struct gateway_http {
     struct gateway_http_stream streams[GATEWAY_HTTP_STREAMS_MAX];
     uint32_t refused[GATEWAY_HTTP_STREAMS_MAX]; /* to close: newcomers, or those that gave way */
     uint32_t refused_count;
+    bool is_drained;  /* nothing has happened since gateway_http_poll() found nothing, */
+    struct wake wake; /* and this is when something is due */
 };
 
 /* What the endpoint reports; filled by the gateway when a request is answered. */
@@ -54,5 +56,7 @@ void gateway_http_sent(struct gateway_http *http, uint32_t stream, size_t taken)
 MUST_USE bool gateway_http_poll(struct gateway_http *http, struct gateway_output *out);
 void gateway_http_handle_timeout(struct gateway_http *http, struct instant now);
 MUST_USE struct wake gateway_http_poll_timeout(const struct gateway_http *http);
+/* Asserts that what is remembered about the next timeout is so. */
+void gateway_http_check(const struct gateway_http *http);
 
 #endif /* GATEWAY_HTTP_H */

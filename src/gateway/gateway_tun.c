@@ -326,14 +326,18 @@ static void seal_connection(struct gateway *gw, uint32_t first)
 /* Judges up to GATEWAY_LOOK_AHEAD_MAX packets. */
 static void judge_some(struct gateway *gw, const struct gateway_tun_packet *packets, size_t count)
 {
-    memset(gw->hints, 0, sizeof(gw->hints));
-    if (count >= GATEWAY_LOOK_AHEAD_MIN && !FAULT(gw->rng.fault, FAULT_NO_LOOK_AHEAD)) {
-        struct view views[GATEWAY_LOOK_AHEAD_MAX];
+    struct view views[GATEWAY_LOOK_AHEAD_MAX];
+    memset(gw->hints, 0, count * sizeof(gw->hints[0]));
+    if (count < GATEWAY_LOOK_AHEAD_MIN || FAULT(gw->rng.fault, FAULT_NO_LOOK_AHEAD)) {
         for (size_t i = 0; i < count; i++) {
-            views[i] = view_of_span(packets[i].bytes);
+            judge(gw, &packets[i], gw->hints[i]);
         }
-        policy_look_ahead(gw->policy, views, count, false, gw->hints);
+        return;
     }
+    for (size_t i = 0; i < count; i++) {
+        views[i] = view_of_span(packets[i].bytes);
+    }
+    policy_look_ahead(gw->policy, views, count, false, gw->hints);
     for (size_t i = 0; i < count + GATEWAY_FETCH_AHEAD; i++) {
         gateway_connection_fetch_later(gw, gw->hints, count, i);
         if (i >= GATEWAY_FETCH_AHEAD) {

@@ -122,7 +122,7 @@ void portal_step_drop(struct portal_client *c)
 bool portal_client_handle_lookup(struct portal_client *c, const struct portal_lookup_answer *answer,
                                  struct clock_pair now)
 {
-    c->now = now;
+    portal_step_begin(c, now);
     for (size_t i = 0; i < ARRAY_COUNT(c->lookups); i++) {
         struct portal_lookup *lookup = &c->lookups[i];
         if (!lookup->known || lookup->lookup != answer->lookup) {

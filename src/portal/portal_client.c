@@ -43,7 +43,7 @@ enum err portal_client_init(struct portal_client *c, const struct portal_client_
     memcpy(c->public_key, config->public_key, sizeof(c->public_key));
     c->rng = config->rng;
     c->next_id = config->next_id;
-    c->now = now;
+    portal_step_begin(c, now);
     c->work = PORTAL_WORK;
     c->v2 = config->v2;
     c->v2_only = config->v2_only;
@@ -124,7 +124,7 @@ static void finish_closing(struct portal_client *c)
 
 bool portal_client_reconnect(struct portal_client *c, struct clock_pair now)
 {
-    c->now = now;
+    portal_step_begin(c, now);
     if (c->state != PORTAL_JOINED || instant_before(now.boot, c->reconnect_at)) {
         return false;
     }
@@ -136,7 +136,7 @@ bool portal_client_reconnect(struct portal_client *c, struct clock_pair now)
 
 void portal_client_close(struct portal_client *c, struct clock_pair now)
 {
-    c->now = now;
+    portal_step_begin(c, now);
     if (c->state == PORTAL_JOIN || c->state == PORTAL_JOINED) {
         ws_close(&c->ws, PORTAL_CODE_NORMAL, VIEW_EMPTY);
         portal_step_closing(c, PORTAL_DEAD);
@@ -160,10 +160,16 @@ bool portal_client_is_closed(const struct portal_client *c)
 
 /* ---- inputs ---- */
 
+void portal_step_begin(struct portal_client *c, struct clock_pair now)
+{
+    c->now = now;
+    c->is_drained = false;
+}
+
 bool portal_client_handle_stream(struct portal_client *c, const struct portal_stream_event *event,
                                  struct clock_pair now)
 {
-    c->now = now;
+    portal_step_begin(c, now);
     c->work = PORTAL_WORK;
     for (uint32_t i = 0; i < PORTAL_STREAMS_MAX; i++) {
         if (c->slots[i].state != PORTAL_SLOT_FREE && c->slots[i].stream == event->stream) {
@@ -180,6 +186,7 @@ bool portal_client_stream_sent(struct portal_client *c, uint32_t stream, size_t 
         return false;
     }
     ASSERT(taken <= c->out_used - c->out_sent);
+    c->is_drained = false;
     c->send_offered = false;
     c->out_sent += (uint32_t)taken;
     if (c->out_sent == c->out_used) {
@@ -223,7 +230,7 @@ static void handle_deadline(struct portal_client *c)
 
 void portal_client_handle_timeout(struct portal_client *c, struct clock_pair now)
 {
-    c->now = now;
+    portal_step_begin(c, now);
     c->work = PORTAL_WORK;
     portal_step_free(c);
     if (instant_reached(now.boot, c->send_at)) {
@@ -299,7 +306,7 @@ static bool poll_send(struct portal_client *c, struct portal_output *out)
     return true;
 }
 
-bool portal_client_poll(struct portal_client *c, struct portal_output *out)
+static bool poll_any(struct portal_client *c, struct portal_output *out)
 {
     if (!c->held && !c->reading) {
         portal_step_forget(c);
@@ -319,6 +326,15 @@ bool portal_client_poll(struct portal_client *c, struct portal_output *out)
     return false;
 }
 
+bool portal_client_poll(struct portal_client *c, struct portal_output *out)
+{
+    if (c->is_drained) {
+        return false; /* asked after every packet */
+    }
+    c->is_drained = !poll_any(c, out);
+    return !c->is_drained;
+}
+
 void portal_client_hold(struct portal_client *c)
 {
     ASSERT(!c->reading);
@@ -328,6 +344,7 @@ void portal_client_hold(struct portal_client *c)
 void portal_client_unhold(struct portal_client *c)
 {
     c->held = false;
+    c->is_drained = false;
 }
 
 /* ---- application messages ---- */
@@ -344,6 +361,7 @@ static enum err push(struct portal_client *c, enum portal_event event, struct js
     if (FAULT(c->rng->fault, FAULT_PORTAL_FULL)) {
         return ERR_FULL;
     }
+    c->is_drained = false;
     enum err err = portal_queue_push(&c->queue, event, payload);
     return err == ERR_EXISTS ? ERR_NONE : err;
 }

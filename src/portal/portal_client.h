@@ -260,6 +260,7 @@ struct portal_client {
     uint32_t out_used; /* bytes of `out` that wait */
     uint32_t out_sent; /* of which the stream has taken */
     bool send_offered; /* PORTAL_OUT_SEND was shown, stream_sent() is awaited */
+    bool is_drained;   /* nothing has happened since portal_client_poll() found nothing */
     bool blocked;      /* until WRITABLE */
     uint8_t out[PORTAL_SEND_SIZE];
     uint8_t scratch[PORTAL_PAYLOAD_SIZE_MAX + 256U]; /* one message being written */

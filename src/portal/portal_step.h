@@ -23,6 +23,8 @@ struct portal_failure {
 
 /* ---- portal_client.c ---- */
 
+/* Begins an input: outputs may follow it. */
+void portal_step_begin(struct portal_client *c, struct clock_pair now);
 /* Gives the connection up and plans the next attempt, or dies when the budget is exhausted. */
 void portal_step_fail(struct portal_client *c, const struct portal_failure *failure);
 /* Gives everything up for good; the owner gets PORTAL_OUT_FATAL. */

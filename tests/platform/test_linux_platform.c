@@ -90,7 +90,7 @@ static bool comes(struct world *w, enum platform_event_kind kind, struct platfor
     for (int round = 0; round < ROUNDS_MAX; round++) {
         struct gateway_datagram datagrams[LINUX_UDP_BATCH];
         size_t count = 0;
-        linux_platform_wait(&w->platform, 20);
+        linux_platform_wait(&w->platform, linux_clock_boot(), 20);
         uint32_t ready = linux_platform_ready(&w->platform);
         if ((ready & PLATFORM_READY_UDP) != 0) {
             enum err err = table->udp_receive(table->self, datagrams, LINUX_UDP_BATCH, &count);
@@ -125,7 +125,7 @@ static unsigned received(struct world *w, const struct platform *table)
     for (int round = 0; round < ROUNDS_MAX; round++) {
         size_t count = 0;
         if ((linux_platform_ready(&w->platform) & PLATFORM_READY_UDP) == 0) {
-            linux_platform_wait(&w->platform, 0);
+            linux_platform_wait(&w->platform, linux_clock_boot(), 0);
         }
         if ((linux_platform_ready(&w->platform) & PLATFORM_READY_UDP) == 0) {
             break;
@@ -153,7 +153,8 @@ static void test_an_error_between_datagrams_hides_none(void **state)
     for (unsigned errors = 0; errors < 3; errors++) {
         for (unsigned i = 0; i < 8; i++) {
             if (i == 2 * errors || (i == 6 && errors == 2)) {
-                linux_platform_wait(&w->platform, 0); /* the error comes after this edge */
+                linux_platform_wait(&w->platform, linux_clock_boot(),
+                                    0); /* the error comes after this edge */
                 assert_int_equal(table->udp_send(table->self, &bad), ERR_NONE);
             }
             assert_int_equal(linux_udp_send(&peer, &good, (struct instant){NS_PER_S}), ERR_NONE);
@@ -260,13 +261,13 @@ static void test_a_health_address_that_cannot_be_bound_is_reported_and_tried_on(
     assert_int_equal(bind(other, (struct sockaddr *)&storage, size), 0);
     (void)table->listen(table->self, &listen);
     for (int round = 0; round < ROUNDS_MAX && w->health_failures == 0; round++) {
-        linux_platform_wait(&w->platform, 20);
+        linux_platform_wait(&w->platform, linux_clock_boot(), 20);
     }
     assert_int_equal(w->health_failures, 1);
     assert_int_equal(w->health_binds, 0);
     (void)close(other);
     for (int round = 0; round < ROUNDS_MAX && w->health_binds == 0; round++) {
-        linux_platform_wait(&w->platform, 20);
+        linux_platform_wait(&w->platform, linux_clock_boot(), 20);
     }
     assert_int_equal(w->health_failures, 1);
     assert_int_equal(w->health_binds, 1);

@@ -790,6 +790,24 @@ static void test_a_broken_stream_loses_nothing_that_waits(void **state)
     stop(w);
 }
 
+static void test_what_is_said_while_a_send_is_under_way_follows_it(void **state)
+{
+    struct portal_output out;
+    struct world *w = start(URL);
+    (void)state;
+    join(w);
+    assert_int_equal(portal_client_send_flow_authorized(&w->c, view_text("a")), ERR_NONE);
+    assert_true(portal_client_poll(&w->c, &out));
+    assert_int_equal(out.kind, PORTAL_OUT_SEND);
+    size_t taken = out.u.send.bytes.len;
+    assert_int_equal(portal_client_send_flow_authorized(&w->c, view_text("b")), ERR_NONE);
+    assert_false(portal_client_poll(&w->c, &out));
+    assert_true(portal_client_stream_sent(&w->c, w->stream, taken));
+    assert_true(portal_client_poll(&w->c, &out));
+    assert_int_equal(out.kind, PORTAL_OUT_SEND);
+    stop(w);
+}
+
 static void test_an_unmatched_topic_joins_again_on_the_same_socket(void **state)
 {
     struct world *w = start(URL);
@@ -963,6 +981,7 @@ int main(void)
         cmocka_unit_test(test_the_table_of_what_a_portal_may_say),
         cmocka_unit_test(test_a_close_is_echoed_and_the_client_comes_back),
         cmocka_unit_test(test_a_broken_stream_loses_nothing_that_waits),
+        cmocka_unit_test(test_what_is_said_while_a_send_is_under_way_follows_it),
         cmocka_unit_test(test_an_unmatched_topic_joins_again_on_the_same_socket),
         cmocka_unit_test(test_no_relays_only_reaches_a_head_portal),
         cmocka_unit_test(test_reconnect_says_close_and_is_rate_limited),

@@ -546,6 +546,7 @@ static void test_a_held_message_stops_messages_and_nothing_else(void **state)
         assert_int_equal(w->c.msg.kind, PORTAL_MSG_REJECT_ACCESS); /* still there */
         portal_client_unhold(&w->c);
         drain(w);
+        assert_string_equal(w->log, i == 0 ? "rr" : "rrl"); /* at once */
         finish(w);
     }
     assert_string_equal(w->log, "rrl");
