@@ -197,6 +197,8 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
                 return ERR_CLOSED;
             }
             tun->is_empty = true; /* EAGAIN, or an interface that is not up yet (EIO) */
+            tun->was_alone = tun->since_empty == 1 || (tun->since_empty == 0 && tun->was_alone);
+            tun->since_empty = 0;
             break;
         }
         if (got == 0) {
@@ -213,6 +215,10 @@ enum err linux_tun_read(struct linux_tun *tun, struct gateway_tun_packet *out, s
         complete_inner(&header, packet);
         segments +=
             packet->offload.gso_size == 0 ? 1 : packet->bytes.len / packet->offload.gso_size + 1;
+        tun->since_empty++;
+        if (tun->was_alone && tun->since_empty == 1) {
+            break; /* it goes on its way before the queue is asked again, most likely in vain */
+        }
     }
     return *count == 0 ? ERR_WOULD_BLOCK : ERR_NONE;
 }

@@ -31,6 +31,8 @@ struct linux_tun {
     unsigned failures;              /* super-packets refused with EINVAL in a row */
     uint32_t cut_sent;              /* packets of a refused one that are written already */
     bool is_empty;                  /* the last read ended because no packet was left */
+    bool was_alone;                 /* the queue held one packet when it was emptied last */
+    uint32_t since_empty;           /* packets read since it was empty */
     uint64_t read_calls;            /* that brought anything */
     uint64_t write_calls;
     const char *lacks; /* what the last configuration or repair lacks; NULL: nothing */

@@ -205,32 +205,80 @@ static void test_the_device_node_is_made_when_it_is_missing(void **state)
 }
 
 /* A datagram socket stands in for the device: one write is one packet. */
+static int stand_in(struct linux_tun *tun)
+{
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fd), 0);
+    memset(tun, 0, sizeof(*tun));
+    tun->fd = fd[0];
+    tun->buffers = malloc((size_t)LINUX_TUN_BATCH * (GATEWAY_TUN_HEADROOM + 65536U));
+    assert_non_null(tun->buffers);
+    return fd[1];
+}
+
+static void send_packet(int to, size_t size)
+{
+    uint8_t whole[sizeof(struct virtio_net_hdr) + 40] = {0};
+    whole[sizeof(struct virtio_net_hdr)] = 0x45;
+    assert_int_equal(write(to, whole, size), size);
+}
+
 static void test_a_packet_that_is_none_does_not_discard_its_batch(void **state)
 {
     (void)state;
-    int fd[2];
+    const size_t whole = sizeof(struct virtio_net_hdr) + 40;
     struct linux_tun tun;
     struct gateway_tun_packet packets[LINUX_TUN_BATCH];
-    uint8_t whole[sizeof(struct virtio_net_hdr) + 40] = {0};
     size_t count = 0;
-    whole[sizeof(struct virtio_net_hdr)] = 0x45;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fd), 0);
-    memset(&tun, 0, sizeof(tun));
-    tun.fd = fd[0];
-    tun.buffers = malloc((size_t)LINUX_TUN_BATCH * (GATEWAY_TUN_HEADROOM + 65536U));
-    assert_non_null(tun.buffers);
-    assert_int_equal(write(fd[1], whole, sizeof(whole)), sizeof(whole));
-    assert_int_equal(write(fd[1], whole, 3), 3); /* not even a header */
-    assert_int_equal(write(fd[1], whole, sizeof(struct virtio_net_hdr)),
-                     sizeof(struct virtio_net_hdr));
-    assert_int_equal(write(fd[1], whole, sizeof(whole) - 1), sizeof(whole) - 1);
+    int to = stand_in(&tun);
+    send_packet(to, whole);
+    send_packet(to, 3); /* not even a header */
+    send_packet(to, sizeof(struct virtio_net_hdr));
+    send_packet(to, whole - 1);
     assert_int_equal(linux_tun_read(&tun, packets, LINUX_TUN_BATCH, &count), ERR_NONE);
     assert_int_equal(count, 2);
     assert_int_equal(packets[0].bytes.len, 40);
     assert_int_equal(packets[1].bytes.len, 39);
     assert_int_equal(linux_tun_read(&tun, packets, LINUX_TUN_BATCH, &count), ERR_WOULD_BLOCK);
     linux_tun_close(&tun);
-    (void)close(fd[1]);
+    (void)close(to);
+}
+
+/* Reads once; `left`: whether the queue may hold more. */
+static void check_read(struct linux_tun *tun, size_t expected, bool left)
+{
+    struct gateway_tun_packet packets[LINUX_TUN_BATCH];
+    size_t count = 0;
+    enum err err = linux_tun_read(tun, packets, LINUX_TUN_BATCH, &count);
+    assert_int_equal(err, expected == 0 ? ERR_WOULD_BLOCK : ERR_NONE);
+    assert_int_equal(count, expected);
+    assert_int_equal(tun->is_empty, !left);
+}
+
+/* Where packets come one at a time, each goes on its way before the queue is asked for more. */
+static void test_a_packet_alone_is_handed_out_at_once(void **state)
+{
+    (void)state;
+    const size_t whole = sizeof(struct virtio_net_hdr) + 40;
+    struct linux_tun tun;
+    int to = stand_in(&tun);
+    send_packet(to, whole);
+    check_read(&tun, 1, false);
+    send_packet(to, whole);
+    check_read(&tun, 1, true);
+    check_read(&tun, 0, false);
+    check_read(&tun, 0, false); /* says nothing about how packets come */
+    for (unsigned i = 0; i < 3; i++) {
+        send_packet(to, whole);
+    }
+    check_read(&tun, 1, true);
+    check_read(&tun, 2, false);
+    for (unsigned i = 0; i < 3; i++) {
+        send_packet(to, whole);
+    }
+    check_read(&tun, 3, false);
+    linux_tun_close(&tun);
+    (void)close(to);
 }
 
 int main(void)
@@ -241,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_a_kernel_that_cannot_serve_is_an_error),
         cmocka_unit_test(test_the_device_node_is_made_when_it_is_missing),
         cmocka_unit_test(test_a_packet_that_is_none_does_not_discard_its_batch),
+        cmocka_unit_test(test_a_packet_alone_is_handed_out_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
