@@ -23,7 +23,7 @@ bench-counts: $(BENCH)
 
 $(BENCH): $(BENCH_OBJECTS) $(BENCH_LIBS)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(BENCH_OBJECTS) $(call group,$(BENCH_LIBS)) -lcmocka $(EXTERNAL)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDWHOLE) -o $@ $(BENCH_OBJECTS) $(call group,$(BENCH_LIBS)) -lcmocka $(EXTERNAL)
 
 ## make bench-net    the real gateway in namespaces beside wireguard-go and plain forwarding (root, 12 minutes)
 bench-net: all $(BENCH_NULL)
@@ -41,4 +41,4 @@ $(BUILD)/bench-null/fzdev: $(BUILD)/obj/sim/dev/dev_main.o $(BUILD)/obj/tests/be
 $(BENCH_NULL):
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(WRAP_NULL) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(EXTERNAL)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDPARTS) $(WRAP_NULL) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(EXTERNAL)

@@ -13,7 +13,7 @@ $(INTEROP_LIB): $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/interop/test_
 $(INTEROP_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(INTEROP_LIB) $(INTEROP_USES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(call group,$(INTEROP_LIB) $(INTEROP_USES)) -lcmocka $(NICE_LIBS) $(EXTERNAL)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDPARTS) -o $@ $< $(call group,$(INTEROP_LIB) $(INTEROP_USES)) -lcmocka $(NICE_LIBS) $(EXTERNAL)
 
 .PHONY: interop
 interop: $(INTEROP_TESTS)

@@ -99,7 +99,7 @@ static void fill(void *self)
 }
 
 /* Named to the counter of instructions: it must stay a function of its own. */
-__attribute__((noinline)) static void run(void *self)
+__attribute__((noinline)) static void counted_run(void *self)
 {
     struct load *load = self;
     struct world *w = load->world;
@@ -126,7 +126,7 @@ static void prepare(void *self)
     batches = batches < WARM_BATCHES_MAX ? batches : WARM_BATCHES_MAX;
     for (unsigned i = 0; i < batches; i++) {
         fill(load);
-        run(load);
+        counted_run(load);
     }
     fill(load);
 }
@@ -146,7 +146,7 @@ static void add(struct curve *curve, const char *id, const struct load *load)
     *c = (struct bench_case){.id = id,
                              .unit = "packet",
                              .prepare = prepare,
-                             .run = run,
+                             .run = counted_run,
                              .self = own,
                              .operations = load->batch};
     (void)snprintf(c->params, sizeof(c->params), "%s, %u %s%s, %u x %zu B, %s",
@@ -275,7 +275,7 @@ static void count_allocations(const struct bench_report *report, struct world *w
         for (unsigned n = 0; n < 16; n++) {
             fill(&load);
             uint64_t before = bench_allocations();
-            run(&load);
+            counted_run(&load);
             total += bench_allocations() - before;
         }
     }
@@ -356,7 +356,7 @@ void bench_counts(void)
         CALLGRIND_ZERO_STATS;
         for (unsigned n = 0; n < COUNTED_BATCHES; n++) {
             fill(&load);
-            run(&load);
+            counted_run(&load);
         }
         CALLGRIND_DUMP_STATS_AT(name);
     }

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=$1/purity
 mkdir -p "$out"
-make -s BUILD="$out" V=0 OPT=-O2 HARDEN="-fno-stack-protector -U_FORTIFY_SOURCE -fno-pic -fno-pie" LDHARDEN= pure-objects
+make -s BUILD="$out" V=0 OPT=-O2 LTO= HARDEN="-fno-stack-protector -U_FORTIFY_SOURCE -fno-pic -fno-pie" LDHARDEN= pure-objects
 ld -r -o "$out/src.o" $(find "$out/obj/src" -name '*.o' | sort)
 
 bad=0
