@@ -237,7 +237,7 @@ base() {
             done
         done
     done
-    rtt_idle rtt-idle 5 forward deb all
+    rtt_idle rtt-idle 12 forward deb all
     rtt_realtime
     for _base in deb all; do
         use $_base

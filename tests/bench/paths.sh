@@ -8,17 +8,12 @@
 # Client, gateway, portal and relay also have 2001:db8:113::/64. The server's address decides about the way, so that
 # three can be up at once and be measured in turn: 10.3.0.10 and fd33::10 are reached through our tunnel, 10.3.0.11
 # through wireguard-go, 10.3.0.12 by plain forwarding. The gateway's host has the packaged rules (connection tracking,
-# masquerade) on every path. It answers by itself at 10.3.0.1 through our tunnel, at 10.3.0.2 through wireguard-go, at
-# 10.3.0.3 without any: round trips of the tunnel alone.
+# masquerade) on every path.
 
 CROWD=8
 NAMESPACES="wan client line gw portal relay1 resource $(seq -f crowd%.0f $CROWD | tr '\n' ' ')"
 SERVER=10.3.0.10
-DEB_SERVER=10.3.0.11
 FORWARDED=10.3.0.12
-HOST=10.3.0.1
-DEB_HOST=10.3.0.2
-FORWARDED_HOST=10.3.0.3
 DEB_CLIENT=100.64.0.110 # masqueraded as ours are
 PORT=80
 LOAD_PORT=7100
@@ -69,12 +64,12 @@ bench_net_up() {
     plug relay1 203.0.113.10/24 2001:db8:113::10/64
     plug gw 203.0.113.40/24 2001:db8:113::40/64
     cable gw eth1 resource eth0
-    address gw eth1 $HOST/24 $DEB_HOST/24 $FORWARDED_HOST/24 fd33::1/64
-    address resource eth0 $SERVER/24 $DEB_SERVER/24 $FORWARDED/24 10.3.0.53/24 fd33::10/64
+    address gw eth1 10.3.0.1/24 fd33::1/64
+    address resource eth0 10.3.0.10/24 10.3.0.11/24 10.3.0.12/24 10.3.0.53/24 fd33::10/64
     ip -n "$P-resource" route add 203.0.113.30 via 10.3.0.1
     plug_client
     # A rule without a number, as our tunnel brings it, gets one below the second in the list: only 0 stays before it.
-    for _address in $DEB_SERVER $FORWARDED $DEB_HOST $FORWARDED_HOST; do
+    for _address in 10.3.0.11 $FORWARDED; do
         ip -n "$P-client" rule add pref 0 to $_address lookup main
     done
     ip -n "$P-gw" rule add pref 0 to $DEB_CLIENT lookup main
@@ -131,22 +126,17 @@ rung_flags() {
     esac
 }
 
-# use PATH: what is measured next. It must be up. TO=host: the gateway's host answers, not a server behind it.
+# use PATH: what is measured next. It must be up.
 use() {
     PATH_NAME=$1
     TARGET=$SERVER
     MEASURED=
     case $PATH_NAME in
     forward) TARGET=$FORWARDED ;;
-    deb) TARGET=$DEB_SERVER MEASURED=$(pid_of deb-gateway) ;;
+    deb) TARGET=10.3.0.11 MEASURED=$(pid_of deb-gateway) ;;
     named) TARGET=four.corp.test MEASURED=$(pid_of gateway) ;;
     6-in-*) TARGET=fd33::10 MEASURED=$(pid_of gateway) ;;
     *) MEASURED=$(pid_of gateway) ;;
-    esac
-    case ${TO:-}-$PATH_NAME in
-    host-forward) TARGET=$FORWARDED_HOST ;;
-    host-deb) TARGET=$DEB_HOST ;;
-    host-*) TARGET=$HOST ;;
     esac
     wait_for 10 in_ns client ping -q -c 1 -W 1 "$TARGET" || fail "no way on path $PATH_NAME"
 }
@@ -210,9 +200,7 @@ deb_up() {
         peer "$(wg pubkey <"$WORK/client.key")" allowed-ips $DEB_CLIENT/32 || fail "wg set"
     ip -n "$P-client" addr add $DEB_CLIENT/32 dev "$P-c"
     ip -n "$P-client" link set "$P-c" mtu 1280 up
-    for _address in $DEB_SERVER $DEB_HOST; do
-        ip -n "$P-client" route add $_address/32 dev "$P-c" src $DEB_CLIENT
-    done
+    ip -n "$P-client" route add 10.3.0.11/32 dev "$P-c" src $DEB_CLIENT
     ip -n "$P-gw" link set "$P-g" mtu 1280 up
     ip -n "$P-gw" route add $DEB_CLIENT/32 dev "$P-g"
 }
