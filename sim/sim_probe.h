@@ -34,7 +34,8 @@ struct sim_probe {
     uint32_t seen_inside; /* times that it left a gateway's TUN device */
     uint32_t replies;     /* at the client */
     uint32_t errors;      /* ICMP errors at the client */
-    uint32_t permitted;   /* answers that came to the gateway and that a grant covers */
+    uint32_t permitted;   /* answers that came to the gateway and that a grant may cover */
+    uint32_t covered;     /* of these, by a grant that was there when they came */
     uint32_t refused;     /* the same that no grant covers */
 };
 

@@ -85,8 +85,8 @@ static void inbound_arrives(void *context, uint64_t value)
     struct sim_packet answer;
     struct sim_probe *probe = answered_by(inbound, &answer);
     /* One that is busy judges it later, when another rule may hold. */
-    bool is_sure =
-        probe != NULL && sim_gateway_is_drained(gateway->gateway) && !is_covered(inbound, &answer);
+    bool covered = probe != NULL && is_covered(inbound, &answer);
+    bool is_sure = probe != NULL && sim_gateway_is_drained(gateway->gateway) && !covered;
     sim_platform_tun(sim_gateway_platform(gateway->gateway),
                      (struct view){inbound->bytes, inbound->len});
     if (is_sure) {
@@ -95,6 +95,7 @@ static void inbound_arrives(void *context, uint64_t value)
     }
     if (probe != NULL) {
         probe->permitted++;
+        probe->covered += covered ? 1 : 0;
     }
     free(inbound);
 }

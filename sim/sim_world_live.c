@@ -296,9 +296,24 @@ static void upload(struct sim_world *world)
     restore_hosts(world);
 }
 
-/* Hosts send and clients say nothing: what the gateway does is judged by O-18. */
+/* L-05: what a host goes on sending arrives; one answer may be on its way. */
+static void judge_streams(struct sim_world *world, size_t first)
+{
+    for (size_t i = first; i < sim_probes_count(world->probes); i++) {
+        const struct sim_probe *probe = sim_probe_at(world->probes, i);
+        if (probe->replies > 0 && probe->replies + 1 < probe->covered) {
+            world_fail_probe(world, "L-05", probe,
+                             "was answered on and on, and answers are missing");
+            return;
+        }
+    }
+}
+
+/* Hosts send and clients say nothing: what the gateway does is judged by O-18, too. */
 static void download(struct sim_world *world)
 {
+    size_t first = sim_probes_count(world->probes);
+    uint64_t flows = flows_created(world);
     if (!world_has_streams(world)) {
         return;
     }
@@ -308,6 +323,9 @@ static void download(struct sim_world *world)
     all_hosts(world, SIM_HOST_STREAM);
     world_say_again(world);
     world_run_until(world, world->sched.now_ns + DOWNLOAD_S * NS_PER_S);
+    if (flows_created(world) == flows) {
+        judge_streams(world, first);
+    }
     restore_hosts(world);
     for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
         sim_hosts_streams(world->gateways[g].hosts, false);
