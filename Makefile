@@ -107,7 +107,7 @@ FAULT_OBJECTS := $(FAULT_FILES:%.c=$(BUILD)/obj/fault/%.o)
 $(BUILD)/obj/fault/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CFLAGS_ALL) -DFAULT_POINTS -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(LTOFLAGS) -DFAULT_POINTS -c -o $@ $<
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
