@@ -16,9 +16,8 @@
 #define NAMED          1250U /* clients with a name of eight proxy addresses: 10 000 */
 
 struct control {
-    const struct bench_report *report;
+    const struct bench_report *report; /* NULL: nothing is told */
     struct world *w;
-    size_t resident; /* before any client */
 };
 
 /* Total and longest call since the last reset, under one name. */
@@ -27,6 +26,10 @@ static void tell(const struct control *k, const char *id, const char *what, uint
 {
     const struct world_cost *cost = &k->w->cost;
     struct bench_result result = {.id = id, .unit = unit, .count = 1};
+    if (k->report == NULL) {
+        world_cost_reset(k->w);
+        return;
+    }
     (void)snprintf(result.params, sizeof(result.params), "%s", what);
     result.median = cost->total * 10U / operations;
     bench_result(k->report, &result);
@@ -42,6 +45,9 @@ static void tell(const struct control *k, const char *id, const char *what, uint
 static void tell_bytes(const struct control *k, const char *what, size_t bytes, uint64_t of)
 {
     struct bench_result result = {.id = "C-07", .unit = "bytes", .count = 1};
+    if (k->report == NULL) {
+        return;
+    }
     (void)snprintf(result.params, sizeof(result.params), "%s", what);
     result.median = (uint64_t)bytes * 10U / of;
     bench_result(k->report, &result);
@@ -129,13 +135,15 @@ static void idle(struct control *k)
     (void)snprintf(result.params, sizeof(result.params), "%u idle peers, %u s of it", PEERS,
                    IDLE_S);
     result.median = w->cost.total / (NS_PER_MS / 10U) * 3600U / IDLE_S;
-    bench_result(k->report, &result);
+    if (k->report != NULL) {
+        bench_result(k->report, &result);
+    }
     tell(k, "C-06", "idle peers, per simulated second", IDLE_S, "s");
 }
 
 /* ---- flows of DNS resources ---- */
 
-static void flows(struct control *k)
+static void open_flows(struct control *k)
 {
     static const uint32_t counts[] = {1000, 10000, 100000, 1000000};
     struct world *w = k->w;
@@ -152,7 +160,13 @@ static void flows(struct control *k)
         (void)snprintf(what, sizeof(what), "per flow, %u flows", counts[step]);
         tell_bytes(k, what, grown(before), counts[step]);
     }
-    bench_growth(k->report, w);
+}
+
+static void flows(struct control *k)
+{
+    struct world *w = k->w;
+    size_t before = world_resident();
+    open_flows(k);
     world_cost_reset(w);
     for (uint32_t step = 0; step < 21000; step++) { /* sweeps come every few ms */
         world_pass(w, 10);
@@ -263,14 +277,14 @@ static void run_hostile(void *self)
     }
 }
 
-static void hostile(struct control *k)
+static void hostile(struct world *w, const struct bench_report *report)
 {
     static const char *const names[3] = {"random bytes, 512 B", "valid index, bad tag, 512 B",
                                          "initiations with a bad mac1"};
     struct hostile inputs[3];
     struct bench_case cases[3];
     for (uint8_t i = 0; i < 3; i++) {
-        inputs[i] = (struct hostile){.w = k->w, .kind = i};
+        inputs[i] = (struct hostile){.w = w, .kind = i};
         cases[i] = (struct bench_case){.id = "C-08",
                                        .unit = "packet",
                                        .prepare = prepare_hostile,
@@ -279,7 +293,7 @@ static void hostile(struct control *k)
                                        .operations = WORLD_BATCH};
         (void)snprintf(cases[i].params, sizeof(cases[i].params), "%s", names[i]);
     }
-    bench_group(k->report, cases, 3);
+    bench_group(report, cases, 3);
 }
 
 /* ---- C-04 and the rest of T-13: what touches everybody ---- */
@@ -449,18 +463,14 @@ static void shut_down(struct control *k)
     tell(k, "C-04", "shutdown with 10 000 connections", PEERS, "connection");
 }
 
-void bench_control(const struct bench_report *report)
+/* Calls that depend on nothing but what came before: two runs make the same ones. */
+static void run_steps(const struct bench_report *report)
 {
-    struct control k = {.report = report};
-    if (!bench_wants_any(report, "C-01 C-03 C-04 C-05 C-06 C-07 C-08")) {
-        return;
-    }
-    k.w = world_new(PEERS, RESOURCES, SESSIONS);
+    struct control k = {.report = report, .w = world_new(PEERS, RESOURCES, SESSIONS)};
     size_t before = world_resident();
     set_up(&k);
     world_settle(k.w);
     tell_bytes(&k, "per peer, 10 000 connected", grown(before), PEERS);
-    hostile(&k);
     dns_nat(&k);
     flows(&k);
     size_t before_idle = world_resident();
@@ -478,4 +488,33 @@ void bench_control(const struct bench_report *report)
     lose_relay(&k);
     shut_down(&k);
     world_free(k.w);
+}
+
+static void rehearse_steps(void)
+{
+    run_steps(NULL);
+}
+
+/* As many rounds as the time allows, in a world of the same size. */
+static void run_rounds(const struct bench_report *report)
+{
+    struct control k = {.w = world_new(PEERS, RESOURCES, SESSIONS)};
+    set_up(&k);
+    world_settle(k.w);
+    hostile(k.w, report);
+    dns_nat(&k);
+    open_flows(&k);
+    bench_growth(report, k.w);
+    world_free(k.w);
+}
+
+void bench_control(const struct bench_report *report)
+{
+    if (!bench_wants_any(report, "C-01 C-03 C-04 C-05 C-06 C-07 C-08")) {
+        return;
+    }
+    world_rehearse(rehearse_steps);
+    run_steps(report);
+    world_forget_rehearsal();
+    run_rounds(report);
 }

@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "packet/packet_build.h"
 #include "stun/channel_data.h"
@@ -11,10 +14,64 @@
 
 #define STREAM_BYTES    16384U /* of one BYTES event: one TLS record, as on Linux */
 #define TEXT_MAX        2048U
+#define REHEARSED_MAX   8388608U /* calls */
 
 #define SENDER_COUNTERS 100000000U
 
 /* ---- time ---- */
+
+/* What was called in the rehearsal and how long it took, shared with the process that held it. */
+struct rehearsed {
+    uint32_t took; /* ns */
+    enum world_call call;
+};
+
+static struct {
+    struct rehearsed *calls; /* NULL: none was held */
+    size_t next;
+    bool is_running; /* in this process */
+} rehearsal;
+
+void world_rehearse(void (*run)(void))
+{
+    int status = 0;
+    size_t size = REHEARSED_MAX * sizeof(*rehearsal.calls);
+    rehearsal.calls = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT(rehearsal.calls != MAP_FAILED);
+    pid_t child = fork();
+    ASSERT(child >= 0);
+    if (child == 0) {
+        rehearsal.is_running = true;
+        run();
+        _exit(0);
+    }
+    ASSERT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    /* Resident from now on: later it would look like memory of the world. */
+    for (size_t i = 0; i < REHEARSED_MAX; i++) {
+        bench_keep(rehearsal.calls[i].took);
+    }
+}
+
+void world_forget_rehearsal(void)
+{
+    ASSERT(munmap(rehearsal.calls, REHEARSED_MAX * sizeof(*rehearsal.calls)) == 0);
+    rehearsal.calls = NULL;
+    rehearsal.next = 0;
+}
+
+static uint64_t quicker(enum world_call call, uint64_t took)
+{
+    if (rehearsal.calls == NULL) {
+        return took;
+    }
+    ASSERT(rehearsal.next < REHEARSED_MAX);
+    struct rehearsed *earlier = &rehearsal.calls[rehearsal.next++];
+    if (rehearsal.is_running) {
+        *earlier = (struct rehearsed){took < UINT32_MAX ? (uint32_t)took : UINT32_MAX, call};
+    }
+    ASSERT(earlier->call == call);
+    return took < earlier->took ? took : earlier->took;
+}
 
 static void account(struct world *w, enum world_call call, uint64_t start)
 {
@@ -22,6 +79,7 @@ static void account(struct world *w, enum world_call call, uint64_t start)
     took = took > w->overhead ? took - w->overhead : 0;
     w->cost.total += took;
     w->cost.calls++;
+    took = quicker(call, took);
     if (took > w->cost.longest) {
         w->cost.longest = took;
         w->cost.longest_call = call;
