@@ -217,7 +217,11 @@ check "a token that expires ends it with 1" [ "$code" = 1 ]
 check "its last words say why" says '^firezone-gateway: ended: the portal says that the token has expired$'
 check "the client is taken leave of" says 'connection_closed.*shutting down'
 check "the relay gets its allocation back" says 'relay_lost'
+policies() { grep -c '"policy"' "$WORK/portal.jsonl"; }
+read_before=$(policies)
 write_policy
+reads() { [ "$(policies)" -gt "$read_before" ]; }
+wait_for 5 reads || fail "the portal does not read its policy again"
 start_fresh
 wait_for 10 gateway_ready || fail "the gateway does not get ready"
 check "a page arrives" wait_for 20 page_is http://10.3.0.10/
