@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "sim/sim_watch.h"
 
 #define REQUESTS_MAX 256U /* of one gateway; the oldest is forgotten: it remembers fewer names */
 #define TEXT_MAX     200U
-#define MOST(ns)     ((ns) + (ns) / 1000U + 5 * NS_PER_MS) /* a clock that runs slow, rounding */
 
 /* What the resolver was asked for one request, for each family. */
 struct request {
@@ -109,7 +109,7 @@ static bool may_know(const struct watched *watched, const char *name, uint64_t n
     for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
         const struct request *request = &watched->requests[i];
         if (request->known_ns != 0 && !request->failed && strcmp(request->name, name) == 0 &&
-            now_ns - request->known_ns <= MOST(request->ttl_s * NS_PER_S)) {
+            now_ns - request->known_ns <= SIM_MOST(request->ttl_s * NS_PER_S)) {
             return true;
         }
     }

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/siphash.h"
 #include "sim/sim_seen.h"
+#include "sim/sim_watch.h"
 #include "sim/sim_wire.h"
 
 #define SESSION_LIFE_NS (180 * NS_PER_S)
@@ -35,8 +36,6 @@ struct secret {
 };
 
 struct watched {
-    bool used;
-    uint16_t node;
     uint32_t boot;
     uint32_t flows;       /* generation: flows of earlier ones are forgotten */
     uint64_t stranger_in; /* bytes */
@@ -46,6 +45,7 @@ struct watched {
 struct sim_judge {
     struct sim_judge_config config;
     struct sim_seen *seen;
+    struct sim_watch watch;
     struct watched gateways[SIM_GATEWAYS_MAX];
     struct ip_addr strangers[2];
     uint32_t strangers_count;
@@ -73,8 +73,8 @@ void sim_judge_free(struct sim_judge *judge)
 
 void sim_judge_gateway(struct sim_judge *judge, uint32_t gateway, uint16_t node)
 {
-    ASSERT(gateway < SIM_GATEWAYS_MAX);
-    judge->gateways[gateway] = (struct watched){.used = true, .node = node};
+    sim_watch_add(&judge->watch, gateway, node);
+    judge->gateways[gateway] = (struct watched){0};
 }
 
 void sim_judge_stranger(struct sim_judge *judge, struct ip_addr ip)
@@ -341,11 +341,7 @@ static void see_delivered(struct sim_judge *judge, uint32_t gateway,
 void sim_judge_see(void *self, const struct sim_record *record)
 {
     struct sim_judge *judge = self;
-    uint32_t gateway = 0;
-    while (gateway < SIM_GATEWAYS_MAX &&
-           !(judge->gateways[gateway].used && judge->gateways[gateway].node == record->node)) {
-        gateway++;
-    }
+    uint32_t gateway = sim_watch_find(&judge->watch, record->node);
     if (gateway == SIM_GATEWAYS_MAX || judge->over) {
         return;
     }

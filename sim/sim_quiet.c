@@ -7,10 +7,10 @@
 #include "base/assert.h"
 #include "base/siphash.h"
 #include "sim/sim_seen.h"
+#include "sim/sim_watch.h"
 #include "sim/sim_wire.h"
 
 /* A clock that runs 900 ppm fast and rounding. */
-#define SLACK(ns)        ((ns) - (ns) / 1000U - 5 * NS_PER_MS)
 #define CHECK_IDLE_NS    (25 * NS_PER_S)
 #define CHECK_NS         (15 * NS_PER_S)
 #define BUSY_GAP_NS      (5 * NS_PER_S) /* between two packets on a path in use */
@@ -67,8 +67,6 @@ struct credits {
 };
 
 struct watched {
-    bool used;
-    uint16_t node;
     uint64_t woken_at;
     uint64_t lost_at;   /* an allocation; 0: never */
     uint64_t packet_at; /* last packet from the TUN device or a client */
@@ -95,6 +93,7 @@ struct sim_quiet {
     struct series *series;
     uint32_t series_count;
     uint32_t series_room;
+    struct sim_watch watch;
     struct watched gateways[SIM_GATEWAYS_MAX];
     bool judging;
     uint64_t healed_at; /* 0: faults are on */
@@ -122,8 +121,8 @@ void sim_quiet_free(struct sim_quiet *quiet)
 
 void sim_quiet_gateway(struct sim_quiet *quiet, uint32_t gateway, uint16_t node)
 {
-    ASSERT(gateway < SIM_GATEWAYS_MAX);
-    quiet->gateways[gateway] = (struct watched){.used = true, .node = node};
+    sim_watch_add(&quiet->watch, gateway, node);
+    quiet->gateways[gateway] = (struct watched){0};
 }
 
 void sim_quiet_woken(struct sim_quiet *quiet, uint32_t gateway, uint64_t now_ns)
@@ -360,7 +359,7 @@ static void see_check(struct sim_quiet *quiet, uint32_t gateway, const struct si
         !is_within(now, quiet->gateways[gateway].woken_at, IDLE_AFTER_NS + LATE_NS)) {
         struct pairs pairs = pairs_of(quiet, gateway, user, now);
         if (series->sent > 0 && !series->urgent &&
-            now - series->sent_at < SLACK(check_gap(series, &pairs))) {
+            now - series->sent_at < SIM_LEAST(check_gap(series, &pairs))) {
             fail(quiet, gateway, record, "a check", now - series->sent_at);
         }
         /* Those that a change has ended may have been checked just before it. */
@@ -414,7 +413,7 @@ static void see_request(struct sim_quiet *quiet, uint32_t gateway, const struct 
     /* An allocation that was lost is made once more, after a pause that grows with such losses. */
     bool is_anew = type == WIRE_ALLOCATE && watched->lost_at > series->sent_at;
     bool free = series->failed || is_anew || is_within(now, watched->woken_at, excused);
-    if (series->sent > 0 && !free && now - series->sent_at < SLACK(gap)) {
+    if (series->sent > 0 && !free && now - series->sent_at < SIM_LEAST(gap)) {
         fail(quiet, gateway, record, "a request to a relay", now - series->sent_at);
     }
     count_sent(quiet, series, record, wire_transaction(bytes));
@@ -459,7 +458,7 @@ static void see_initiation(struct sim_quiet *quiet, uint32_t gateway,
     bool again = series->unanswered > 0 && is_within(now, series->sent_at, RETRY_NS + LATE_NS);
     uint64_t gap = busy || series->unanswered > 0 ? NO_REPLY_NS : RENEW_NS;
     gap = again && series->unanswered < TRIES_MAX ? RETRY_NS : gap;
-    if (series->sent > 0 && now - series->sent_at < SLACK(gap)) {
+    if (series->sent > 0 && now - series->sent_at < SIM_LEAST(gap)) {
         fail(quiet, gateway, record, "a handshake", now - series->sent_at);
     }
     series->unanswered = again ? series->unanswered : 0;
@@ -592,11 +591,7 @@ static void see_delivered(struct sim_quiet *quiet, uint32_t gateway,
 void sim_quiet_see(void *self, const struct sim_record *record)
 {
     struct sim_quiet *quiet = self;
-    uint32_t gateway = 0;
-    while (gateway < SIM_GATEWAYS_MAX &&
-           !(quiet->gateways[gateway].used && quiet->gateways[gateway].node == record->node)) {
-        gateway++;
-    }
+    uint32_t gateway = sim_watch_find(&quiet->watch, record->node);
     if (gateway == SIM_GATEWAYS_MAX) {
         return;
     }

@@ -5,11 +5,9 @@
 
 #include "base/assert.h"
 #include "sim/sim_seen.h"
+#include "sim/sim_watch.h"
 #include "sim/sim_wire.h"
 
-/* A clock that runs 900 ppm fast or slow, and rounding. */
-#define LEAST(ns)      ((ns) - (ns) / 1000U - 5 * NS_PER_MS)
-#define MOST(ns)       ((ns) + (ns) / 1000U + 5 * NS_PER_MS)
 #define RETRY_NS       (5 * NS_PER_S)
 #define NO_REPLY_NS    (15 * NS_PER_S)
 #define RENEW_NS       (120 * NS_PER_S)
@@ -30,8 +28,6 @@ struct tunnel {
 };
 
 struct watched {
-    bool used;
-    uint16_t node;
     uint32_t boot;
 };
 
@@ -48,6 +44,7 @@ struct sim_rekey {
     struct tunnel *tunnels;
     uint32_t tunnels_count;
     uint32_t tunnels_room;
+    struct sim_watch watch;
     struct watched gateways[SIM_GATEWAYS_MAX];
 };
 
@@ -71,8 +68,8 @@ void sim_rekey_free(struct sim_rekey *rekey)
 
 void sim_rekey_gateway(struct sim_rekey *rekey, uint32_t gateway, uint16_t node)
 {
-    ASSERT(gateway < SIM_GATEWAYS_MAX);
-    rekey->gateways[gateway] = (struct watched){.used = true, .node = node};
+    sim_watch_add(&rekey->watch, gateway, node);
+    rekey->gateways[gateway] = (struct watched){0};
 }
 
 /* ---- what is remembered ---- */
@@ -106,6 +103,12 @@ static struct tunnel *tunnel_of(struct sim_rekey *rekey, uint32_t gateway, uint3
         rekey->tunnels[rekey->tunnels_count++] = (struct tunnel){0};
     }
     return &rekey->tunnels[*number - 1];
+}
+
+static void remember_theirs(struct sim_rekey *rekey, uint32_t gateway, uint32_t theirs,
+                            const struct tunnel *tunnel)
+{
+    *number_of(rekey, TOPIC_THEIRS, gateway, theirs) = (uint64_t)(tunnel - rekey->tunnels) + 1;
 }
 
 /* The gateway goes to sleep or ends: nothing that it owes is late. */
@@ -143,7 +146,7 @@ static void see_initiation(struct sim_rekey *rekey, uint32_t gateway, struct vie
                            uint64_t now)
 {
     struct tunnel *tunnel = tunnel_of(rekey, gateway, load_le32(bytes.at + 4));
-    if (tunnel->begun_ns != 0 && now - tunnel->begun_ns < LEAST(RETRY_NS)) {
+    if (tunnel->begun_ns != 0 && now - tunnel->begun_ns < SIM_LEAST(RETRY_NS)) {
         fail(rekey, gateway, "began a handshake soon after another", now - tunnel->begun_ns);
     }
     tunnel->begun_ns = now;
@@ -158,8 +161,7 @@ static void see_response(struct sim_rekey *rekey, uint32_t gateway, struct view 
     struct tunnel *tunnel = tunnel_of(rekey, gateway, ours);
     tunnel->unheard_ns = 0;
     *number_of(rekey, TOPIC_GIVEN, gateway, ours) = 1;
-    *number_of(rekey, TOPIC_THEIRS, gateway, load_le32(bytes.at + 8)) =
-        (uint64_t)(tunnel - rekey->tunnels) + 1;
+    remember_theirs(rekey, gateway, load_le32(bytes.at + 8), tunnel);
 }
 
 /* A message of the session that the gateway began. */
@@ -167,7 +169,7 @@ static void judge_age(struct sim_rekey *rekey, uint32_t gateway, struct tunnel *
                       bool is_data, uint64_t now)
 {
     tunnel->made_ns = tunnel->made_ns == 0 ? now : tunnel->made_ns;
-    if (!is_data || now - tunnel->made_ns < MOST(RENEW_NS)) {
+    if (!is_data || now - tunnel->made_ns < SIM_MOST(RENEW_NS)) {
         return;
     }
     tunnel->asked_ns = tunnel->asked_ns == 0 ? now : tunnel->asked_ns;
@@ -192,11 +194,11 @@ static void see_data(struct sim_rekey *rekey, uint32_t gateway, struct view byte
     if (!is_data) {
         return;
     }
-    if (tunnel->is_open && now - tunnel->begun_ns > MOST(RETRY_NS) + LATE_NS + LOST_NS) {
+    if (tunnel->is_open && now - tunnel->begun_ns > SIM_MOST(RETRY_NS) + LATE_NS + LOST_NS) {
         fail(rekey, gateway, "sends on and does not repeat its handshake", now - tunnel->begun_ns);
     }
     tunnel->unheard_ns = tunnel->unheard_ns == 0 ? now : tunnel->unheard_ns;
-    if (!tunnel->is_open && now - tunnel->unheard_ns > MOST(NO_REPLY_NS) + LATE_NS + LOST_NS) {
+    if (!tunnel->is_open && now - tunnel->unheard_ns > SIM_MOST(NO_REPLY_NS) + LATE_NS + LOST_NS) {
         fail(rekey, gateway, "sends on although it hears nothing", now - tunnel->unheard_ns);
     }
 }
@@ -227,8 +229,7 @@ static void heard_response(struct sim_rekey *rekey, uint32_t gateway, struct vie
         tunnel->theirs = load_le32(bytes.at + 4);
         tunnel->made_ns = 0;
         tunnel->asked_ns = 0;
-        *number_of(rekey, TOPIC_THEIRS, gateway, tunnel->theirs) =
-            (uint64_t)(tunnel - rekey->tunnels) + 1;
+        remember_theirs(rekey, gateway, tunnel->theirs, tunnel);
     }
 }
 
@@ -258,11 +259,7 @@ static void see_delivered(struct sim_rekey *rekey, uint32_t gateway,
 void sim_rekey_see(void *self, const struct sim_record *record)
 {
     struct sim_rekey *rekey = self;
-    uint32_t gateway = 0;
-    while (gateway < SIM_GATEWAYS_MAX &&
-           !(rekey->gateways[gateway].used && rekey->gateways[gateway].node == record->node)) {
-        gateway++;
-    }
+    uint32_t gateway = sim_watch_find(&rekey->watch, record->node);
     if (gateway == SIM_GATEWAYS_MAX) {
         return;
     }

@@ -233,6 +233,13 @@ static void all_hosts(struct sim_world *world, enum sim_host_behaviour behaviour
     }
 }
 
+static void all_streams(struct sim_world *world, bool on)
+{
+    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
+        sim_hosts_streams(world->gateways[g].hosts, on);
+    }
+}
+
 static void restore_hosts(struct sim_world *world)
 {
     for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
@@ -317,9 +324,7 @@ static void download(struct sim_world *world)
     if (!world_has_streams(world)) {
         return;
     }
-    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
-        sim_hosts_streams(world->gateways[g].hosts, true);
-    }
+    all_streams(world, true);
     all_hosts(world, SIM_HOST_STREAM);
     world_say_again(world);
     world_run_until(world, world->sched.now_ns + DOWNLOAD_S * NS_PER_S);
@@ -327,9 +332,7 @@ static void download(struct sim_world *world)
         judge_streams(world, first);
     }
     restore_hosts(world);
-    for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
-        sim_hosts_streams(world->gateways[g].hosts, false);
-    }
+    all_streams(world, false);
 }
 
 static void judge(struct sim_world *world, const char *oracle, const char *oracle_tcp)

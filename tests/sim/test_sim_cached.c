@@ -3,30 +3,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/sim_seen.h"
 #include "tests/support/support.h"
 
 /* The oracle, the time, and what it said. */
 struct bench {
     struct sim_cached *cached;
-    uint64_t now_ns;
+    struct seen_verdict verdict;
     uint32_t lookups;
-    char oracle[8];
 };
-
-static void on_failed(void *self, const char *oracle, const char *text)
-{
-    struct bench *bench = self;
-    assert_true(strlen(text) > 0);
-    (void)snprintf(bench->oracle, sizeof(bench->oracle), "%s", oracle);
-}
 
 static int set_up(void **state)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
     assert_non_null(bench);
-    struct sim_judge_config config = {bench, on_failed, NULL};
+    struct sim_judge_config config = {&bench->verdict, seen_failed, NULL};
     bench->cached = sim_cached_new(&config);
-    bench->now_ns = 100 * NS_PER_S;
+    bench->verdict.now_ns = 100 * NS_PER_S;
     *state = bench;
     return 0;
 }
@@ -41,17 +34,17 @@ static int tear_down(void **state)
 
 static void want(struct bench *bench, const char *name)
 {
-    sim_cached_wanted(bench->cached, 0, view_text(name), bench->now_ns);
+    sim_cached_wanted(bench->cached, 0, view_text(name), bench->verdict.now_ns);
 }
 
 static void serve(struct bench *bench, const char *name)
 {
-    sim_cached_served(bench->cached, 0, view_text(name), bench->now_ns);
+    sim_cached_served(bench->cached, 0, view_text(name), bench->verdict.now_ns);
 }
 
 static void wait_s(struct bench *bench, uint32_t seconds)
 {
-    bench->now_ns += seconds * NS_PER_S;
+    bench->verdict.now_ns += seconds * NS_PER_S;
 }
 
 /* A request for which the resolver is asked: IPv4 addresses of `ttl_s`, IPv6 of 300 s. */
@@ -75,7 +68,7 @@ static void remember(struct bench *bench, const char *name)
 
 static void expect(const struct bench *bench, const char *oracle)
 {
-    assert_string_equal(bench->oracle, oracle);
+    assert_string_equal(bench->verdict.oracle, oracle);
 }
 
 static void what_is_fresh_is_remembered(void **state)

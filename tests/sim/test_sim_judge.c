@@ -11,31 +11,16 @@
 /* A judge, the time of the next record, and what it said. */
 struct bench {
     struct sim_judge *judge;
-    uint64_t now_ns;
-    char oracle[8];
+    struct seen_verdict verdict;
 };
-
-static void on_failed(void *self, const char *oracle, const char *text)
-{
-    struct bench *bench = self;
-    assert_true(strlen(text) > 0);
-    (void)snprintf(bench->oracle, sizeof(bench->oracle), "%s", oracle);
-}
-
-static uint64_t decided(void *self, uint32_t gateway)
-{
-    const struct bench *bench = self;
-    assert_int_equal(gateway, 0);
-    return bench->now_ns;
-}
 
 static int set_up(void **state)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
     assert_non_null(bench);
-    struct sim_judge_config config = {bench, on_failed, decided};
+    struct sim_judge_config config = {&bench->verdict, seen_failed, seen_decided};
     bench->judge = sim_judge_new(&config);
-    bench->now_ns = NS_PER_S;
+    bench->verdict.now_ns = NS_PER_S;
     sim_judge_gateway(bench->judge, 0, SEEN_NODE);
     sim_judge_stranger(bench->judge, ip_v4(51, 15, 9, 9));
     *state = bench;
@@ -52,7 +37,7 @@ static int tear_down(void **state)
 
 static void see(struct bench *bench, enum sim_kind kind, uint8_t peer, struct view payload)
 {
-    struct sim_record record = seen_record(bench->now_ns, kind, peer, payload);
+    struct sim_record record = seen_record(bench->verdict.now_ns, kind, peer, payload);
     sim_judge_see(bench->judge, &record);
 }
 
@@ -63,7 +48,7 @@ static void sent(struct bench *bench, struct view payload)
 
 static void expect(const struct bench *bench, const char *oracle)
 {
-    assert_string_equal(bench->oracle, oracle);
+    assert_string_equal(bench->verdict.oracle, oracle);
 }
 
 /* ---- messages ---- */
@@ -176,10 +161,10 @@ static void the_index_of_a_living_session_is_not_given_again(void **state)
     struct bench *bench = *state;
     uint8_t room[MAX_SIZE];
     sent(bench, response(room, 1, 7, 1));
-    bench->now_ns += 181 * NS_PER_S;
+    bench->verdict.now_ns += 181 * NS_PER_S;
     sent(bench, response(room, 1, 8, 2));
     expect(bench, "");
-    bench->now_ns += 100 * NS_PER_S;
+    bench->verdict.now_ns += 100 * NS_PER_S;
     sent(bench, response(room, 1, 9, 3));
     expect(bench, "O-08");
 }
@@ -199,10 +184,10 @@ static void data_on_an_old_key_is_noticed(void **state)
     struct bench *bench = *state;
     uint8_t room[MAX_SIZE];
     sent(bench, response(room, 1, 7, 1));
-    bench->now_ns += 180 * NS_PER_S;
+    bench->verdict.now_ns += 180 * NS_PER_S;
     sent(bench, data(room, 7, 0));
     expect(bench, "");
-    bench->now_ns += 2 * NS_PER_S;
+    bench->verdict.now_ns += 2 * NS_PER_S;
     sent(bench, data(room, 7, 1));
     expect(bench, "O-09");
 }

@@ -12,32 +12,17 @@
 /* The oracle, the time of the next record, and what it said. */
 struct bench {
     struct sim_rekey *rekey;
-    uint64_t now_ns;
+    struct seen_verdict verdict;
     uint8_t slot; /* of the gateway's latest index */
-    char oracle[8];
 };
-
-static void on_failed(void *self, const char *oracle, const char *text)
-{
-    struct bench *bench = self;
-    assert_true(strlen(text) > 0);
-    (void)snprintf(bench->oracle, sizeof(bench->oracle), "%s", oracle);
-}
-
-static uint64_t decided(void *self, uint32_t gateway)
-{
-    const struct bench *bench = self;
-    assert_int_equal(gateway, 0);
-    return bench->now_ns;
-}
 
 static int set_up(void **state)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
     assert_non_null(bench);
-    struct sim_judge_config config = {bench, on_failed, decided};
+    struct sim_judge_config config = {&bench->verdict, seen_failed, seen_decided};
     bench->rekey = sim_rekey_new(&config);
-    bench->now_ns = 100 * NS_PER_S;
+    bench->verdict.now_ns = 100 * NS_PER_S;
     sim_rekey_gateway(bench->rekey, 0, SEEN_NODE);
     *state = bench;
     return 0;
@@ -53,14 +38,14 @@ static int tear_down(void **state)
 
 static void see(struct bench *bench, enum sim_kind kind, struct view payload)
 {
-    struct sim_record record = seen_record(bench->now_ns, kind, 1, payload);
+    struct sim_record record = seen_record(bench->verdict.now_ns, kind, 1, payload);
     record.cause = kind == SIM_KIND_DROPPED ? SIM_CAUSE_REFUSED : NULL;
     sim_rekey_see(bench->rekey, &record);
 }
 
 static void wait_s(struct bench *bench, uint32_t seconds)
 {
-    bench->now_ns += seconds * NS_PER_S;
+    bench->verdict.now_ns += seconds * NS_PER_S;
 }
 
 static uint32_t ours(const struct bench *bench)
@@ -118,7 +103,7 @@ static void begin_session(struct bench *bench)
 
 static void expect(const struct bench *bench, const char *oracle)
 {
-    assert_string_equal(bench->oracle, oracle);
+    assert_string_equal(bench->verdict.oracle, oracle);
 }
 
 /* ---- renewal ---- */
