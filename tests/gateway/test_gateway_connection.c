@@ -444,17 +444,24 @@ static void push_numbered(struct rig *rig, unsigned n)
     rig_push_authorize(rig, 0, RIG_CIDR4, "null");
 }
 
-static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
+/* Joined, with room for so many clients and so many of them authorized. */
+static struct rig *crowded(uint32_t clients, unsigned count)
 {
-    (void)state;
-    const unsigned count = 600; /* more than two slices of work, more than the portal's queue */
     struct gateway_limits limits = rig_limits();
-    limits.clients = 1024;
+    limits.clients = clients;
     struct rig *rig = rig_new_with(&limits, true);
     rig_join(rig);
     for (unsigned n = 0; n < count; n++) {
         push_numbered(rig, n);
     }
+    return rig;
+}
+
+static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
+{
+    (void)state;
+    const unsigned count = 600; /* more than two slices of work, more than the portal's queue */
+    struct rig *rig = crowded(1024, count);
     assert_int_equal(connections(rig), count);
     rig_pass(rig, DURATION_MS(100));
     assert_int_equal(rig_said(rig, "broadcast_ice_candidates", NULL), count);
@@ -462,7 +469,7 @@ static void the_loss_of_a_relay_reaches_hundreds_of_connections(void **state)
     rig_push_presence(rig, 2, 1);
     rig_pass(rig, DURATION_MS(500));
     size_t told = 0;
-    for (uint32_t i = 0; i < limits.clients; i++) {
+    for (uint32_t i = 0; i < rig->gw->limits.clients; i++) {
         const struct gateway_connection *c = &rig->gw->connections[i];
         told += c->used && c->relay == gateway_relay_choose(rig->gw) ? 1 : 0;
     }
@@ -508,13 +515,7 @@ static void a_full_ring_of_changes_makes_room_for_one_more(void **state)
 static void changes_beyond_a_full_ring_are_counted(void **state)
 {
     (void)state;
-    struct gateway_limits limits = rig_limits();
-    limits.clients = 1024;
-    struct rig *rig = rig_new_with(&limits, true);
-    rig_join(rig);
-    for (unsigned n = 0; n < 3 * GATEWAY_JOB_SLICE; n++) {
-        push_numbered(rig, n);
-    }
+    struct rig *rig = crowded(1024, 3 * GATEWAY_JOB_SLICE);
     rig_settle(rig);
     assert_int_equal(rig->gw->jobs_count, 0);
     gateway_begin(rig->gw, rig->now);
@@ -531,13 +532,7 @@ static void changes_beyond_a_full_ring_are_counted(void **state)
 static void revoking_a_resource_of_everybody_ends_everybody(void **state)
 {
     (void)state;
-    struct gateway_limits limits = rig_limits();
-    limits.clients = 300;
-    struct rig *rig = rig_new_with(&limits, true);
-    rig_join(rig);
-    for (unsigned n = 0; n < 300; n++) {
-        push_numbered(rig, n);
-    }
+    struct rig *rig = crowded(300, 300);
     assert_int_equal(connections(rig), 300);
     rig_push(rig, "resource_updated", "{\"id\":\"" RIG_CIDR4_ID "\",\"type\":\"cidr\"}");
     assert_int_equal(rig->events_seen[EV_REVOKED], GATEWAY_JOB_SLICE); /* no call takes long */
@@ -617,16 +612,22 @@ static void the_same_inputs_give_the_same_bytes(void **state)
 
 /* ---- the end ---- */
 
+/* Two clients were told, and nothing is left of connections and allocations. */
+static void check_left(struct rig *rig)
+{
+    assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_int_equal(rig->clients[1].goodbyes, 1);
+    assert_int_equal(connections(rig), 0);
+    assert_int_equal(rig->relays[0].deletes, 1);
+}
+
 static void shutting_down_says_goodbye_gives_relays_back_and_ends(void **state)
 {
     (void)state;
     struct rig *rig = connected();
     rig_connect(rig, 1, RIG_CIDR4);
     rig_shutdown(rig);
-    assert_int_equal(rig->clients[0].goodbyes, 1);
-    assert_int_equal(rig->clients[1].goodbyes, 1);
-    assert_int_equal(connections(rig), 0);
-    assert_int_equal(rig->relays[0].deletes, 1);
+    check_left(rig);
     assert_int_equal(rig->portal.close_code, 1000);
     rig_pass(rig, DURATION_S(2));
     assert_true(rig->exited);
@@ -638,13 +639,7 @@ static void shutting_down_reaches_hundreds_of_connections(void **state)
 {
     (void)state;
     const unsigned count = 3 * GATEWAY_JOB_SLICE;
-    struct gateway_limits limits = rig_limits();
-    limits.clients = 1024;
-    struct rig *rig = rig_new_with(&limits, true);
-    rig_join(rig);
-    for (unsigned n = 0; n < count; n++) {
-        push_numbered(rig, n);
-    }
+    struct rig *rig = crowded(1024, count);
     assert_int_equal(connections(rig), count);
     rig_forget(rig);
     gateway_handle_shutdown(rig->gw, rig->now);
@@ -688,10 +683,7 @@ static void the_end_by_the_portal_says_goodbye_and_gives_relays_back(void **stat
     portal_expires_token(rig);
     assert_int_equal(rig->events_seen[EV_PORTAL_FATAL], 1);
     assert_int_equal(rig->events_seen[EV_SHUTDOWN], 0); /* nobody asked for it */
-    assert_int_equal(rig->clients[0].goodbyes, 1);
-    assert_int_equal(rig->clients[1].goodbyes, 1);
-    assert_int_equal(connections(rig), 0);
-    assert_int_equal(rig->relays[0].deletes, 1);
+    check_left(rig);
     rig_pass(rig, DURATION_S(2));
     assert_true(rig->exited);
     assert_int_equal(rig->exit_code, 1);
@@ -702,13 +694,7 @@ static void the_end_by_the_portal_reaches_hundreds_of_connections(void **state)
 {
     (void)state;
     const unsigned count = 3 * GATEWAY_JOB_SLICE;
-    struct gateway_limits limits = rig_limits();
-    limits.clients = 1024;
-    struct rig *rig = rig_new_with(&limits, true);
-    rig_join(rig);
-    for (unsigned n = 0; n < count; n++) {
-        push_numbered(rig, n);
-    }
+    struct rig *rig = crowded(1024, count);
     rig_forget(rig);
     portal_expires_token(rig);
     rig_pass(rig, DURATION_MS(100));
