@@ -322,8 +322,9 @@ static bool replay_next(struct replay *replay, struct reader *r)
     struct reader body = reader_of(reader_take(r, len));
     bool in_turn =
         kind == DRIVER_INPUT_TUN_UP || replay->awaiting_sent == (kind == DRIVER_INPUT_SENT);
-    if (!reader_ok(r) || !in_turn || instant_before(now.boot, replay->result->last.boot) ||
-        kind < DRIVER_INPUT_UDP || kind > DRIVER_INPUT_DIGEST) {
+    if (!reader_ok(r) || !in_turn || !instant_is_reading(now.boot) ||
+        instant_before(now.boot, replay->result->last.boot) || kind < DRIVER_INPUT_UDP ||
+        kind > DRIVER_INPUT_DIGEST) {
         return false;
     }
     replay->result->last = now;

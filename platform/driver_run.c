@@ -110,5 +110,5 @@ bool driver_run_decode(struct view bytes, struct driver_run *run, struct view *r
     config->name = get_text(&body);
     config->user_agent = get_text(&body);
     *rest = r.rest;
-    return reader_finish(&body);
+    return reader_finish(&body) && instant_is_reading(run->started.boot);
 }

@@ -41,6 +41,7 @@ void gateway_begin(struct gateway *gw, struct clock_pair now)
     ASSERT(gw->tun_next == gw->tun_count);
     ASSERT(gw->seal_count == 0);
     ASSERT(gw->groups_count == 0);
+    ASSERT(instant_is_reading(now.boot));
     gw->is_drained = false;
     gw->now.unix_ns = now.unix_ns;
     gw->now.boot = instant_max(gw->now.boot, now.boot);

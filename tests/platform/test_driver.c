@@ -845,6 +845,26 @@ static void test_a_damaged_recording_never_breaks_anything(void **state)
     free(again.bytes);
 }
 
+/* TIME_NEVER would have reached every deadline that is not set, such as the end of a leave that
+ * nobody asked for. */
+static void test_a_time_that_no_clock_reads_is_refused(void **state)
+{
+    (void)state;
+    struct log again = {malloc(LOG_SIZE), 0};
+    uint8_t bytes[64];
+    struct writer w = writer_of((struct span){bytes, sizeof(bytes)});
+    writer_text(&w, DRIVER_RECORD_HEADER);
+    writer_u8(&w, DRIVER_INPUT_TIMEOUT);
+    writer_le64(&w, UINT64_MAX);
+    writer_le64(&w, UINT64_C(1700000000) * NS_PER_S);
+    writer_le32(&w, 0);
+    struct driver_replay_result result;
+    assert_int_equal(replay(writer_view(&w), &again, &result), ERR_SYNTAX);
+    assert_int_equal(result.inputs, 0);
+    assert_false(result.exited);
+    free(again.bytes);
+}
+
 static void test_a_replay_that_puts_out_something_else_is_noticed(void **state)
 {
     struct world *w = *state;
@@ -879,6 +899,7 @@ int main(void)
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),
         DRIVER_TEST(test_a_cut_recording_is_a_prefix_or_refused),
         DRIVER_TEST(test_a_damaged_recording_never_breaks_anything),
+        DRIVER_TEST(test_a_time_that_no_clock_reads_is_refused),
         DRIVER_TEST(test_a_replay_that_puts_out_something_else_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

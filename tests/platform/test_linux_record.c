@@ -345,7 +345,23 @@ static void test_the_start_of_a_run_round_trips(void **state)
     assert_true(got.config.portal_v2);
     assert_false(got.config.portal_v2_only);
     assert_false(got.config.refuse_own_addresses);
-    assert_false(got.config.refuse_own_addresses);
+}
+
+static void test_a_start_at_a_time_that_no_clock_reads_is_refused(void **state)
+{
+    (void)state;
+    uint8_t room[1024];
+    struct driver_run run = example_run();
+    struct driver_run got;
+    struct view rest;
+    run.started.boot.ns = INT64_MAX;
+    struct writer w = writer_of((struct span){room, sizeof(room)});
+    assert_true(driver_run_encode(&run, &w));
+    assert_true(driver_run_decode(writer_view(&w), &got, &rest));
+    run.started.boot.ns++;
+    w = writer_of((struct span){room, sizeof(room)});
+    assert_true(driver_run_encode(&run, &w));
+    assert_false(driver_run_decode(writer_view(&w), &got, &rest));
 }
 
 static void test_a_cut_start_is_refused_at_every_length(void **state)
@@ -378,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_failures_end_the_recording_only),
         cmocka_unit_test(test_keys_are_hex_or_base64),
         cmocka_unit_test(test_the_start_of_a_run_round_trips),
+        cmocka_unit_test(test_a_start_at_a_time_that_no_clock_reads_is_refused),
         cmocka_unit_test(test_a_cut_start_is_refused_at_every_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
