@@ -459,6 +459,13 @@ void sim_client_shutdown(struct sim_client *client, struct clock_pair now, struc
     client->ended = true;
 }
 
+void sim_client_obey(struct sim_client *client, struct clock_pair now, struct sim_outbox *out)
+{
+    begin(client, now, out);
+    client->config.lawless = false;
+    client_resources_obey(client);
+}
+
 void sim_client_reset(struct sim_client *client, struct clock_pair now, struct sim_outbox *out)
 {
     begin(client, now, out);

@@ -66,6 +66,10 @@ struct sim_client_config {
     bool asks_again; /* HEAD: "prohibited" from a gateway makes it ask the portal anew,
                         spec/features.md 1.4.13. A feature that the service of today switches on for
                         its own clients; with any other portal it is off */
+    bool lawless;                    /* until sim_client_obey(): goes on with what the portal took
+                                        away, sends what no resource covers and what filters refuse,
+                                        takes whatever comes, does not hear goodbyes: what an altered
+                                        client does, and nothing that a gateway may rely on */
     const struct sim_policy *policy; /* borrowed; only to name gateways in notes; may be NULL */
 };
 
@@ -153,6 +157,8 @@ void sim_client_reset(struct sim_client *client, struct clock_pair now, struct s
 /* Drops the control connection alone, and dials again. */
 void sim_client_reconnect_portal(struct sim_client *client, struct clock_pair now,
                                  struct sim_outbox *out);
+/* A lawless client lets go of what it has no right to, as if the portal said so now. */
+void sim_client_obey(struct sim_client *client, struct clock_pair now, struct sim_outbox *out);
 /* The connection to one gateway is forgotten silently, as after a crash of this half. */
 void sim_client_forget_gateway(struct sim_client *client, struct clock_pair now,
                                const struct uuid *gateway, struct sim_outbox *out);

@@ -74,9 +74,10 @@ static struct client_resource *resource_for(struct sim_client *client, const str
 }
 
 /* HEAD: the resource's filters, as the gateway will apply them. */
-static bool is_permitted(const struct client_resource *resource, const struct packet_info *info)
+static bool is_permitted(const struct sim_client *client, const struct client_resource *resource,
+                         const struct packet_info *info)
 {
-    if (!resource->filtered) {
+    if (!client_is_head(client) || client->config.lawless || !resource->filtered) {
         return true;
     }
     bool icmp = info->protocol == PACKET_PROTOCOL_ICMP || info->protocol == PACKET_PROTOCOL_ICMPV6;
@@ -224,7 +225,7 @@ static bool is_own(const struct sim_client *client, const struct ip_addr *ip)
 static bool is_forbidden(const struct sim_client *client, const struct packet_info *info)
 {
     return ip_is_multicast(&info->destination) ||
-           (client_is_head(client) && !is_own(client, &info->source));
+           (client_is_head(client) && !client->config.lawless && !is_own(client, &info->source));
 }
 
 struct client_link *client_flow_open(struct sim_client *client, const struct packet_info *info)
@@ -235,12 +236,26 @@ struct client_link *client_flow_open(struct sim_client *client, const struct pac
     }
     const struct client_resource *resource = resource_for(client, &info->destination, &name);
     if (resource == NULL || !resource->has_gateway ||
-        (client_is_head(client) && !is_permitted(resource, info)) ||
+        !is_permitted(client, resource, info) ||
         (name != NULL && (name->nat == CLIENT_NAT_NONE || must_hold(name)))) {
         return NULL;
     }
     struct client_link *link = client_link_find(client, &resource->gateway);
     return link != NULL && link->has_path && link->waiting.first == NULL ? link : NULL;
+}
+
+/* What no resource covers goes nowhere; of a lawless client to some gateway that it has a path to. */
+static void send_uncovered(struct sim_client *client, const struct packet_info *info,
+                           struct view bytes)
+{
+    uint32_t first = info->source_port;
+    for (uint32_t i = 0; client->config.lawless && i < CLIENT_LINKS_MAX; i++) {
+        struct client_link *link = &client->links[(first + i) % CLIENT_LINKS_MAX];
+        if (link->used && link->has_path) {
+            client_link_send(client, link, bytes);
+            return;
+        }
+    }
 }
 
 void client_flow_outbound(struct sim_client *client, struct view bytes)
@@ -265,9 +280,10 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
     struct client_resource *resource = resource_for(client, &info.destination, &name);
     if (resource == NULL) {
         client->counters.no_resource++;
+        send_uncovered(client, &info, bytes);
         return;
     }
-    if (client_is_head(client) && !is_permitted(resource, &info)) {
+    if (!is_permitted(client, resource, &info)) {
         prohibit(client, &packet, &info);
         return;
     }
@@ -286,6 +302,9 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
 bool client_flow_is_source(struct sim_client *client, const struct client_link *link,
                            const struct ip_addr *ip)
 {
+    if (client->config.lawless) {
+        return true;
+    }
     if (client_is_head(client) &&
         (ip_equal(ip, &link->tunnel_v4) || ip_equal(ip, &link->tunnel_v6))) {
         return true;
@@ -317,7 +336,7 @@ static void take_control(struct sim_client *client, struct client_link *link, st
     }
     if (msg.event == P2P_DOMAIN_STATUS) {
         client_name_status(client, link, &msg.u.domain_status);
-    } else if (msg.event == P2P_GOODBYE && client_is_head(client)) {
+    } else if (msg.event == P2P_GOODBYE && client_is_head(client) && !client->config.lawless) {
         client->counters.goodbyes++;
         client_link_close(client, link, "goodbye");
     }

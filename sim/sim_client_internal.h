@@ -210,6 +210,7 @@ struct client_link {
 
 struct client_resource {
     bool used;
+    bool taken; /* by the portal; a lawless client goes on with it */
     struct uuid id;
     enum sim_resource_kind kind;
     struct ip_prefix prefix;
@@ -443,6 +444,8 @@ MUST_USE bool client_link_opened(struct sim_client *client, struct client_link *
 void client_resources_replace(struct sim_client *client, const struct json_value *list);
 void client_resource_put(struct sim_client *client, const struct json_value *value);
 void client_resource_remove(struct sim_client *client, const struct uuid *id);
+/* What a lawless client kept of what the portal took away goes. */
+void client_resources_obey(struct sim_client *client);
 struct client_resource *client_resource_find(struct sim_client *client, const struct uuid *id);
 
 /* sim_client_flow.c */

@@ -74,6 +74,38 @@ static bool read_resource(const struct json_value *value, struct client_resource
     return view_equal_text(type, "dns");
 }
 
+static bool is_needed(const struct sim_client *client, const struct uuid *gateway)
+{
+    for (uint32_t i = 0; i < CLIENT_RESOURCES_MAX; i++) {
+        const struct client_resource *resource = &client->resources[i];
+        if (resource->used && resource->has_gateway && uuid_equal(&resource->gateway, gateway)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void forget(struct sim_client *client, struct client_resource *resource)
+{
+    struct uuid id = resource->id;
+    client_queue_clear(client, &resource->waiting);
+    bool had_gateway = resource->has_gateway;
+    struct uuid gateway = resource->gateway;
+    memset(resource, 0, sizeof *resource);
+    for (uint32_t i = 0; i < CLIENT_NAMES_MAX; i++) {
+        struct client_name *name = &client->names[i];
+        if (name->used && uuid_equal(&name->resource, &id)) {
+            client_queue_clear(client, &name->waiting);
+            name->nat = CLIENT_NAT_NONE;
+        }
+    }
+    struct client_link *link = had_gateway ? client_link_find(client, &gateway) : NULL;
+    if (link != NULL && client_is_head(client) && !is_needed(client, &gateway)) {
+        client_link_goodbye(client, link);
+        client_link_close(client, link, "nothing left");
+    }
+}
+
 void client_resource_put(struct sim_client *client, const struct json_value *value)
 {
     struct client_resource fresh;
@@ -84,10 +116,11 @@ void client_resource_put(struct sim_client *client, const struct json_value *val
     bool moved =
         old != NULL && (old->kind != fresh.kind || strcmp(old->pattern, fresh.pattern) != 0);
     if (moved) {
-        client_resource_remove(client, &fresh.id);
+        forget(client, old);
         old = NULL;
     }
     if (old != NULL) {
+        old->taken = false;
         old->filtered = fresh.filtered;
         old->filters_count = fresh.filters_count;
         memcpy(old->filters, fresh.filters, sizeof old->filters);
@@ -101,38 +134,25 @@ void client_resource_put(struct sim_client *client, const struct json_value *val
     }
 }
 
-static bool is_needed(const struct sim_client *client, const struct uuid *gateway)
-{
-    for (uint32_t i = 0; i < CLIENT_RESOURCES_MAX; i++) {
-        const struct client_resource *resource = &client->resources[i];
-        if (resource->used && resource->has_gateway && uuid_equal(&resource->gateway, gateway)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void client_resource_remove(struct sim_client *client, const struct uuid *id)
 {
     struct client_resource *resource = client_resource_find(client, id);
     if (resource == NULL) {
         return;
     }
-    client_queue_clear(client, &resource->waiting);
-    bool had_gateway = resource->has_gateway;
-    struct uuid gateway = resource->gateway;
-    memset(resource, 0, sizeof *resource);
-    for (uint32_t i = 0; i < CLIENT_NAMES_MAX; i++) {
-        struct client_name *name = &client->names[i];
-        if (name->used && uuid_equal(&name->resource, id)) {
-            client_queue_clear(client, &name->waiting);
-            name->nat = CLIENT_NAT_NONE;
-        }
+    if (client->config.lawless) {
+        resource->taken = true;
+    } else {
+        forget(client, resource);
     }
-    struct client_link *link = had_gateway ? client_link_find(client, &gateway) : NULL;
-    if (link != NULL && client_is_head(client) && !is_needed(client, &gateway)) {
-        client_link_goodbye(client, link);
-        client_link_close(client, link, "nothing left");
+}
+
+void client_resources_obey(struct sim_client *client)
+{
+    for (uint32_t i = 0; i < CLIENT_RESOURCES_MAX; i++) {
+        if (client->resources[i].used && client->resources[i].taken) {
+            forget(client, &client->resources[i]);
+        }
     }
 }
 

@@ -405,6 +405,17 @@ static uint32_t owner_of(const struct sim_policy *policy, const struct ip_addr *
     return UINT32_MAX;
 }
 
+/* To the gateway itself, spec/dataplane.md section 3.6: needs a right to something, not to this. */
+static bool is_to_itself(const struct sim_model *model, uint32_t gateway,
+                         const struct sim_packet *packet)
+{
+    const struct sim_gateway_identity *own = &model->policy->gateways[gateway % SIM_TWIN];
+    return (ip_equal(&packet->destination, &own->tunnel_v4) ||
+            ip_equal(&packet->destination, &own->tunnel_v6)) &&
+           (packet->protocol == SIM_PROTO_UDP || packet->protocol == SIM_PROTO_TCP ||
+            sim_packet_is_echo_request(packet));
+}
+
 static bool grant_permits(const struct sim_model *model, const struct grant *g, uint64_t unix_ns,
                           const struct sim_packet *packet)
 {
@@ -424,6 +435,9 @@ struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gatew
         return (struct sim_verdict){"O-02", "the source is no client's tunnel address"};
     }
     struct sim_verdict verdict = {"O-01", "no grant of the client covers this packet"};
+    if (is_to_itself(model, gateway, packet) && sim_model_holds(model, gateway, *client)) {
+        return SIM_VERDICT_GOOD;
+    }
     for (uint32_t i = 0; i < model->grants_count; i++) {
         const struct grant *g = &model->grants[i];
         if (g->client != *client || g->gateway != gateway) {

@@ -55,6 +55,9 @@ bool act_stray(struct sim_world *world, const struct sim_action *action)
         ip_parse(view_text(nowhere[action->b % ARRAY_COUNT(nowhere)]), &packet.destination);
     ASSERT(parsed);
     packet.source = tunnel_of(world, client, packet.destination.family);
+    if (action->c % 4 == 1) {
+        packet.protocol = packet.source.family == IP_V4 ? SIM_PROTO_ICMP : SIM_PROTO_ICMPV6;
+    }
     world_app_packet(world, client, &packet, 64, false);
     return true;
 }

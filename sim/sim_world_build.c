@@ -522,6 +522,7 @@ static void build_client(struct sim_world *world, uint32_t index)
         .portal_v4 = {world->policy.portal_v4, PORTAL_PORT},
         .portal_v6 = {world->policy.portal_v6, PORTAL_PORT},
         .asks_again = world_asks_again(world, index),
+        .lawless = (world->options.lawless >> index & 1U) != 0,
         .policy = &world->policy,
     };
     memcpy(config.private_key, identity->private_key, sizeof(config.private_key));

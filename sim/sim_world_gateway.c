@@ -41,6 +41,7 @@ static bool is_covered(const struct inbound *inbound, const struct sim_packet *a
     asked.source = answer->destination;
     asked.destination = answer->source;
     asked.destination_port = answer->source_port;
+    asked.icmp_type = answer->source.family == IP_V4 ? 8 : 128; /* echo request; else not looked at */
     struct sim_verdict verdict = sim_model_judge(
         gateway->world->model, gateway->index, world_gateway_now(gateway).unix_ns, &asked, &client);
     return verdict.oracle == NULL;
@@ -251,8 +252,13 @@ static void tun_packet(void *self, uint32_t index, struct view bytes)
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
     judge_packet(gateway, bytes);
-    const char *wrong = sim_hosts_packet(gateway->hosts, (struct instant){world->sched.now_ns},
-                                         bytes, host_emit, gateway);
+    struct sim_packet packet;
+    enum sim_host_behaviour behaviour;
+    bool own = sim_packet_read(bytes, &packet) == NULL &&
+               sim_hosts_find(gateway->kernel, &packet.destination, &behaviour);
+    const char *wrong =
+        sim_hosts_packet(own ? gateway->kernel : gateway->hosts,
+                         (struct instant){world->sched.now_ns}, bytes, host_emit, gateway);
     if (wrong != NULL) {
         world_fail(world, "O-05", "a resource host got a bad packet: %s", wrong);
     }
@@ -543,6 +549,9 @@ void world_gateway_build(struct sim_world *world, uint32_t index)
     gateway->world = world;
     gateway->index = index;
     gateway->hosts_wake_ns = UINT64_MAX;
+    gateway->kernel = sim_hosts_new(&world->rng, SIM_GATEWAYS_MAX + index);
+    sim_hosts_set(gateway->kernel, identity->tunnel_v4, SIM_HOST_RST, DURATION_MS(0));
+    sim_hosts_set(gateway->kernel, identity->tunnel_v6, SIM_HOST_RST, DURATION_MS(0));
     struct sim_gateway_config config = {
         .platform =
             {
@@ -621,4 +630,5 @@ void world_gateway_free(struct world_gateway *gateway)
     record_end(gateway);
     sim_gateway_free(gateway->gateway);
     sim_hosts_free(gateway->hosts);
+    sim_hosts_free(gateway->kernel);
 }

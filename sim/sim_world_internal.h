@@ -107,6 +107,7 @@ struct world_gateway {
     uint32_t edge;
     struct sim_gateway *gateway;
     struct sim_hosts *hosts;
+    struct sim_hosts *kernel; /* of the gateway's own host, at its tunnel addresses: no service */
     uint64_t hosts_wake_ns;
     uint32_t boots;
     struct sim_host_addresses lost; /* what its host had before it lost a family */

@@ -79,6 +79,11 @@ static void heal(struct sim_world *world)
     sim_net_heal(world->net);
     world_forbid_direct(world);
     world_links(world, false);
+    for (uint32_t i = 0; i < world->policy.clients_count; i++) {
+        struct world_node *node = &world->client_nodes[i];
+        sim_client_obey(world->clients[i], world_now(world, node), node->outbox);
+        world_node_flush(node);
+    }
     heal_portal(world);
     world_twins_stop(world);
     for (uint32_t i = 0; i < world->policy.gateways_count; i++) {

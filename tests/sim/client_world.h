@@ -121,6 +121,7 @@ struct cw_options {
     bool relay_only;
     bool v6_only_client;
     bool v4_only_client;
+    bool lawless;
 };
 
 /* Every client made from now on has the fast path in front of it. */
@@ -808,6 +809,7 @@ static inline struct cw *cw_new(const struct cw_options *options)
         .portal_v6 = sock_addr_of(w->policy.portal_v6, 443),
         .relay_only = options->relay_only,
         .asks_again = w->asks_again,
+        .lawless = options->lawless,
         .policy = &w->policy};
     memcpy(client.private_key, w->policy.clients[0].private_key, 32);
     strcpy(client.host, "203.0.113.20");

@@ -692,6 +692,57 @@ static void packets_without_a_resource_go_nowhere(void **state)
     each(unreachable, &(struct cw_options){0});
 }
 
+/* What an altered client sends reaches the gateway, which refuses it; once it obeys it is a client
+ * again. */
+static void lawless(struct cw *w)
+{
+    assert_int_equal(ping_for(w, "fd33::2", 1), 1);
+    assert_int_equal(ping_for(w, "10.3.0.2", 1), 1);
+    struct sim_resource resource = w->policy.resources[0];
+    resource.filters[0] = (struct sim_filter){SIM_FILTER_UDP, 5000, 5010};
+    resource.filters_count = 1;
+    assert_int_equal(sim_portal_update_resource(w->portal, w->now, &resource, w->out), ERR_NONE);
+    cw_carry(w, CW_PORTAL);
+    cw_settle(w);
+    w->inbox_count = 0;
+    uint32_t inside = w->inside_count;
+    const struct sim_client_counters *counters = sim_client_counters(w->client);
+    uint64_t sent = counters->sent;
+    cw_ping(w, cw_ip("10.3.0.2"), 7); /* refused by a filter */
+    struct sim_packet forged = cw_echo(w, cw_ip("10.3.0.2"), 8);
+    forged.source = cw_ip("100.70.0.99");
+    cw_app(w, &forged);
+    cw_ping(w, cw_ip("192.0.2.1"), 9); /* of no resource */
+    assert_int_equal(sim_portal_revoke(w->portal, w->now, 0, 0, w->out), ERR_NONE);
+    cw_carry(w, CW_PORTAL);
+    cw_settle(w);
+    cw_ping(w, cw_ip("10.3.0.2"), 10); /* taken away */
+    cw_run(w, 100);
+    assert_int_equal(counters->sent, sent + 4);
+    assert_int_equal(counters->refused_filter, 0);
+    assert_int_equal(w->inside_count, inside);
+    for (uint32_t i = 0; i < w->inbox_count; i++) {
+        struct sim_packet error;
+        assert_null(sim_packet_read((struct view){w->inbox[i], w->inbox_len[i]}, &error));
+        assert_true(sim_packet_is_icmp_error(&error));
+    }
+    assert_true(w->inbox_count >= 3);
+    sim_client_obey(w->client, w->now, w->out);
+    cw_carry(w, CW_CLIENT);
+    uint64_t covered = counters->no_resource;
+    sent = counters->sent;
+    cw_ping(w, cw_ip("10.3.0.2"), 11);
+    cw_settle(w);
+    assert_int_equal(counters->no_resource, covered + 1);
+    assert_int_equal(counters->sent, sent);
+}
+
+static void a_lawless_client_obeys_nobody_until_it_does(void **state)
+{
+    (void)state;
+    each(lawless, &(struct cw_options){.lawless = true});
+}
+
 static void internet(struct cw *w)
 {
     struct sim_resource resource = {.id = cw_uuid(0x77), .kind = SIM_RESOURCE_INTERNET};
@@ -943,6 +994,7 @@ int main(void)
         cmocka_unit_test(foreign_sources_pass_in_neither_direction),
         cmocka_unit_test(answers_of_a_resource_that_was_lost_are_refused),
         cmocka_unit_test(packets_without_a_resource_go_nowhere),
+        cmocka_unit_test(a_lawless_client_obeys_nobody_until_it_does),
         cmocka_unit_test(the_internet_resource_takes_what_is_public),
         cmocka_unit_test(several_requests_at_once_after_a_restart_find_the_key),
         cmocka_unit_test(noise_from_everywhere_changes_nothing),
