@@ -163,6 +163,9 @@ static enum policy_action inbound(struct policy_passage *own)
     if (ip_is_multicast(&info->source)) {
         return policy_passage_drop(own->result, DROP_IP_MULTICAST);
     }
+    if (own->client->live == 0) {
+        return policy_passage_drop(own->result, DROP_NO_PEER);
+    }
     if (policy_is_gateway(own->policy, &info->source)) {
         if (info->kind == PACKET_ICMP_ERROR) {
             return inbound_error(own, true);
@@ -173,9 +176,6 @@ static enum policy_action inbound(struct policy_passage *own)
     }
     if (policy_is_tunnel(&info->source)) {
         return policy_passage_drop(own->result, DROP_HAIRPIN);
-    }
-    if (own->client->live == 0) {
-        return policy_passage_drop(own->result, DROP_NO_PEER);
     }
     if (info->kind == PACKET_ICMP_ERROR) {
         return inbound_error(own, false);

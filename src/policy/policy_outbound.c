@@ -141,14 +141,15 @@ static enum policy_action outbound(struct policy_passage *own)
     if (!policy_passage_fits(own, info->version, &mtu)) {
         return policy_passage_drop(own->result, DROP_IP_TOO_BIG);
     }
-    if (policy_is_gateway(own->policy, &info->destination)) {
-        return outbound_gateway(own);
-    }
-    if (info->kind == PACKET_ICMP_ERROR) {
+    bool to_gateway = policy_is_gateway(own->policy, &info->destination);
+    if (info->kind == PACKET_ICMP_ERROR && !to_gateway) {
         return policy_passage_drop(own->result, DROP_ICMP_ERROR_OUT);
     }
     if (own->client->live == 0) {
         return policy_passage_refuse(own, DROP_NO_PEER, false);
+    }
+    if (to_gateway) {
+        return outbound_gateway(own);
     }
     if (policy_is_tunnel(&info->destination)) {
         return policy_passage_refuse(own, DROP_HAIRPIN, false);

@@ -119,11 +119,33 @@ static void test_gateway_address_is_allowed_both_ways(void **state)
     (void)state;
     struct world w;
     world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
     assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, GW_V4, 1, 53535)), POLICY_FORWARD);
     assert_int_equal(out(&w, w.alice, flow('t', ALICE_V6, GW_V6, 1, 53535)), POLICY_FORWARD);
     assert_int_equal(in(&w, flow('u', GW_V4, ALICE_V4, 53535, 1)), POLICY_FORWARD);
-    assert_int_equal(in(&w, flow('t', GW_V6, BOB_V6, 53535, 1)), POLICY_FORWARD);
+    assert_int_equal(in(&w, flow('t', GW_V6, ALICE_V6, 53535, 1)), POLICY_FORWARD);
     assert_int_equal(out(&w, w.alice, flow('u', BOB_V4, GW_V4, 1, 53535)), POLICY_REPLY);
+    world_deinit(&w);
+}
+
+/* The tunnel of a client may outlive its last right. */
+static void test_without_a_right_not_even_the_gateway_is_reached(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    grant(&w, w.alice, cidr(1, "10.0.0.0/8"), NULL);
+    assert_int_equal(out(&w, w.bob, flow('u', BOB_V4, GW_V4, 1, 53535)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_NO_PEER);
+    assert_int_equal(answer_kind(&w), PROHIBITED_V4);
+    assert_int_equal(out(&w, w.bob, flow('t', BOB_V6, GW_V6, 1, 22)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_NO_PEER);
+    assert_int_equal(in(&w, flow('u', GW_V4, BOB_V4, 53535, 1)), POLICY_DROP);
+    assert_int_equal(w.result.reason, DROP_NO_PEER);
+    revoke(&w, w.alice, 1);
+    assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, GW_V4, 1, 53535)), POLICY_REPLY);
+    assert_int_equal(w.result.reason, DROP_NO_PEER);
+    assert_int_equal(in(&w, flow('t', GW_V6, ALICE_V6, 22, 1)), POLICY_DROP);
     world_deinit(&w);
 }
 
@@ -165,6 +187,7 @@ static void test_packets_to_the_gateway_belong_to_no_resource(void **state)
     for (uint8_t n = 1; n <= small_limits().resources_per_client; n++) {
         grant(&w, w.alice, cidr(n, "10.0.0.0/8"), NULL);
     }
+    grant(&w, w.bob, cidr(1, "10.0.0.0/8"), NULL);
     assert_int_equal(out(&w, w.bob, flow('u', BOB_V4, GW_V4, 1, 53535)), POLICY_FORWARD);
     assert_int_equal(permitted_by(&w, w.bob), 0);
     assert_int_equal(out(&w, w.alice, flow('u', ALICE_V4, "10.0.0.1", 1, 2)), POLICY_FORWARD);
@@ -746,6 +769,7 @@ int main(void)
         cmocka_unit_test(test_internet_resource_reaches_no_private_range),
         cmocka_unit_test(test_source_must_be_the_tunnel_address),
         cmocka_unit_test(test_gateway_address_is_allowed_both_ways),
+        cmocka_unit_test(test_without_a_right_not_even_the_gateway_is_reached),
         cmocka_unit_test(test_no_packet_inside_a_packet_reaches_the_gateway),
         cmocka_unit_test(test_packets_to_the_gateway_belong_to_no_resource),
         cmocka_unit_test(test_hairpin_is_refused_in_both_directions),
