@@ -66,10 +66,9 @@ struct sim_client_config {
     bool asks_again; /* HEAD: "prohibited" from a gateway makes it ask the portal anew,
                         spec/features.md 1.4.13. A feature that the service of today switches on for
                         its own clients; with any other portal it is off */
-    bool lawless;                    /* until sim_client_obey(): goes on with what the portal took
-                                        away, sends what no resource covers and what filters refuse,
-                                        takes whatever comes, does not hear goodbyes: what an altered
-                                        client does, and nothing that a gateway may rely on */
+    /* Until sim_client_obey(): goes on with what the portal took away, sends what no resource
+     * covers and what filters refuse, takes whatever comes, does not hear goodbyes. */
+    bool lawless;
     const struct sim_policy *policy; /* borrowed; only to name gateways in notes; may be NULL */
 };
 

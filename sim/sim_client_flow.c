@@ -235,8 +235,7 @@ struct client_link *client_flow_open(struct sim_client *client, const struct pac
         return NULL;
     }
     const struct client_resource *resource = resource_for(client, &info->destination, &name);
-    if (resource == NULL || !resource->has_gateway ||
-        !is_permitted(client, resource, info) ||
+    if (resource == NULL || !resource->has_gateway || !is_permitted(client, resource, info) ||
         (name != NULL && (name->nat == CLIENT_NAT_NONE || must_hold(name)))) {
         return NULL;
     }
@@ -244,7 +243,8 @@ struct client_link *client_flow_open(struct sim_client *client, const struct pac
     return link != NULL && link->has_path && link->waiting.first == NULL ? link : NULL;
 }
 
-/* What no resource covers goes nowhere; of a lawless client to some gateway that it has a path to. */
+/* What no resource covers goes nowhere; of a lawless client to some gateway that it has a path to.
+ */
 static void send_uncovered(struct sim_client *client, const struct packet_info *info,
                            struct view bytes)
 {

@@ -41,7 +41,8 @@ static bool is_covered(const struct inbound *inbound, const struct sim_packet *a
     asked.source = answer->destination;
     asked.destination = answer->source;
     asked.destination_port = answer->source_port;
-    asked.icmp_type = answer->source.family == IP_V4 ? 8 : 128; /* echo request; else not looked at */
+    asked.icmp_type =
+        answer->source.family == IP_V4 ? 8 : 128; /* echo request; else not looked at */
     struct sim_verdict verdict = sim_model_judge(
         gateway->world->model, gateway->index, world_gateway_now(gateway).unix_ns, &asked, &client);
     return verdict.oracle == NULL;

@@ -72,8 +72,8 @@ static inline bool instant_reached(struct instant now, struct instant at)
     return now.ns >= at.ns;
 }
 
-/* True for what a clock can read: the kernel counts nanoseconds in a signed word, which lasts for 292
- * years. A reading plus any wait of this program stays below TIME_NEVER. */
+/* True for what a clock can read: the kernel counts nanoseconds in a signed word, which lasts for
+ * 292 years. A reading plus any wait of this program stays below TIME_NEVER. */
 static inline bool instant_is_reading(struct instant at)
 {
     return at.ns <= INT64_MAX;
