@@ -412,8 +412,8 @@ static void step(struct fuzz *f)
     } else if (what < 0xff) {
         uint8_t seed[32] = {arg};
         gateway_handle_reseed(f->rig->gw, seed);
-    } else if (arg == 0xff) {
-        rig_shutdown(f->rig);
+    } else if (arg > 0xff - GATEWAY_END_COUNT) {
+        rig_end(f->rig, (enum gateway_end)(0xff - arg));
     }
 }
 

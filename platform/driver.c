@@ -78,11 +78,11 @@ static bool carry_out(struct driver *driver, struct clock_pair now,
     enum err err = ERR_NONE;
     switch (out->kind) {
     case GATEWAY_OUT_TRAIN:
-        err = p->udp_send(p->self, &out->u.train);
+        err = driver->udp_lost ? ERR_CLOSED : p->udp_send(p->self, &out->u.train);
         driver->send_errors += err != ERR_NONE && err != ERR_WOULD_BLOCK ? 1 : 0;
         return err != ERR_WOULD_BLOCK;
     case GATEWAY_OUT_TUN:
-        err = p->tun_write(p->self, out->u.tun);
+        err = driver->tun_lost ? ERR_CLOSED : p->tun_write(p->self, out->u.tun);
         driver->tun_write_errors += err != ERR_NONE && err != ERR_WOULD_BLOCK ? 1 : 0;
         return err != ERR_WOULD_BLOCK;
     case GATEWAY_OUT_TUN_CONFIGURE:
@@ -152,13 +152,22 @@ static bool can_feed(const struct driver *driver)
     return !driver->holding && !driver->exiting;
 }
 
-/* Ends the run: the supervisor starts a process that has what this one lost. */
-static void give_up(struct driver *driver, struct clock_pair now, const char *why)
+static void shut_down(struct driver *driver, struct clock_pair now, enum gateway_end why)
 {
-    report(driver, now, ERR_CLOSED, why);
-    driver->exiting = true;
-    driver->exit_code = 1;
-    driver->exit_reason = view_text(why);
+    const uint8_t body[1] = {(uint8_t)why};
+    driver_record_mark(&driver->recorder, now, DRIVER_INPUT_SHUTDOWN, VIEW_OF(body));
+    gateway_handle_shutdown(driver->gateway, now, why);
+}
+
+/* The gateway takes leave of whoever it still reaches; the supervisor starts a process that has
+ * what this one lost. */
+static void lose(struct driver *driver, struct clock_pair now, enum gateway_end what)
+{
+    driver->tun_lost = driver->tun_lost || what == GATEWAY_END_TUN_LOST;
+    driver->udp_lost = driver->udp_lost || what == GATEWAY_END_UDP_LOST;
+    report(driver, now, ERR_CLOSED, gateway_end_reason(what));
+    shut_down(driver, now, what);
+    drain(driver, now);
 }
 
 static bool feed_udp(struct driver *driver, struct clock_pair now)
@@ -166,12 +175,15 @@ static bool feed_udp(struct driver *driver, struct clock_pair now)
     const struct platform *p = driver->platform;
     struct gateway_datagram batch[DRIVER_UDP_BATCH];
     size_t left = UDP_ITEMS_MAX;
+    if (driver->udp_lost) {
+        return false;
+    }
     while (left > 0 && can_feed(driver)) {
         size_t count = 0;
         size_t most = left < DRIVER_UDP_BATCH ? left : DRIVER_UDP_BATCH;
         enum err err = p->udp_receive(p->self, batch, most, &count);
         if (err == ERR_CLOSED) {
-            give_up(driver, now, "all UDP sockets are gone");
+            lose(driver, now, GATEWAY_END_UDP_LOST);
         }
         if (err != ERR_NONE || count == 0) {
             return false;
@@ -189,12 +201,15 @@ static bool feed_tun(struct driver *driver, struct clock_pair now)
     const struct platform *p = driver->platform;
     struct gateway_tun_packet batch[DRIVER_TUN_BATCH];
     size_t left = TUN_ITEMS_MAX;
+    if (driver->tun_lost) {
+        return false;
+    }
     while (left > 0 && can_feed(driver)) {
         size_t count = 0;
         size_t most = left < DRIVER_TUN_BATCH ? left : DRIVER_TUN_BATCH;
         enum err err = p->tun_read(p->self, batch, most, &count);
         if (err == ERR_CLOSED) {
-            give_up(driver, now, "the TUN device is gone");
+            lose(driver, now, GATEWAY_END_TUN_LOST);
         }
         if (err != ERR_NONE || count == 0) {
             return false;
@@ -228,8 +243,7 @@ static void feed_event(struct driver *driver, struct clock_pair now,
         gateway_handle_unreachable(driver->gateway, now, &event->unreachable);
         break;
     case PLATFORM_SHUTDOWN:
-        driver_record_mark(&driver->recorder, now, DRIVER_INPUT_SHUTDOWN, VIEW_EMPTY);
-        gateway_handle_shutdown(driver->gateway, now);
+        shut_down(driver, now, GATEWAY_END_ASKED);
         break;
     case PLATFORM_TUN_UP:
         tell_tun_up(driver, now, true);
@@ -287,6 +301,9 @@ static void reseed(struct driver *driver, struct clock_pair now)
 static void follow_offload(struct driver *driver, struct clock_pair now)
 {
     const struct platform *p = driver->platform;
+    if (driver->tun_lost) {
+        return;
+    }
     uint32_t offload = p->tun_offload == NULL ? 0 : p->tun_offload(p->self);
     if (offload == driver->tun_offload) {
         return;

@@ -3,6 +3,8 @@
  * driver_step() never blocks. It owns drain order, budgets and back-pressure: an output that would
  * block is kept, nothing is fed into the gateway until it is gone. The Linux loop calls it from
  * epoll, the simulator from its event heap; nothing else differs.
+ * A TUN device that is gone, or all UDP sockets, are reported once and make the gateway take its
+ * leave; what it still has for them is dropped and counted.
  * Inputs are recorded before the gateway sees them, because datagrams are decrypted in place.
  * Memory: the caller owns struct driver; nothing is allocated.
  * Source: design section 8.1.
@@ -43,7 +45,8 @@ struct driver {
     struct trace trace;
     struct gateway_output held; /* the output that would have blocked */
     bool holding;
-    bool shutdown_seen;
+    bool tun_lost; /* never asked again */
+    bool udp_lost;
     uint32_t tun_offload; /* what the gateway was told, a set of enum platform_tun_offload */
     bool exiting;
     int exit_code;

@@ -24,7 +24,7 @@ enum driver_input {
     DRIVER_INPUT_LISTENER,
     DRIVER_INPUT_LOOKUP,
     DRIVER_INPUT_TIMEOUT,
-    DRIVER_INPUT_SHUTDOWN,
+    DRIVER_INPUT_SHUTDOWN, /* u8 enum gateway_end; older recordings: nothing, somebody asked */
     DRIVER_INPUT_RESEED,
     DRIVER_INPUT_OFFLOAD,
     DRIVER_INPUT_COUNTERS,

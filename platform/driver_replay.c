@@ -216,6 +216,17 @@ static bool replay_addresses(struct replay *replay, struct reader *r)
     return true;
 }
 
+/* Recordings of before told signals only, without a cause. */
+static bool replay_shutdown(struct replay *replay, struct clock_pair now, struct reader *r)
+{
+    uint8_t why = r->rest.len == 0 ? (uint8_t)GATEWAY_END_ASKED : reader_u8(r);
+    if (!reader_finish(r) || why >= GATEWAY_END_COUNT) {
+        return false;
+    }
+    gateway_handle_shutdown(replay->gateway, now, (enum gateway_end)why);
+    return true;
+}
+
 /* No input: what the recorded run had put out up to here. */
 static bool replay_digest(struct replay *replay, struct reader *r)
 {
@@ -267,8 +278,7 @@ static bool replay_one(struct replay *replay, uint8_t kind, struct clock_pair no
         gateway_handle_timeout(replay->gateway, now);
         return true;
     case DRIVER_INPUT_SHUTDOWN:
-        gateway_handle_shutdown(replay->gateway, now);
-        return true;
+        return replay_shutdown(replay, now, r);
     case DRIVER_INPUT_RESEED:
         if (r->rest.len != 32) {
             return false;

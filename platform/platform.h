@@ -51,7 +51,7 @@ struct platform {
     void (*entropy)(void *self, uint8_t out[32]);
 
     /* Receives up to `max` datagrams or trains of either family. ERR_WOULD_BLOCK: none.
-     * ERR_CLOSED: every socket is gone. */
+     * ERR_CLOSED: every socket is gone for good; neither this nor udp_send is called again. */
     enum err (*udp_receive)(void *self, struct gateway_datagram *out, size_t max, size_t *count);
     /* Sends one train completely or not at all. ERR_WOULD_BLOCK: again when writable. Other errors
      * (ERR_UNREACHABLE, ERR_TOO_BIG, ERR_PERMISSION, ERR_IO) lose that train only. */
@@ -60,7 +60,8 @@ struct platform {
     /* Applies addresses, MTU, rules and routes. An error is reported, never fatal; the platform
      * tries on, and PLATFORM_TUN_UP tells when it succeeds. */
     enum err (*tun_configure)(void *self, const struct gateway_tun_config *config);
-    /* Reads up to `max` packets. ERR_WOULD_BLOCK: none. ERR_CLOSED: the device is gone. */
+    /* Reads up to `max` packets. ERR_WOULD_BLOCK: none. ERR_CLOSED: the device is gone for good; no
+     * function of it is called again. */
     enum err (*tun_read)(void *self, struct gateway_tun_packet *out, size_t max, size_t *count);
     /* Writes one packet or super-packet. ERR_WOULD_BLOCK: again when writable. */
     enum err (*tun_write)(void *self, const struct gateway_tun_group *group);

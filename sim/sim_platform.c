@@ -272,6 +272,17 @@ static size_t batch_of(const struct sim_platform *p, size_t max, size_t slots)
     return p->faults.batch_max != 0 && p->faults.batch_max < most ? p->faults.batch_max : most;
 }
 
+/* What is gone for good is told once; whoever asks again would do so for ever. */
+static enum err tell_lost(struct sim_platform *p, bool *lost)
+{
+    if (*lost) {
+        p->config.world.bad_output(p->config.world.self, p->config.gateway,
+                                   "what is gone is asked again");
+    }
+    *lost = true;
+    return ERR_CLOSED;
+}
+
 static enum err table_udp_receive(void *self, struct gateway_datagram *out, size_t max,
                                   size_t *count)
 {
@@ -280,6 +291,9 @@ static enum err table_udp_receive(void *self, struct gateway_datagram *out, size
     size_t most = may ? batch_of(p, max, UDP_SLOTS) : max;
     ASSERT(most <= UDP_SLOTS);
     *count = 0;
+    if (p->faults.udp_gone || p->counts.udp_lost) {
+        return tell_lost(p, &p->counts.udp_lost);
+    }
     while (*count < most && queue_first(&p->udp) != NULL) {
         take_train(p, p->udp_slots + *count * UDP_SLOT_SIZE, may, &out[*count]);
         (*count)++;
@@ -319,10 +333,13 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
 {
     struct sim_platform *p = self;
     uint64_t now = p->config.sched->now_ns;
-    if (now < p->udp_blocked_until_ns) {
+    if (p->counts.udp_lost) {
+        return tell_lost(p, &p->counts.udp_lost);
+    }
+    if (!p->faults.udp_gone && now < p->udp_blocked_until_ns) {
         return ERR_WOULD_BLOCK;
     }
-    if (sim_dice_chance(&p->chance, p->faults.udp_block_ppm)) {
+    if (!p->faults.udp_gone && sim_dice_chance(&p->chance, p->faults.udp_block_ppm)) {
         p->udp_blocked_until_ns = now + p->faults.udp_block.ns;
         return ERR_WOULD_BLOCK;
     }
@@ -334,9 +351,9 @@ static enum err table_udp_send(void *self, const struct gateway_train *train)
     size_t size = train->segment_size == 0 ? train->bytes.len : train->segment_size;
     p->counts.udp_out += (train->bytes.len + size - 1) / size;
     p->counts.udp_out_joined += (train->bytes.len + size - 1) / size - 1;
-    if (sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
+    if (p->faults.udp_gone || sim_dice_chance(&p->chance, p->faults.udp_error_ppm)) {
         note_refused(p, train, view_sub(train->bytes, 0, size));
-        return p->faults.udp_error;
+        return p->faults.udp_gone ? ERR_UNREACHABLE : p->faults.udp_error;
     }
     struct sim_datagram datagram = {
         .local = {train->local.ip, SIM_GATEWAY_UDP_PORT},
@@ -405,8 +422,8 @@ static enum err table_tun_read(void *self, struct gateway_tun_packet *out, size_
     struct sim_platform *p = self;
     size_t most = batch_of(p, max, TUN_SLOTS);
     *count = 0;
-    if (p->faults.tun_gone) {
-        return ERR_CLOSED;
+    if (p->faults.tun_gone || p->counts.tun_lost) {
+        return tell_lost(p, &p->counts.tun_lost);
     }
     while (*count < most && queue_first(&p->tun) != NULL) {
         take_super(p, p->tun_slots + *count * TUN_SLOT_SIZE + GATEWAY_TUN_HEADROOM, &out[*count]);
@@ -454,6 +471,13 @@ static enum err table_tun_write(void *self, const struct gateway_tun_group *grou
 {
     struct sim_platform *p = self;
     uint64_t now = p->config.sched->now_ns;
+    if (p->counts.tun_lost) {
+        return tell_lost(p, &p->counts.tun_lost);
+    }
+    if (p->faults.tun_gone) { /* it finds out when it reads */
+        p->counts.tun_out += group->slices_count;
+        return ERR_IO;
+    }
     if (now < p->tun_blocked_until_ns) {
         return ERR_WOULD_BLOCK;
     }
@@ -750,6 +774,7 @@ void sim_platform_reboot(struct sim_platform *platform)
 {
     platform->boot++;
     platform->counts = (struct sim_platform_counts){0};
+    platform->faults.udp_gone = false;
     queue_clear(&platform->udp);
     queue_clear(&platform->tun);
     events_clear(platform);
@@ -808,10 +833,13 @@ void sim_platform_shutdown(struct sim_platform *platform)
 uint32_t sim_platform_ready(const struct sim_platform *platform)
 {
     uint32_t ready = 0;
-    if (queue_first(&platform->udp) != NULL) {
+    const struct sim_platform_counts *counts = &platform->counts;
+    bool udp = queue_first(&platform->udp) != NULL || platform->faults.udp_gone;
+    bool tun = queue_first(&platform->tun) != NULL || platform->faults.tun_gone;
+    if (udp && !counts->udp_lost) {
         ready |= PLATFORM_READY_UDP;
     }
-    if (queue_first(&platform->tun) != NULL || platform->faults.tun_gone) {
+    if (tun && !counts->tun_lost) {
         ready |= PLATFORM_READY_TUN;
     }
     if (platform->events_head < platform->events_count) {

@@ -46,7 +46,8 @@ struct sim_platform_faults {
                                anything but transport data of tunnels */
     uint32_t tun_train_max; /* segments of one TCP flow read as one super-packet; 0 or 1: none */
     uint32_t tun_offload;   /* what tun_write takes, plus one; 0: drawn at each boot */
-    bool tun_gone;          /* reads say ERR_CLOSED */
+    bool tun_gone;          /* reads say ERR_CLOSED, and to that process for ever */
+    bool udp_gone;          /* the same of the sockets of this process; the next one has new ones */
     uint32_t sabotage;      /* enum sim_sabotage */
 };
 
@@ -92,6 +93,9 @@ struct sim_platform_counts {
     uint64_t udp_out_joined;
     uint64_t tun_joined;
     uint64_t tun_out_cut;
+    /* The gateway knows that it has lost them: what it has for them is carried no more. */
+    bool udp_lost;
+    bool tun_lost;
 };
 
 struct sim_platform;

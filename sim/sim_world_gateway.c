@@ -402,8 +402,9 @@ static void check_counters(struct sim_world *world, struct world_gateway *gatewa
                    (unsigned long long)counted->tun_in_packets, (unsigned long long)carried->udp_in,
                    (unsigned long long)carried->tun_in);
     }
-    if (counted->udp_out_datagrams != carried->udp_out ||
-        counted->tun_out_packets != carried->tun_out) {
+    bool is_sent = carried->udp_lost || counted->udp_out_datagrams == carried->udp_out;
+    bool is_written = carried->tun_lost || counted->tun_out_packets == carried->tun_out;
+    if (!is_sent || !is_written) {
         world_fail(world, "O-17",
                    "outputs: counted %llu datagrams and %llu packets, carried %llu and %llu",
                    (unsigned long long)counted->udp_out_datagrams,

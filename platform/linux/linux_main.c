@@ -218,7 +218,8 @@ static void emit(void *sink, const struct trace_event *event)
     struct trace log = linux_log_trace(&app->log);
     trace_emit(&log, event);
     linux_notify_event(&app->platform.notify, event);
-    app->platform.is_leaving = app->platform.is_leaving || event->event == EV_PORTAL_FATAL;
+    app->platform.is_leaving =
+        app->platform.is_leaving || event->event == EV_PORTAL_FATAL || event->event == EV_SHUTDOWN;
 }
 
 static struct trace trace_of(struct app *app)

@@ -5,6 +5,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h> /* before the kernel's headers */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -432,6 +433,13 @@ static bool heard_changes(const struct linux_tun *tun)
     return any;
 }
 
+/* Nothing of a deleted device can be set again: whoever reads from it hears of that. */
+static bool is_gone(const struct linux_tun *tun)
+{
+    struct pollfd device = {.fd = tun->fd};
+    return poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
+}
+
 static int see_link(const struct nlmsghdr *header, void *data)
 {
     const struct ifinfomsg *message = mnl_nlmsg_get_payload(header);
@@ -508,5 +516,6 @@ enum linux_tun_change linux_tun_tick(struct linux_tun *tun, struct instant now)
         return LINUX_TUN_AS_IT_WAS;
     }
     bool heard = heard_changes(tun); /* the kernel tells only once: is_broken remembers */
-    return heard || tun->is_broken ? repair(tun) : LINUX_TUN_AS_IT_WAS;
+    bool is_due = heard || tun->is_broken;
+    return is_due && !is_gone(tun) ? repair(tun) : LINUX_TUN_AS_IT_WAS;
 }

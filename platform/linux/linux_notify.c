@@ -89,6 +89,9 @@ void linux_notify_event(const struct linux_notify *notify, const struct trace_ev
     } else if (event->event == EV_PORTAL_FATAL) {
         writer_text(&w, "STATUS=ended, the portal refuses this gateway: ");
         writer_bytes(&w, event->text);
+    } else if (event->event == EV_SHUTDOWN && event->text.len > 0) {
+        writer_text(&w, "STATUS=ended: ");
+        writer_bytes(&w, event->text);
     }
     if (!w.failed && w.used > 0) {
         say_view(notify, writer_view(&w));

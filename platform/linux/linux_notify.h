@@ -2,10 +2,10 @@
  *
  * The protocol of systemd's sd_notify(3) on the datagram socket named by NOTIFY_SOCKET: "READY=1"
  * when the loop runs, "WATCHDOG=1" twice per WATCHDOG_USEC, "STOPPING=1" at the end, and "STATUS="
- * with what is between us and the portal, for `systemctl status`. Without the
- * variables nothing is said. The socket is opened before the process is confined. READY says that
- * the process serves, not that the portal is there: a supervisor that waited for the portal would
- * end the gateway in an outage. See /readyz for the other question.
+ * with what is between us and the portal or what the process lost, for `systemctl status`. Without
+ * the variables nothing is said. The socket is opened before the process is confined. READY says
+ * that the process serves, not that the portal is there: a supervisor that waited for the portal
+ * would end the gateway in an outage. See /readyz for the other question.
  */
 #ifndef LINUX_NOTIFY_H
 #define LINUX_NOTIFY_H
@@ -32,7 +32,7 @@ struct linux_notify_options {
 void linux_notify_open(struct linux_notify *notify, const struct linux_notify_options *options);
 /* Says what is due at `now`: first READY, then signs of life. */
 void linux_notify_tick(struct linux_notify *notify, struct instant now);
-/* Says how it stands with the portal, when the event is about that. */
+/* Says how it stands with the portal or what was lost, when the event is about that. */
 void linux_notify_event(const struct linux_notify *notify, const struct trace_event *event);
 /* Milliseconds until a tick is due, at most `max`. */
 MUST_USE int linux_notify_timeout_ms(const struct linux_notify *notify, struct instant now,

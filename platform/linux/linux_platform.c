@@ -114,7 +114,11 @@ static void report(const struct linux_platform *platform, enum err err, const ch
 static enum err udp_receive(void *self, struct gateway_datagram *out, size_t max, size_t *count)
 {
     struct linux_platform *platform = self;
-    return linux_udp_receive_from(&platform->udp, &platform->udp_ready, out, max, count);
+    enum err err = linux_udp_receive_from(&platform->udp, &platform->udp_ready, out, max, count);
+    if (err == ERR_CLOSED) {
+        platform->udp_ready = 0;
+    }
+    return err;
 }
 
 static enum err udp_send(void *self, const struct gateway_train *train)
@@ -155,6 +159,7 @@ static enum err tun_read(void *self, struct gateway_tun_packet *out, size_t max,
     }
     enum err err = linux_tun_read(&platform->tun, out, max, count);
     platform->tun_ready = !platform->tun.is_empty;
+    platform->tun_is_gone = platform->tun_is_gone || err == ERR_CLOSED;
     return err;
 }
 
@@ -558,7 +563,7 @@ uint32_t linux_platform_ready(const struct linux_platform *platform)
                  linux_resolver_has_answers(platform->resolver) ||
                  linux_streams_has_events(platform->streams);
     return (platform->udp_ready != 0 ? (uint32_t)PLATFORM_READY_UDP : 0U) |
-           (platform->tun_ready ? (uint32_t)PLATFORM_READY_TUN : 0U) |
+           (platform->tun_ready && !platform->tun_is_gone ? (uint32_t)PLATFORM_READY_TUN : 0U) |
            (event ? (uint32_t)PLATFORM_READY_EVENT : 0U);
 }
 

@@ -28,6 +28,7 @@ struct linux_platform {
     bool is_leaving;    /* the gateway ends without a signal; whoever hears its trace sets it */
     unsigned udp_ready; /* set of families: 1 IPv4, 2 IPv6 */
     bool tun_ready;
+    bool tun_is_gone; /* told by tun_read: nobody looks after it any more */
     struct linux_udp udp;
     struct linux_tun tun;
     bool tun_up_pending; /* PLATFORM_TUN_UP is due */

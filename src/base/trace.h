@@ -51,7 +51,7 @@ enum trace_level {
     X(EV_DNS_QUERY, TRACE_DEBUG, "resolving for a client: id = client, text = name")               \
     X(EV_DNS_DONE, TRACE_DEBUG, "resolved: id = client, text = name, value = addresses")           \
     X(EV_TUN_CONFIGURED, TRACE_INFO, "tunnel addresses set: remote = IPv4 address")                \
-    X(EV_SHUTDOWN, TRACE_INFO, "shutting down")                                                    \
+    X(EV_SHUTDOWN, TRACE_INFO, "shutting down: text = what was lost, if nobody asked for it")      \
     X(EV_ENVIRONMENT, TRACE_WARN, "the environment failed: text, value = err")
 
 #define TRACE_ENUM(name, level, text) name,

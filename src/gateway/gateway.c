@@ -150,7 +150,9 @@ static void take_leave(struct gateway *gw)
         struct gateway_connection *c = &gw->connections[gw->shutdown_cursor++];
         if (c->used) {
             budget--;
-            gateway_connection_goodbye(gw, c);
+            if (!gw->is_cut_off) {
+                gateway_connection_goodbye(gw, c);
+            }
             gateway_connection_close(gw, c, EV_CONNECTION_CLOSED, "shutting down");
         }
     }
@@ -174,13 +176,32 @@ void gateway_leave(struct gateway *gw, int code, const char *reason)
     take_leave(gw);
 }
 
-void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now)
+static const struct {
+    int code;
+    const char *reason;
+} ends[GATEWAY_END_COUNT] = {
+    [GATEWAY_END_ASKED] = {0, "shut down"},
+    [GATEWAY_END_TUN_LOST] = {1, "the TUN device is gone"},
+    [GATEWAY_END_UDP_LOST] = {1, "all UDP sockets are gone"},
+};
+
+const char *gateway_end_reason(enum gateway_end why)
 {
+    ASSERT(why < GATEWAY_END_COUNT);
+    return ends[why].reason;
+}
+
+void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now, enum gateway_end why)
+{
+    const char *reason = gateway_end_reason(why);
     struct trace_event event = {.event = EV_SHUTDOWN, .at = now};
     gateway_begin(gw, now);
+    gw->tun_up = gw->tun_up && why != GATEWAY_END_TUN_LOST;
+    gw->is_cut_off = gw->is_cut_off || why == GATEWAY_END_UDP_LOST;
     if (!gw->shutting_down) {
+        event.text = why == GATEWAY_END_ASKED ? VIEW_EMPTY : view_text(reason);
         trace_emit(&gw->trace, &event);
-        gateway_leave(gw, 0, "shut down");
+        gateway_leave(gw, ends[why].code, reason);
     }
 }
 

@@ -153,9 +153,21 @@ void gateway_handle_lookup(struct gateway *gw, struct clock_pair now,
                            const struct gateway_lookup_answer *answer);
 /* Does what is due at `now`; early and late calls are harmless. */
 void gateway_handle_timeout(struct gateway *gw, struct clock_pair now);
-/* Starts the orderly end: goodbye to clients, Close to the portal, then GATEWAY_OUT_EXIT, within a
- * second. A portal that refuses the gateway for good starts it as well. */
-void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now);
+/* Why a gateway has to end: the exit code and the reason of GATEWAY_OUT_EXIT. */
+enum gateway_end {
+    GATEWAY_END_ASKED,    /* a signal: 0, "shut down" */
+    GATEWAY_END_TUN_LOST, /* for good: 1, "the TUN device is gone" */
+    GATEWAY_END_UDP_LOST, /* for good: 1, "all UDP sockets are gone" */
+    GATEWAY_END_COUNT,
+};
+
+/* Starts the orderly end: goodbye to clients, allocations given back, Close to the portal, then
+ * GATEWAY_OUT_EXIT, within a second. Without UDP sockets the portal alone is told and waited for.
+ * A portal that refuses the gateway for good starts the end as well. The first cause gives code and
+ * reason; what is lost during the end is told all the same, so that nothing waits for it. */
+void gateway_handle_shutdown(struct gateway *gw, struct clock_pair now, enum gateway_end why);
+/* The reason that comes of it: static text. */
+const char *gateway_end_reason(enum gateway_end why);
 /* Mixes fresh entropy into the generator. A recorded input (every 60 s and after a clock gap). */
 void gateway_handle_reseed(struct gateway *gw, const uint8_t seed[32]);
 /* The network said (ICMP) that `remote` cannot be reached. Only a hint, anybody can forge it: if it

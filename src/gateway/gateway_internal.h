@@ -461,6 +461,7 @@ struct gateway {
     uint32_t listens_due; /* bit per enum gateway_listener */
     struct sock_addr health;
     bool shutting_down;
+    bool is_cut_off;          /* no UDP socket is left: clients and relays hear nothing */
     bool has_left;            /* all connections are closed, relays and portal were told */
     uint32_t shutdown_cursor; /* next connection to take leave of */
     struct instant shutdown_at;

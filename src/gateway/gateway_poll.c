@@ -171,7 +171,8 @@ static bool poll_environment(struct gateway *gw, struct gateway_output *out)
 
 static bool poll_exit(struct gateway *gw, struct gateway_output *out)
 {
-    if (gw->has_left && portal_client_is_closed(&gw->portal) && gw->relays_count == 0) {
+    bool relays_know = gw->relays_count == 0 || gw->is_cut_off;
+    if (gw->has_left && portal_client_is_closed(&gw->portal) && relays_know) {
         gw->exit_due = true;
     }
     if (!gw->exit_due || gw->exit_told) {

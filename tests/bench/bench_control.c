@@ -456,7 +456,7 @@ static void shut_down(struct control *k)
 {
     struct world *w = k->w;
     world_cost_reset(w);
-    gateway_handle_shutdown(w->gw, w->rig->now);
+    gateway_handle_shutdown(w->gw, w->rig->now, GATEWAY_END_ASKED);
     world_drain(w);
     world_pass(w, 10);
     world_timeouts(w);

@@ -642,7 +642,7 @@ static void shutting_down_reaches_hundreds_of_connections(void **state)
     struct rig *rig = crowded(1024, count);
     assert_int_equal(connections(rig), count);
     rig_forget(rig);
-    gateway_handle_shutdown(rig->gw, rig->now);
+    gateway_handle_shutdown(rig->gw, rig->now, GATEWAY_END_ASKED);
     assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], GATEWAY_JOB_SLICE);
     push_numbered(rig, count); /* nobody is let in any more */
     assert_int_equal(rig_said(rig, "flow_authorized", NULL), 0);
@@ -661,7 +661,8 @@ static void shutting_down_ends_within_a_second_when_nobody_answers(void **state)
     rig->relays[0].is_silent = true;
     rig_shutdown(rig);
     assert_false(rig->exited);
-    gateway_handle_shutdown(rig->gw, rig->now); /* a second signal changes nothing */
+    gateway_handle_shutdown(rig->gw, rig->now,
+                            GATEWAY_END_ASKED); /* a second signal changes nothing */
     rig_settle(rig);
     rig_pass(rig, DURATION_MS(1100));
     assert_true(rig->exited);
@@ -712,12 +713,90 @@ static void the_end_by_the_portal_takes_a_second_at_most_and_stays_an_error(void
     rig->relays[0].is_silent = true;
     portal_expires_token(rig);
     assert_false(rig->exited);
-    gateway_handle_shutdown(rig->gw, rig->now); /* it ends already */
+    gateway_handle_shutdown(rig->gw, rig->now, GATEWAY_END_ASKED); /* it ends already */
     rig_settle(rig);
     rig_pass(rig, DURATION_MS(1100));
     assert_true(rig->exited);
     assert_int_equal(rig->exit_code, 1);
     rig_free(rig);
+}
+
+/* As by a signal, but nobody asked for it: it stays an error. */
+static void a_device_that_is_lost_says_goodbye_and_gives_relays_back(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig_connect(rig, 1, RIG_CIDR4);
+    gateway_set_tun_up(rig->gw, true);
+    rig_end(rig, GATEWAY_END_TUN_LOST);
+    assert_int_equal(rig->events_seen[EV_SHUTDOWN], 1);
+    assert_false(rig->gw->tun_up);
+    check_left(rig);
+    assert_int_equal(rig->portal.close_code, 1000);
+    assert_true(rig->exited);
+    assert_int_equal(rig->exit_code, 1);
+    assert_string_equal(rig->gw->exit_reason, gateway_end_reason(GATEWAY_END_TUN_LOST));
+    rig_free(rig);
+}
+
+/* Relays hear nothing any more: nobody waits for their answers. */
+static void without_sockets_the_portal_alone_is_told(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig->relays[0].is_silent = true;
+    rig_end(rig, GATEWAY_END_UDP_LOST);
+    assert_int_equal(rig->events_seen[EV_CONNECTION_CLOSED], 1);
+    assert_int_equal(rig->clients[0].goodbyes, 0);
+    assert_int_equal(connections(rig), 0);
+    assert_int_equal(rig->portal.close_code, 1000);
+    assert_true(rig->exited);
+    assert_int_equal(rig->exit_code, 1);
+    assert_string_equal(rig->gw->exit_reason, gateway_end_reason(GATEWAY_END_UDP_LOST));
+    rig_free(rig);
+}
+
+static void sockets_that_are_lost_during_the_end_make_it_shorter(void **state)
+{
+    (void)state;
+    struct rig *rig = connected();
+    rig->relays[0].is_silent = true;
+    rig_end(rig, GATEWAY_END_TUN_LOST);
+    assert_int_equal(rig->clients[0].goodbyes, 1);
+    assert_false(rig->exited);
+    rig_end(rig, GATEWAY_END_UDP_LOST);
+    assert_true(rig->exited);
+    assert_int_equal(rig->events_seen[EV_SHUTDOWN], 1);
+    assert_string_equal(rig->gw->exit_reason, gateway_end_reason(GATEWAY_END_TUN_LOST));
+    rig_free(rig);
+}
+
+/* The first cause counts: a loss stays an error whatever follows, and who was asked to stop has
+ * stopped. */
+static void what_follows_the_first_cause_changes_no_exit_code(void **state)
+{
+    static const struct {
+        enum gateway_end first;
+        enum gateway_end second;
+        int code;
+    } rows[] = {
+        {GATEWAY_END_TUN_LOST, GATEWAY_END_ASKED, 1},
+        {GATEWAY_END_ASKED, GATEWAY_END_TUN_LOST, 0},
+        {GATEWAY_END_ASKED, GATEWAY_END_UDP_LOST, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct rig *rig = connected();
+        rig->relays[0].is_silent = true;
+        rig_end(rig, rows[i].first);
+        assert_false(rig->exited);
+        rig_end(rig, rows[i].second);
+        rig_pass(rig, DURATION_MS(1100));
+        assert_true(rig->exited);
+        assert_int_equal(rig->exit_code, rows[i].code);
+        assert_string_equal(rig->gw->exit_reason, gateway_end_reason(rows[i].first));
+        rig_free(rig);
+    }
 }
 
 static void a_gateway_that_never_joined_shuts_down_too(void **state)
@@ -1138,6 +1217,10 @@ int main(void)
         cmocka_unit_test(the_end_by_the_portal_says_goodbye_and_gives_relays_back),
         cmocka_unit_test(the_end_by_the_portal_reaches_hundreds_of_connections),
         cmocka_unit_test(the_end_by_the_portal_takes_a_second_at_most_and_stays_an_error),
+        cmocka_unit_test(a_device_that_is_lost_says_goodbye_and_gives_relays_back),
+        cmocka_unit_test(without_sockets_the_portal_alone_is_told),
+        cmocka_unit_test(sockets_that_are_lost_during_the_end_make_it_shorter),
+        cmocka_unit_test(what_follows_the_first_cause_changes_no_exit_code),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),
         cmocka_unit_test(a_goodbye_of_the_client_ends_connection_and_access),
         cmocka_unit_test(

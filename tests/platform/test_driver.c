@@ -47,11 +47,13 @@ struct world {
     uint8_t packet[GATEWAY_TUN_HEADROOM + 64];
     uint32_t entropy_draws;
     bool udp_gone;
-    bool udp_fails; /* every train is lost */
+    bool udp_fails;  /* every train is lost */
+    unsigned losses; /* reported */
     size_t own_count;
     unsigned own_reads;
     uint32_t stream;
-    size_t take_at_most; /* of one stream send */
+    size_t take_at_most; /* of one stream send; 0: none until the test says so */
+    uint8_t last_sent;   /* first byte of the last one */
     char request[2048];  /* what the gateway sent first on the stream */
     size_t request_used;
     void *memory;
@@ -263,13 +265,14 @@ static enum err w_stream_send(void *self, uint32_t stream, struct view bytes, si
     struct world *w = self;
     struct gateway_output out = {.kind = GATEWAY_OUT_STREAM_SEND, .u.send = {stream, bytes}};
     put_output(&w->outputs, &out);
+    w->last_sent = bytes.at[0];
     *taken = bytes.len < w->take_at_most ? bytes.len : w->take_at_most;
     size_t room = sizeof(w->request) - 1 - w->request_used;
     size_t kept = *taken < room ? *taken : room;
     memcpy(w->request + w->request_used, bytes.at, kept);
     w->request_used += kept;
     w->request[w->request_used] = '\0';
-    if (*taken < bytes.len) {
+    if (*taken < bytes.len && w->take_at_most > 0) {
         queue(w, GATEWAY_STREAM_WRITABLE, VIEW_EMPTY, ERR_NONE);
     }
     return ERR_NONE;
@@ -317,6 +320,12 @@ static bool w_event(void *self, struct platform_event *out)
     w->events_first = (w->events_first + 1) % EVENTS_MAX;
     w->events_count--;
     return true;
+}
+
+static void count_losses(void *self, const struct trace_event *event)
+{
+    struct world *w = self;
+    w->losses += event->event == EV_ENVIRONMENT && event->value == ERR_CLOSED ? 1 : 0;
 }
 
 static void record(void *self, struct view bytes)
@@ -386,7 +395,7 @@ static int set_up(void **state)
     w->now = (struct clock_pair){{NS_PER_S}, UINT64_C(1700000000) * NS_PER_S};
     w->gateway = build(&w->memory);
     struct driver_recorder recorder = {record, &w->recording};
-    driver_init(&w->driver, w->gateway, &w->table, recorder, (struct trace){0});
+    driver_init(&w->driver, w->gateway, &w->table, recorder, (struct trace){count_losses, w});
     *state = w;
     return 0;
 }
@@ -611,25 +620,138 @@ static void test_a_device_that_would_block_stops_nothing_but_input(void **state)
     assert_true(load_le64(w->outputs.bytes + outputs) == GATEWAY_OUT_TUN);
 }
 
+static void check_end(struct driver_result result, int code, const char *reason)
+{
+    assert_true(result.exit);
+    assert_int_equal(result.exit_code, code);
+    assert_true(view_equal_text(result.exit_reason, reason));
+}
+
+/* The Close frame, whole or cut, is the last thing that was said to the portal. */
+static bool has_said_close(const struct world *w)
+{
+    return w->last_sent == 0x88;
+}
+
+/* The end waits for a portal that takes nothing, a second at most. */
+static void portal_is_stuck(struct world *w)
+{
+    connect_portal(w);
+    w->take_at_most = 0;
+}
+
+static void portal_goes_on(struct world *w)
+{
+    w->take_at_most = SIZE_MAX;
+    queue(w, GATEWAY_STREAM_WRITABLE, VIEW_EMPTY, ERR_NONE);
+}
+
 static void test_a_device_that_is_gone_ends_the_run(void **state)
 {
     struct world *w = *state;
-    (void)step(w);
+    portal_is_stuck(w);
     w->tun_gone = true;
+    unsigned reads = w->tun_reads;
     struct driver_result result = step(w);
-    assert_true(result.exit);
-    assert_int_equal(result.exit_code, 1);
-    assert_true(view_equal_text(result.exit_reason, "the TUN device is gone"));
+    assert_false(result.exit); /* it takes leave */
+    assert_true(has_said_close(w));
+    pass_time(w, DURATION_MS(900));
+    assert_false(step(w).exit);
+    portal_goes_on(w);
+    check_end(step(w), 1, "the TUN device is gone");
+    assert_int_equal(w->tun_reads, reads + 1);
+    assert_int_equal(w->losses, 1);
+}
+
+/* Sockets are read on; what the gateway has for the device is lost and held by nobody. */
+static void test_a_device_that_is_gone_is_not_asked_again(void **state)
+{
+    struct world *w = *state;
+    portal_is_stuck(w);
+    w->tun_gone = true;
+    assert_false(step(w).exit);
+    unsigned reads = w->tun_reads;
+    w->driver.held = (struct gateway_output){.kind = GATEWAY_OUT_TUN, .u.tun = &w->group};
+    w->driver.holding = true;
+    w->tun_blocked = true;
+    w->datagrams_waiting = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        struct driver_result result = driver_step(&w->driver, w->now, PLATFORM_READY_ALL);
+        assert_false(result.again || result.tun_blocked || result.exit);
+    }
+    assert_int_equal(w->driver.tun_write_errors, 1);
+    assert_int_equal(w->datagrams_waiting, 0);
+    assert_int_equal(w->tun_reads, reads);
+    assert_int_equal(w->losses, 1);
 }
 
 static void test_the_loss_of_all_sockets_ends_the_run(void **state)
 {
     struct world *w = *state;
+    connect_portal(w);
+    give_relay(w);
     (void)step(w);
+    w->take_at_most = 0;
     w->udp_gone = true;
+    w->udp_blocked = true; /* nothing waits for them to be writable */
+    unsigned reads = w->udp_reads;
+    unsigned trains = w->trains;
     struct driver_result result = step(w);
-    assert_true(result.exit);
-    assert_int_equal(result.exit_code, 1);
+    assert_false(result.exit || result.udp_blocked);
+    assert_true(has_said_close(w));
+    w->driver.held = (struct gateway_output){.kind = GATEWAY_OUT_TRAIN};
+    w->driver.holding = true;
+    pass_time(w, DURATION_MS(900));
+    result = step(w);
+    assert_false(result.exit || result.udp_blocked);
+    assert_int_equal(w->driver.send_errors, 1);
+    portal_goes_on(w);
+    check_end(step(w), 1, "all UDP sockets are gone");
+    assert_int_equal(w->udp_reads, reads + 1);
+    assert_int_equal(w->trains, trains);
+    assert_int_equal(w->losses, 1);
+}
+
+/* Nothing is left but the portal; each loss is told once, the first one is why it ends. */
+static void test_both_may_be_lost(void **state)
+{
+    struct world *w = *state;
+    portal_is_stuck(w);
+    w->tun_gone = true;
+    assert_false(step(w).exit);
+    w->udp_gone = true;
+    assert_false(step(w).exit);
+    assert_false(step(w).exit);
+    assert_int_equal(w->losses, 2);
+    portal_goes_on(w);
+    check_end(step(w), 1, "the TUN device is gone");
+}
+
+static struct platform_event *queue_event(struct world *w, enum platform_event_kind kind);
+
+static void test_a_signal_does_not_make_a_loss_a_success(void **state)
+{
+    struct world *w = *state;
+    portal_is_stuck(w);
+    w->udp_gone = true;
+    assert_false(step(w).exit);
+    (void)queue_event(w, PLATFORM_SHUTDOWN);
+    assert_false(step(w).exit);
+    pass_time(w, DURATION_S(1));
+    check_end(step(w), 1, "all UDP sockets are gone");
+}
+
+static void test_a_loss_after_a_signal_is_told_and_changes_no_exit_code(void **state)
+{
+    struct world *w = *state;
+    portal_is_stuck(w);
+    (void)queue_event(w, PLATFORM_SHUTDOWN);
+    assert_false(step(w).exit);
+    w->tun_gone = true;
+    assert_false(step(w).exit);
+    assert_int_equal(w->losses, 1);
+    pass_time(w, DURATION_S(1));
+    check_end(step(w), 0, "shut down");
 }
 
 /* Told at the start and when they change, looked at once a minute. */
@@ -750,7 +872,7 @@ static void test_a_device_that_is_configured_late_is_told_and_recorded(void **st
     free(room.at);
 }
 
-static void live_a_little(struct world *w)
+static void live_until(struct world *w, enum gateway_end end)
 {
     w->take_at_most = 100;
     w->table.own_addresses = w_own_addresses;
@@ -775,11 +897,15 @@ static void live_a_little(struct world *w)
         }
         pass_time(w, DURATION_MS(1700));
     }
-    (void)queue_event(w, PLATFORM_SHUTDOWN);
+    if (end == GATEWAY_END_ASKED) {
+        (void)queue_event(w, PLATFORM_SHUTDOWN);
+    }
+    w->tun_gone = end == GATEWAY_END_TUN_LOST;
+    w->udp_gone = end == GATEWAY_END_UDP_LOST;
     for (int i = 0; i < 100; i++) {
         struct driver_result result = step(w);
         if (result.exit) {
-            assert_true(view_equal_text(result.exit_reason, "shut down"));
+            assert_true(view_equal_text(result.exit_reason, gateway_end_reason(end)));
             struct gateway_output out = {.kind = GATEWAY_OUT_EXIT};
             out.u.exit.code = result.exit_code;
             put_output(&w->outputs, &out);
@@ -790,11 +916,15 @@ static void live_a_little(struct world *w)
     fail_msg("the gateway did not end");
 }
 
-static void test_a_recording_replays_to_the_same_outputs(void **state)
+static void live_a_little(struct world *w)
 {
-    struct world *w = *state;
+    live_until(w, GATEWAY_END_ASKED);
+}
+
+static void check_recording(struct world *w, enum gateway_end end)
+{
     struct log again = {malloc(LOG_SIZE), 0};
-    live_a_little(w);
+    live_until(w, end);
     assert_true(w->trains > 3);
     assert_true(w->driver.send_errors > 0);
     struct driver_replay_result result;
@@ -803,8 +933,56 @@ static void test_a_recording_replays_to_the_same_outputs(void **state)
     assert_true(result.checks >= 1);
     assert_false(result.differs);
     assert_true(result.exited);
+    assert_int_equal(result.exit_code, end == GATEWAY_END_ASKED ? 0 : 1);
     assert_int_equal(again.used, w->outputs.used);
     assert_memory_equal(again.bytes, w->outputs.bytes, again.used);
+    free(again.bytes);
+}
+
+static void test_a_recording_replays_to_the_same_outputs(void **state)
+{
+    check_recording(*state, GATEWAY_END_ASKED);
+}
+
+static void test_a_recording_of_a_lost_device_replays_to_the_same_outputs(void **state)
+{
+    check_recording(*state, GATEWAY_END_TUN_LOST);
+}
+
+static void test_a_recording_of_lost_sockets_replays_to_the_same_outputs(void **state)
+{
+    check_recording(*state, GATEWAY_END_UDP_LOST);
+}
+
+/* Recordings of before hold nothing there. */
+static void test_the_cause_of_an_end_is_read_or_refused(void **state)
+{
+    static const struct {
+        uint8_t body[2];
+        uint32_t len;
+        bool is_good;
+        int code;
+    } rows[] = {
+        {{0}, 0, true, 0},  {{0}, 1, true, 0},    {{1}, 1, true, 1},     {{2}, 1, true, 1},
+        {{3}, 1, false, 0}, {{255}, 1, false, 0}, {{0, 0}, 2, false, 0}, {{1, 0}, 2, false, 0},
+    };
+    struct log again = {malloc(LOG_SIZE), 0};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint8_t bytes[64];
+        struct writer w = writer_of((struct span){bytes, sizeof(bytes)});
+        struct driver_replay_result result;
+        writer_text(&w, DRIVER_RECORD_HEADER);
+        writer_u8(&w, DRIVER_INPUT_SHUTDOWN);
+        writer_le64(&w, 2 * NS_PER_S);
+        writer_le64(&w, UINT64_C(1700000000) * NS_PER_S);
+        writer_le32(&w, rows[i].len);
+        writer_bytes(&w, (struct view){rows[i].body, rows[i].len});
+        assert_int_equal(replay(writer_view(&w), &again, &result),
+                         rows[i].is_good ? ERR_NONE : ERR_SYNTAX);
+        assert_int_equal(result.exited, rows[i].is_good);
+        assert_int_equal(result.exit_code, rows[i].code);
+    }
     free(again.bytes);
 }
 
@@ -892,11 +1070,18 @@ int main(void)
         DRIVER_TEST(test_the_device_is_read_in_the_step_that_received_datagrams),
         DRIVER_TEST(test_a_device_that_would_block_stops_nothing_but_input),
         DRIVER_TEST(test_a_device_that_is_gone_ends_the_run),
+        DRIVER_TEST(test_a_device_that_is_gone_is_not_asked_again),
         DRIVER_TEST(test_the_loss_of_all_sockets_ends_the_run),
+        DRIVER_TEST(test_both_may_be_lost),
+        DRIVER_TEST(test_a_signal_does_not_make_a_loss_a_success),
+        DRIVER_TEST(test_a_loss_after_a_signal_is_told_and_changes_no_exit_code),
         DRIVER_TEST(test_the_hosts_addresses_are_told_when_they_change),
         DRIVER_TEST(test_entropy_is_drawn_every_minute_and_after_a_gap),
         DRIVER_TEST(test_a_device_that_is_configured_late_is_told_and_recorded),
         DRIVER_TEST(test_a_recording_replays_to_the_same_outputs),
+        DRIVER_TEST(test_a_recording_of_a_lost_device_replays_to_the_same_outputs),
+        DRIVER_TEST(test_a_recording_of_lost_sockets_replays_to_the_same_outputs),
+        DRIVER_TEST(test_the_cause_of_an_end_is_read_or_refused),
         DRIVER_TEST(test_a_cut_recording_is_a_prefix_or_refused),
         DRIVER_TEST(test_a_damaged_recording_never_breaks_anything),
         DRIVER_TEST(test_a_time_that_no_clock_reads_is_refused),

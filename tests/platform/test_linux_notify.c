@@ -91,6 +91,10 @@ static void test_the_supervisor_hears_how_it_stands_with_the_portal(void **state
     assert_string_equal(heard(fd), "STATUS=without the portal: timed out");
     tell(&notify, EV_PORTAL_FATAL, "no");
     assert_string_equal(heard(fd), "STATUS=ended, the portal refuses this gateway: no");
+    tell(&notify, EV_SHUTDOWN, "the TUN device is gone");
+    assert_string_equal(heard(fd), "STATUS=ended: the TUN device is gone");
+    tell(&notify, EV_SHUTDOWN, ""); /* whoever sent the signal knows */
+    assert_string_equal(heard(fd), "");
     tell(&notify, EV_INIT, "");
     assert_string_equal(heard(fd), "");
     memset(much, 'x', sizeof(much));

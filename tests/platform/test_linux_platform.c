@@ -23,6 +23,7 @@ struct world {
     struct linux_platform platform;
     unsigned health_failures;
     unsigned health_binds; /* after a failure */
+    unsigned complaints;   /* of the environment, whatever about */
 };
 
 static void take_event(void *sink, const struct trace_event *event)
@@ -30,6 +31,7 @@ static void take_event(void *sink, const struct trace_event *event)
     struct world *w = sink;
     bool failed = view_equal_text(event->text, "cannot listen for health checks");
     bool bound = view_equal_text(event->text, "listens for health checks now");
+    w->complaints += event->event == EV_ENVIRONMENT ? 1 : 0;
     w->health_failures += event->event == EV_ENVIRONMENT && failed ? 1 : 0;
     w->health_binds += event->event == EV_ENVIRONMENT && bound && event->value == ERR_NONE ? 1 : 0;
 }
@@ -221,6 +223,52 @@ static void test_a_device_that_is_configured_late_becomes_an_event(void **state)
     assert_int_equal(linux_platform_ready(&w->platform) & PLATFORM_READY_EVENT, 0);
 }
 
+/* What is lost for good is told once; after that the loop has nothing to do for it, and sleeps. */
+static void test_a_device_that_is_deleted_is_told_once_and_wakes_nobody(void **state)
+{
+    static const struct gateway_tun_config config = {{IP_V4, {100, 70, 1, 2}},
+                                                     {IP_V6, {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11}}};
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct gateway_tun_packet packets[LINUX_TUN_BATCH];
+    size_t count = 0;
+    enum err err = ERR_NONE;
+    assert_int_equal(table->tun_configure(table->self, &config), ERR_NONE);
+    unsigned complaints = w->complaints;
+    assert_int_equal(system("ip link del tun-platform"), 0); /* NOLINT(cert-env33-c) */
+    for (int round = 0; round < ROUNDS_MAX && err != ERR_CLOSED; round++) {
+        linux_platform_wait(&w->platform, linux_clock_boot(), 20);
+        if ((linux_platform_ready(&w->platform) & PLATFORM_READY_TUN) != 0) {
+            err = table->tun_read(table->self, packets, LINUX_TUN_BATCH, &count);
+        }
+    }
+    assert_int_equal(err, ERR_CLOSED);
+    struct instant until = instant_add(linux_clock_boot(), DURATION_S(LINUX_TUN_CHECK_S + 1));
+    while (instant_before(linux_clock_boot(), until)) {
+        linux_platform_wait(&w->platform, linux_clock_boot(), 50);
+        assert_int_equal(linux_platform_ready(&w->platform) & PLATFORM_READY_TUN, 0);
+    }
+    assert_int_equal(w->complaints, complaints); /* nobody tries to set it up again */
+}
+
+static void test_sockets_that_are_gone_wake_nobody(void **state)
+{
+    struct world *w = permitted(state);
+    const struct platform *table = &w->platform.table;
+    struct gateway_datagram datagrams[LINUX_UDP_BATCH];
+    size_t count = 0;
+    enum err err = ERR_NONE;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(close(w->platform.udp.fd[i]), 0);
+    }
+    w->platform.udp_ready = 3;
+    for (unsigned i = 0; i < 4 && err != ERR_CLOSED; i++) {
+        err = table->udp_receive(table->self, datagrams, LINUX_UDP_BATCH, &count);
+    }
+    assert_int_equal(err, ERR_CLOSED);
+    assert_int_equal(linux_platform_ready(&w->platform) & PLATFORM_READY_UDP, 0);
+}
+
 static void test_the_first_signal_becomes_an_event(void **state)
 {
     struct world *w = permitted(state);
@@ -284,6 +332,8 @@ int main(void)
         PLATFORM_TEST(test_an_empty_device_is_not_read_again),
         PLATFORM_TEST(test_what_was_sent_does_not_wake_the_loop),
         PLATFORM_TEST(test_a_device_that_is_configured_late_becomes_an_event),
+        PLATFORM_TEST(test_a_device_that_is_deleted_is_told_once_and_wakes_nobody),
+        PLATFORM_TEST(test_sockets_that_are_gone_wake_nobody),
         PLATFORM_TEST(test_the_first_signal_becomes_an_event),
         PLATFORM_TEST(test_the_hosts_own_addresses_are_found),
         PLATFORM_TEST(test_a_health_address_that_cannot_be_bound_is_reported_and_tried_on),

@@ -337,7 +337,7 @@ static void gateway_shuts_down(struct cw *w)
 {
     assert_int_equal(ping_for(w, "10.3.0.2", 3), 3);
     w->may_exit = true;
-    gateway_handle_shutdown(w->gateway, w->now);
+    gateway_handle_shutdown(w->gateway, w->now, GATEWAY_END_ASKED);
     cw_gateway_drain(w);
     cw_run(w, 1000);
     assert_true(w->exited);

@@ -570,10 +570,15 @@ void rig_tun(struct rig *rig, struct view packet)
     rig_tun_offload(rig, packet, (struct gateway_offload){GATEWAY_GSO_NONE, 0, false});
 }
 
+void rig_end(struct rig *rig, enum gateway_end why)
+{
+    gateway_handle_shutdown(rig->gw, rig->now, why);
+    rig_settle(rig);
+}
+
 void rig_shutdown(struct rig *rig)
 {
-    gateway_handle_shutdown(rig->gw, rig->now);
-    rig_settle(rig);
+    rig_end(rig, GATEWAY_END_ASKED);
 }
 
 size_t rig_lookup(const struct rig *rig, enum gateway_lookup_type type, const char *name)

@@ -209,6 +209,7 @@ void rig_udp(struct rig *rig, struct sock_addr local, struct sock_addr remote, s
 void rig_stranger(struct rig *rig, struct view bytes);
 void rig_tun(struct rig *rig, struct view packet);
 void rig_tun_offload(struct rig *rig, struct view packet, struct gateway_offload offload);
+void rig_end(struct rig *rig, enum gateway_end why);
 void rig_shutdown(struct rig *rig);
 void rig_answer(struct rig *rig, size_t lookup, enum err result, const struct ip_addr *addresses,
                 size_t count, uint32_t ttl_s);
