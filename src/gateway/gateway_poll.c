@@ -192,10 +192,18 @@ static bool poll_control(struct gateway *gw, struct gateway_output *out)
            (gw->dirty_connections.first != GATEWAY_NONE && gateway_connection_poll(gw, out));
 }
 
+/* Control traffic before data; but the last goodbyes leave while the allocations that may carry
+ * them are still there. */
+static bool poll_datagrams(struct gateway *gw, struct gateway_output *out)
+{
+    return gw->has_left ? poll_train(gw, out) || poll_control(gw, out)
+                        : poll_control(gw, out) || poll_train(gw, out);
+}
+
 static bool poll_any(struct gateway *gw, struct gateway_output *out)
 {
     /* Control traffic first, then data, then what may wait. */
-    if (poll_control(gw, out) || poll_train(gw, out) || poll_tun(gw, out)) {
+    if (poll_datagrams(gw, out) || poll_tun(gw, out)) {
         return true;
     }
     if (poll_portal(gw, out)) {
@@ -203,10 +211,9 @@ static bool poll_any(struct gateway *gw, struct gateway_output *out)
     }
     gateway_signal_flush(gw);
     /* The portal's messages and held candidates may have led to more of the above. */
-    return poll_portal(gw, out) || poll_control(gw, out) || poll_train(gw, out) ||
-           poll_environment(gw, out) || gateway_resolve_poll(gw, out) ||
-           gateway_dns_poll(&gw->dns, out) || gateway_http_poll(&gw->http, out) ||
-           gateway_flow_poll(gw, out) || poll_exit(gw, out);
+    return poll_portal(gw, out) || poll_datagrams(gw, out) || poll_environment(gw, out) ||
+           gateway_resolve_poll(gw, out) || gateway_dns_poll(&gw->dns, out) ||
+           gateway_http_poll(&gw->http, out) || gateway_flow_poll(gw, out) || poll_exit(gw, out);
 }
 
 bool gateway_poll(struct gateway *gw, struct gateway_output *out)

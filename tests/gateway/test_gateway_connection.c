@@ -771,6 +771,27 @@ static void sockets_that_are_lost_during_the_end_make_it_shorter(void **state)
     rig_free(rig);
 }
 
+/* A relay carries nothing once it has its allocation back. */
+static void a_goodbye_over_a_relay_leaves_before_the_allocation_is_given_back(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way <= GATEWAY_END_TUN_LOST + 1; way++) {
+        struct rig *rig = rig_new();
+        rig_join(rig);
+        rig->clients[0].is_direct = false;
+        rig_connect(rig, 0, RIG_CIDR4);
+        assert_true(connection(rig, 0)->path.relayed);
+        if (way <= GATEWAY_END_TUN_LOST) {
+            rig_end(rig, (enum gateway_end)way);
+        } else {
+            portal_expires_token(rig);
+        }
+        assert_int_equal(rig->clients[0].goodbyes, 1);
+        assert_int_equal(rig->relays[0].deletes, 1);
+        rig_free(rig);
+    }
+}
+
 /* The first cause counts: a loss stays an error whatever follows, and who was asked to stop has
  * stopped. */
 static void what_follows_the_first_cause_changes_no_exit_code(void **state)
@@ -1220,6 +1241,7 @@ int main(void)
         cmocka_unit_test(a_device_that_is_lost_says_goodbye_and_gives_relays_back),
         cmocka_unit_test(without_sockets_the_portal_alone_is_told),
         cmocka_unit_test(sockets_that_are_lost_during_the_end_make_it_shorter),
+        cmocka_unit_test(a_goodbye_over_a_relay_leaves_before_the_allocation_is_given_back),
         cmocka_unit_test(what_follows_the_first_cause_changes_no_exit_code),
         cmocka_unit_test(a_gateway_that_never_joined_shuts_down_too),
         cmocka_unit_test(a_goodbye_of_the_client_ends_connection_and_access),
