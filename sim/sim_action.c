@@ -95,7 +95,8 @@ enum sequence {
 static enum sim_action_kind kind_of(const struct sim_options *options, struct sim_dice *dice,
                                     enum sequence sequence)
 {
-    static const enum sim_action_kind hosts[] = {SIM_ACTION_gateway_family, SIM_ACTION_tun_gone};
+    static const enum sim_action_kind hosts[] = {SIM_ACTION_gateway_family, SIM_ACTION_tun_gone,
+                                                 SIM_ACTION_udp_gone};
     static const enum sim_action_kind twins[] = {SIM_ACTION_twin_start, SIM_ACTION_twin_stop};
     if (sequence == SEQUENCE_HOSTS) {
         return hosts[sim_dice_below(dice, ARRAY_COUNT(hosts))];

@@ -59,7 +59,8 @@
     X(tun_gone, 0, 0, "a gateway's TUN device is gone for d ms")                                   \
     X(twin_start, 0, 0, "a second process with id and token of gateway a starts, edge b")          \
     X(twin_stop, 0, 0, "it ends: b even: without a word, odd: orderly")                            \
-    X(memory, 0, 0, "a gateway runs short of it for d ms: b which allocations, c how many")
+    X(memory, 0, 0, "a gateway runs short of it for d ms: b which allocations, c how many")        \
+    X(udp_gone, 0, 0, "every UDP socket of a gateway's process is gone")
 
 #define SIM_ACTION_ENUM(name, traffic, event, text) SIM_ACTION_##name,
 enum sim_action_kind { SIM_ACTION_TABLE(SIM_ACTION_ENUM) SIM_ACTION_COUNT };

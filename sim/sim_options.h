@@ -84,7 +84,8 @@
     X(memory_events_per_minute, 0, 12, 0, 15, "gateways run short of memory")                      \
     X(steady_s, 0, 900, 0, 25, "of use when all is well, in which nothing may be lost")            \
     X(failover, 0, 2, 0, 40, "relay, plus one, that falls silent when all is well")                \
-    X(lawless, 0, 15, 0, 40, "bit set of clients that obey nobody until all is repaired")
+    X(lawless, 0, 15, 0, 40, "bit set of clients that obey nobody until all is repaired")          \
+    X(farewell, 0, 2, 0, 60, "of gateways: 0: rights go first; 1: signal; 2: no TUN device")
 
 struct sim_options {
 #define SIM_OPTION_FIELD(name, low, high, simple, chance, text) uint32_t name;

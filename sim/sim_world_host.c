@@ -28,7 +28,7 @@ void world_family_restore(struct world_gateway *gateway)
     }
 }
 
-/* The process ends, and ends again at each start, until the device is back. */
+/* The process takes its leave, and again at each start, until the device is back. */
 bool act_tun_gone(struct sim_world *world, const struct sim_action *action)
 {
     uint32_t index = action->a % world->policy.gateways_count;
@@ -36,5 +36,18 @@ bool act_tun_gone(struct sim_world *world, const struct sim_action *action)
     sim_platform_faults(platform)->tun_gone = true;
     sim_platform_poke(platform);
     world_undo_later(world, UNDO_TUN, index, 0, action->d);
+    return true;
+}
+
+/* Whoever is started after this process has sockets. */
+bool act_udp_gone(struct sim_world *world, const struct sim_action *action)
+{
+    uint32_t index = action->a % world->policy.gateways_count;
+    struct sim_gateway *gateway = world->gateways[index].gateway;
+    if (!sim_gateway_is_running(gateway)) {
+        return false;
+    }
+    sim_platform_faults(sim_gateway_platform(gateway))->udp_gone = true;
+    sim_platform_poke(sim_gateway_platform(gateway));
     return true;
 }
