@@ -227,6 +227,30 @@ wait_for 10 gateway_ready || fail "the gateway does not get ready"
 check "a page arrives" wait_for 20 page_is http://10.3.0.10/
 end_with TERM
 
+# Somebody deletes the device while a client of today is connected through a relay: it hears goodbye.
+stop client
+PERSONALITY=head
+write_policy
+block_direct
+start_fresh
+wait_for 10 gateway_ready || fail "the gateway does not get ready"
+start_client
+check "a page arrives by a relay" wait_for 20 page_is http://10.3.0.10/
+ip -n "$P-gw" link del tun-firezone
+code=0
+wait "$(pid_of gateway)" || code=$?
+rm -f "$WORK/gateway.pid"
+check "a device that is deleted ends it with 1" [ "$code" = 1 ]
+check "its last words say why" says '^firezone-gateway: ended: the TUN device is gone$'
+check "the log says so once" [ "$(grep -c 'environment.*the TUN device is gone' "$WORK/gateway.log")" = 1 ]
+check "and nothing else of the environment" [ "$(grep -c ' environment ' "$WORK/gateway.log")" = 1 ]
+check "the client hears goodbye" wait_for 5 grep -q '"event":"disconnected".*"text":"goodbye"' "$WORK/events.jsonl"
+check "the relay gets its allocation back" says 'relay_lost'
+stop client
+allow_direct
+PERSONALITY=base
+write_policy
+
 # The bundle of authorities is renewed while it runs: the next connection reads it. One that cannot be
 # read leaves the old one in use, and is told once.
 roots=$WORK/roots.pem
