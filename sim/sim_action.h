@@ -23,7 +23,8 @@
     X(probe, 20, 0, "a client, b target, c protocol and port class, d payload bytes")              \
     X(tcp, 4, 0, "a client, b target, c port class, d bytes")                                      \
     X(resolve, 3, 0, "a client, b name")                                                           \
-    X(stray, 2, 0, "a client sends to what nobody granted: b address, c protocol")                 \
+    X(stray, 2, 0,                                                                                 \
+      "a client sends to what nobody granted: b address, c protocol or another client")            \
     X(hostile, 2, 0, "a client, b kind: spoofed source, malformed packet, ...")                    \
     X(grant, 0, 3, "a client, b resource, c life in s (0: default)")                               \
     X(revoke, 0, 3, "a client, b resource")                                                        \

@@ -2,9 +2,13 @@
 
 #include <string.h>
 
-#define STRAY_PORT   9999U
-#define HOSTILE_PORT 7777U
-#define NOISE_MAX    64U
+#define STRAY_PORT    9999U
+#define HOSTILE_PORT  7777U
+#define NOISE_MAX     64U
+#define TEMPTED_TIMES 4U
+#define TEMPTED_MS    3000U
+#define TEMPTED_BYTES 64U
+#define TEMPTATION    0x7e39U /* a stream of its own beside those of clients */
 
 static uint32_t client_of(const struct sim_world *world, const struct sim_action *action)
 {
@@ -54,6 +58,10 @@ bool act_stray(struct sim_world *world, const struct sim_action *action)
     bool parsed =
         ip_parse(view_text(nowhere[action->b % ARRAY_COUNT(nowhere)]), &packet.destination);
     ASSERT(parsed);
+    if (action->c % 4 == 2) {
+        packet.destination =
+            tunnel_of(world, (client + 1) % world->policy.clients_count, packet.destination.family);
+    }
     packet.source = tunnel_of(world, client, packet.destination.family);
     if (action->c % 4 == 1) {
         packet.protocol = packet.source.family == IP_V4 ? SIM_PROTO_ICMP : SIM_PROTO_ICMPV6;
@@ -140,6 +148,39 @@ static struct sim_grant grant_of(const struct sim_world *world, const struct sim
     };
 }
 
+/* ---- what lawless clients do about it ---- */
+
+static void tempted(void *context, uint64_t value)
+{
+    struct sim_world *world = context;
+    if (!world->healed) {
+        world_app_probe(world, (uint32_t)(value >> 48U), (uint32_t)(value >> 32U & 0xffffU),
+                        (uint32_t)value, TEMPTED_BYTES);
+    }
+}
+
+/* They try the resource at once, in all ways: what was permitted and what may be permitted now. */
+static void tempt(struct sim_world *world, uint32_t resource)
+{
+    uint64_t stream = sim_stream_of(SIM_FAMILY_HOSTILE, TEMPTATION, resource);
+    for (uint32_t client = 0; client < world->policy.clients_count; client++) {
+        for (uint32_t target = 0; target < world->targets_count; target++) {
+            if ((world->options.lawless >> client & 1U) == 0 ||
+                world->targets[target].resource != resource) {
+                continue;
+            }
+            struct sim_dice dice =
+                sim_dice_at(&world->rng, stream, world->sched.now_ns ^ (client << 8U) ^ target);
+            for (uint32_t i = 0; i < TEMPTED_TIMES; i++) {
+                uint64_t kind = sim_dice_below(&dice, 16);
+                uint64_t after_ms = sim_dice_between(&dice, 50, TEMPTED_MS);
+                sim_sched_in(&world->sched, DURATION_MS(after_ms), tempted, world,
+                             (uint64_t)client << 48U | (uint64_t)target << 32U | kind);
+            }
+        }
+    }
+}
+
 static bool done(struct sim_world *world, enum err err)
 {
     world_node_flush(&world->portal_node);
@@ -157,6 +198,7 @@ bool act_grant(struct sim_world *world, const struct sim_action *action)
 bool act_revoke(struct sim_world *world, const struct sim_action *action)
 {
     struct world_node *portal = &world->portal_node;
+    tempt(world, action->b % world->policy.resources_count);
     return done(world,
                 sim_portal_revoke(world->portal, world_now(world, portal), client_of(world, action),
                                   action->b % world->policy.resources_count, portal->outbox));
@@ -165,6 +207,7 @@ bool act_revoke(struct sim_world *world, const struct sim_action *action)
 bool act_reject(struct sim_world *world, const struct sim_action *action)
 {
     struct world_node *portal = &world->portal_node;
+    tempt(world, action->b % world->policy.resources_count);
     return done(world,
                 sim_portal_reject(world->portal, world_now(world, portal), client_of(world, action),
                                   action->b % world->policy.resources_count, portal->outbox));
@@ -186,6 +229,7 @@ bool act_filters(struct sim_world *world, const struct sim_action *action)
         return false;
     }
     world_filters(&form, action->b % 4);
+    tempt(world, action->a % world->policy.resources_count);
     return done(world, sim_portal_update_resource(world->portal, world_now(world, portal), &form,
                                                   portal->outbox));
 }
