@@ -1,9 +1,12 @@
 /* The certificate authority of dev_tls.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <mbedtls/ecdsa.h>
 #include <mbedtls/ecp.h>
 #include <mbedtls/error.h>
+#include <mbedtls/md.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/pem.h>
 #include <mbedtls/pk.h>
 #include <mbedtls/x509_crt.h>
 #include <stdio.h>
@@ -14,9 +17,13 @@
 #include "sim/dev/dev_tls.h"
 
 #define PEM_SIZE       2048U
+#define DER_SIZE       1024U
 #define SAN_SIZE       512U
 #define PATH_SIZE      512U
 #define DER_SEQUENCE   0x30U
+#define DER_BIT_STRING 0x03U
+#define BITS_HEADER    3U    /* of a short bit string: tag, length, bits that are not used */
+#define NULL_SIZE      2U    /* of the parameters that mbedTLS adds */
 #define SAN_DNS_TAG    0x82U /* context-specific [2] */
 #define SAN_IP_TAG     0x87U /* context-specific [7] */
 #define CA_NAME        "CN=fzdev test authority"
@@ -24,6 +31,7 @@
 #define VALID_FROM     "20200101000000"
 #define VALID_TO       "20491231235959"
 #define DER_SHORT_MAX  127U
+#define DER_LONG       0x80U /* and how many octets of length follow */
 #define DER_LONG_1     0x81U
 #define DER_LONG_2     0x82U
 #define DER_LONG_1_MAX 255U
@@ -133,16 +141,94 @@ static int describe(mbedtls_x509write_cert *cert, const struct issue *issue)
     return failed;
 }
 
+/* What mbedTLS 2.28 names the signature with: its NULL may not be there (RFC 5758 3.2), and rustls
+ * refuses such a certificate. Without it, in both places, the rest has to be signed again. */
+static const uint8_t named_wrongly[] = {0x30, 0x0C, 0x06, 0x08, 0x2A, 0x86, 0x48,
+                                        0xCE, 0x3D, 0x04, 0x03, 0x02, 0x05, 0x00};
+static const uint8_t named[] = {0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86,
+                                0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02};
+
+/* The part that is signed, with the right name; empty if `tbs` is not as mbedTLS 2.28 writes it. */
+static struct view renamed(const mbedtls_x509_buf *tbs, struct span room)
+{
+    struct writer w = writer_of(room);
+    const uint8_t *name = memmem(tbs->p, tbs->len, named_wrongly, sizeof named_wrongly);
+    if (name == NULL) {
+        return VIEW_EMPTY;
+    }
+    const uint8_t *content = tbs->p + 2 + (tbs->p[1] > DER_SHORT_MAX ? tbs->p[1] - DER_LONG : 0);
+    const uint8_t *rest = name + sizeof named_wrongly;
+    writer_u8(&w, DER_SEQUENCE);
+    put_length(&w, tbs->len - (size_t)(content - tbs->p) - NULL_SIZE);
+    writer_bytes(&w, (struct view){content, (size_t)(name - content)});
+    writer_bytes(&w, VIEW_OF(named));
+    writer_bytes(&w, (struct view){rest, tbs->len - (size_t)(rest - tbs->p)});
+    return writer_finish(&w) ? writer_view(&w) : VIEW_EMPTY;
+}
+
+/* Signs `tbs` and puts the certificate together. */
+static int sign(struct view tbs, mbedtls_pk_context *issuer, struct writer *w)
+{
+    uint8_t digest[32];
+    uint8_t signature[MBEDTLS_ECDSA_MAX_LEN];
+    size_t len = 0;
+    int failed = mbedtls_md(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), tbs.at, tbs.len, digest);
+    failed = failed != 0 ? failed
+                         : mbedtls_pk_sign(issuer, MBEDTLS_MD_SHA256, digest, sizeof digest,
+                                           signature, &len, dev_tls_draw, NULL);
+    if (failed != 0) {
+        return failed;
+    }
+    writer_u8(w, DER_SEQUENCE);
+    put_length(w, tbs.len + sizeof named + BITS_HEADER + len);
+    writer_bytes(w, tbs);
+    writer_bytes(w, VIEW_OF(named));
+    writer_u8(w, DER_BIT_STRING);
+    put_length(w, len + 1);
+    writer_u8(w, 0); /* bits that are not used */
+    writer_bytes(w, (struct view){signature, len});
+    return writer_finish(w) ? 0 : MBEDTLS_ERR_X509_BUFFER_TOO_SMALL;
+}
+
+/* The certificate in `der` with the right name of its signature, in `w`, which may overlap it. */
+static int rename_signature(struct view der, mbedtls_pk_context *issuer, struct writer *w)
+{
+    uint8_t room[DER_SIZE];
+    mbedtls_x509_crt cert;
+    mbedtls_x509_crt_init(&cert);
+    int failed = mbedtls_x509_crt_parse_der(&cert, der.at, der.len); /* copies it */
+    if (failed == 0) {
+        struct view tbs = renamed(&cert.tbs, (struct span){room, sizeof room});
+        if (tbs.len == 0) {
+            writer_bytes(w, (struct view){cert.raw.p, cert.raw.len});
+            failed = writer_finish(w) ? 0 : MBEDTLS_ERR_X509_BUFFER_TOO_SMALL;
+        } else {
+            failed = sign(tbs, issuer, w);
+        }
+    }
+    mbedtls_x509_crt_free(&cert);
+    return failed;
+}
+
 static int issue_pem(const struct issue *issue, char *pem)
 {
+    uint8_t room[DER_SIZE];
+    size_t pem_len;
     mbedtls_x509write_cert cert;
+    struct writer der = writer_of((struct span){room, sizeof room});
     mbedtls_x509write_crt_init(&cert);
-    int failed = describe(&cert, issue);
-    failed = failed != 0 ? failed
-                         : mbedtls_x509write_crt_pem(&cert, (unsigned char *)pem, PEM_SIZE,
-                                                     dev_tls_draw, NULL);
+    int len = describe(&cert, issue);
+    len = len != 0 ? len : mbedtls_x509write_crt_der(&cert, room, sizeof room, dev_tls_draw, NULL);
     mbedtls_x509write_crt_free(&cert);
-    return failed;
+    if (len < 0) {
+        return len;
+    }
+    struct view written = {room + sizeof room - (size_t)len, (size_t)len}; /* from the end */
+    int failed = rename_signature(written, issue->issuer, &der);
+    return failed != 0 ? failed
+                       : mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n",
+                                                  "-----END CERTIFICATE-----\n", room, der.used,
+                                                  (unsigned char *)pem, PEM_SIZE, &pem_len);
 }
 
 static bool make_all(const char *directory, struct view alternatives, mbedtls_pk_context *ca,

@@ -1,5 +1,6 @@
 /* The test authority and TLS server of fzdev against the gateway's own TLS client. */
 #include <fcntl.h>
+#include <mbedtls/x509_crt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,33 @@ static void others_are_not(void **state)
     pair_close(&p);
 }
 
+/* The parameters of ecdsa-with-SHA256 must be absent (RFC 5758 3.2): a NULL in their place is
+ * refused by peers that compare the identifier as a whole. It stands in the signed part and behind
+ * it. */
+static void the_identifier_of_the_signature_has_no_parameters(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"ca.pem", "leaf.pem"};
+    static const uint8_t bare[] = {0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86,
+                                   0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02};
+    struct pair p;
+    char path[64];
+    pair_open(&p);
+    for (size_t i = 0; i < 2; i++) {
+        mbedtls_x509_crt cert;
+        mbedtls_x509_crt_init(&cert);
+        (void)snprintf(path, sizeof path, "%s/%s", p.directory, files[i]);
+        assert_int_equal(mbedtls_x509_crt_parse_file(&cert, path), 0);
+        unsigned found = 0;
+        for (size_t at = 0; at + sizeof bare <= cert.raw.len; at++) {
+            found += memcmp(cert.raw.p + at, bare, sizeof bare) == 0;
+        }
+        assert_int_equal(found, 2);
+        mbedtls_x509_crt_free(&cert);
+    }
+    pair_close(&p);
+}
+
 static void bytes_cross_and_the_end_is_orderly(void **state)
 {
     (void)state;
@@ -160,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_addresses_of_the_certificate_are_trusted),
         cmocka_unit_test(others_are_not),
+        cmocka_unit_test(the_identifier_of_the_signature_has_no_parameters),
         cmocka_unit_test(bytes_cross_and_the_end_is_orderly),
         cmocka_unit_test(certificates_are_used_again),
     };
