@@ -244,12 +244,23 @@ static void heard_data(struct sim_rekey *rekey, uint32_t gateway, struct view by
     *given = 0;
 }
 
+/* Some client began a handshake, which proves that it lives, also when no answer can leave. Its
+ * new index does not tell which client, so all are taken to be heard. */
+static void heard_initiation(struct sim_rekey *rekey)
+{
+    for (uint32_t i = 0; i < rekey->tunnels_count; i++) {
+        rekey->tunnels[i].unheard_ns = 0;
+    }
+}
+
 static void see_delivered(struct sim_rekey *rekey, uint32_t gateway,
                           const struct sim_record *record)
 {
     uint16_t channel;
     struct view inner = wire_unwrap(record->payload, WIRE_DATA_IND, &channel);
-    if (wire_is_wireguard(inner, WIRE_RESPONSE, WIRE_RESPONSE_SIZE)) {
+    if (wire_is_wireguard(inner, WIRE_INITIATION, WIRE_INITIATION_SIZE)) {
+        heard_initiation(rekey);
+    } else if (wire_is_wireguard(inner, WIRE_RESPONSE, WIRE_RESPONSE_SIZE)) {
         heard_response(rekey, gateway, inner);
     } else if (wire_is_wireguard(inner, WIRE_DATA, KEEPALIVE_SIZE)) {
         heard_data(rekey, gateway, inner);

@@ -209,6 +209,26 @@ static void data_that_nothing_answers_is_noticed(void **state)
     expect(bench, "O-18");
 }
 
+/* The gateway hears that its client lives, though it cannot answer. */
+static void an_initiation_of_the_client_is_heard(void **state)
+{
+    struct bench *bench = *state;
+    respond(bench, SIM_KIND_SENT);
+    for (uint32_t i = 0; i < 20; i++) {
+        wait_s(bench, 1);
+        send_data(bench);
+    }
+    initiate(bench, SIM_KIND_DELIVERED);
+    for (uint32_t i = 0; i < 20; i++) {
+        wait_s(bench, 1);
+        send_data(bench);
+    }
+    expect(bench, "");
+    wait_s(bench, 4);
+    send_data(bench);
+    expect(bench, "O-18");
+}
+
 static void a_new_process_owes_nothing(void **state)
 {
     struct bench *bench = *state;
@@ -233,6 +253,7 @@ int main(void)
         REKEY_TEST(a_handshake_that_is_not_repeated_is_noticed),
         REKEY_TEST(a_session_of_the_client_ends_the_attempt),
         REKEY_TEST(data_that_nothing_answers_is_noticed),
+        REKEY_TEST(an_initiation_of_the_client_is_heard),
         REKEY_TEST(a_new_process_owes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
