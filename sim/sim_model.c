@@ -435,7 +435,7 @@ struct sim_verdict sim_model_judge(const struct sim_model *model, uint32_t gatew
         return (struct sim_verdict){"O-02", "the source is no client's tunnel address"};
     }
     struct sim_verdict verdict = {"O-01", "no grant of the client covers this packet"};
-    if (is_to_itself(model, gateway, packet) && sim_model_holds(model, gateway, *client)) {
+    if (is_to_itself(model, gateway, packet) && sim_model_holds(model, gateway, *client, 0)) {
         return SIM_VERDICT_GOOD;
     }
     for (uint32_t i = 0; i < model->grants_count; i++) {
@@ -492,11 +492,13 @@ enum sim_standing sim_model_standing(const struct sim_model *model, const struct
     return told ? SIM_STANDING_STALE : SIM_STANDING_NONE;
 }
 
-bool sim_model_holds(const struct sim_model *model, uint32_t gateway, uint32_t client)
+bool sim_model_holds(const struct sim_model *model, uint32_t gateway, uint32_t client,
+                     uint64_t unix_ns)
 {
     for (uint32_t i = 0; i < model->grants_count; i++) {
         const struct grant *g = &model->grants[i];
-        if (g->client == client && g->gateway == gateway && g->live) {
+        if (g->client == client && g->gateway == gateway && g->live &&
+            unexpired(g->expires_unix_s, unix_ns)) {
             return true;
         }
     }

@@ -84,8 +84,10 @@ enum sim_standing {
 MUST_USE enum sim_standing sim_model_standing(const struct sim_model *model,
                                               const struct sim_grant *grant, uint64_t until_unix_ns,
                                               const struct sim_resource **form);
-/* Whether the gateway may hold any right of the client. */
-MUST_USE bool sim_model_holds(const struct sim_model *model, uint32_t gateway, uint32_t client);
+/* Whether the gateway may hold any right of the client that lasts beyond `unix_ns` on its wall
+ * clock. */
+MUST_USE bool sim_model_holds(const struct sim_model *model, uint32_t gateway, uint32_t client,
+                              uint64_t unix_ns);
 MUST_USE bool sim_filters_permit(const struct sim_resource *resource,
                                  const struct sim_packet *packet);
 /* The glob language of DNS resources (spec/dataplane.md section 4.1), without character classes. */

@@ -39,7 +39,8 @@ static void note_tunnels(struct sim_world *world, bool had[SIM_CLIENTS_MAX][SIM_
     world_run_until(world, world->sched.now_ns + LEAVE_S * NS_PER_S);
     for (uint32_t c = 0; c < world->policy.clients_count; c++) {
         for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
-            had[c][g] = has_tunnel(world, c, g) && sim_model_holds(world->model, g, c);
+            uint64_t unix_ns = world_gateway_now(&world->gateways[g]).unix_ns;
+            had[c][g] = has_tunnel(world, c, g) && sim_model_holds(world->model, g, c, unix_ns);
         }
     }
 }
@@ -59,7 +60,7 @@ static void be_sent_away(struct sim_world *world)
     world_run_until(world, world->sched.now_ns + LEAVE_S * NS_PER_S);
     for (uint32_t c = 0; c < world->policy.clients_count; c++) {
         for (uint32_t g = 0; g < world->policy.gateways_count; g++) {
-            if (had[c][g] && has_tunnel(world, c, g) && !sim_model_holds(world->model, g, c)) {
+            if (had[c][g] && has_tunnel(world, c, g) && !sim_model_holds(world->model, g, c, 0)) {
                 world_fail(world, "L-07", "gateway %u took every right of client %u without a word",
                            g, c);
             }
