@@ -73,11 +73,17 @@ static struct client_resource *resource_for(struct sim_client *client, const str
     return resource;
 }
 
-/* HEAD: the resource's filters, as the gateway will apply them. */
+/* HEAD: refuses by itself what the gateway would refuse, and hears goodbyes. */
+static bool obeys(const struct sim_client *client)
+{
+    return client_is_head(client) && !client->config.lawless;
+}
+
+/* The resource's filters, as the gateway will apply them. */
 static bool is_permitted(const struct sim_client *client, const struct client_resource *resource,
                          const struct packet_info *info)
 {
-    if (!client_is_head(client) || client->config.lawless || !resource->filtered) {
+    if (!obeys(client) || !resource->filtered) {
         return true;
     }
     bool icmp = info->protocol == PACKET_PROTOCOL_ICMP || info->protocol == PACKET_PROTOCOL_ICMPV6;
@@ -224,8 +230,7 @@ static bool is_own(const struct sim_client *client, const struct ip_addr *ip)
 /* Nothing that an application may send: it disappears. */
 static bool is_forbidden(const struct sim_client *client, const struct packet_info *info)
 {
-    return ip_is_multicast(&info->destination) ||
-           (client_is_head(client) && !client->config.lawless && !is_own(client, &info->source));
+    return ip_is_multicast(&info->destination) || (obeys(client) && !is_own(client, &info->source));
 }
 
 struct client_link *client_flow_open(struct sim_client *client, const struct packet_info *info)
@@ -243,13 +248,12 @@ struct client_link *client_flow_open(struct sim_client *client, const struct pac
     return link != NULL && link->has_path && link->waiting.first == NULL ? link : NULL;
 }
 
-/* What no resource covers goes nowhere; of a lawless client to some gateway that it has a path to.
- */
+/* To some gateway that the client has a path to. */
 static void send_uncovered(struct sim_client *client, const struct packet_info *info,
                            struct view bytes)
 {
     uint32_t first = info->source_port;
-    for (uint32_t i = 0; client->config.lawless && i < CLIENT_LINKS_MAX; i++) {
+    for (uint32_t i = 0; i < CLIENT_LINKS_MAX; i++) {
         struct client_link *link = &client->links[(first + i) % CLIENT_LINKS_MAX];
         if (link->used && link->has_path) {
             client_link_send(client, link, bytes);
@@ -280,7 +284,9 @@ void client_flow_outbound(struct sim_client *client, struct view bytes)
     struct client_resource *resource = resource_for(client, &info.destination, &name);
     if (resource == NULL) {
         client->counters.no_resource++;
-        send_uncovered(client, &info, bytes);
+        if (client->config.lawless) {
+            send_uncovered(client, &info, bytes);
+        }
         return;
     }
     if (!is_permitted(client, resource, &info)) {
@@ -336,7 +342,7 @@ static void take_control(struct sim_client *client, struct client_link *link, st
     }
     if (msg.event == P2P_DOMAIN_STATUS) {
         client_name_status(client, link, &msg.u.domain_status);
-    } else if (msg.event == P2P_GOODBYE && client_is_head(client) && !client->config.lawless) {
+    } else if (msg.event == P2P_GOODBYE && obeys(client)) {
         client->counters.goodbyes++;
         client_link_close(client, link, "goodbye");
     }

@@ -10,7 +10,6 @@
 #include "sim/sim_watch.h"
 #include "sim/sim_wire.h"
 
-/* A clock that runs 900 ppm fast and rounding. */
 #define CHECK_IDLE_NS    (25 * NS_PER_S)
 #define CHECK_NS         (15 * NS_PER_S)
 #define BUSY_GAP_NS      (5 * NS_PER_S) /* between two packets on a path in use */

@@ -132,23 +132,7 @@ bool act_hostile(struct sim_world *world, const struct sim_action *action)
     }
 }
 
-/* ---- policy ---- */
-
-/* `c`: small numbers mean no expiry, others a life of up to four minutes. */
-static struct sim_grant grant_of(const struct sim_world *world, const struct sim_action *action)
-{
-    uint32_t resource = action->b % world->policy.resources_count;
-    uint64_t life = action->c % 64;
-    uint64_t unix_s = world_now(world, &world->portal_node).unix_ns / NS_PER_S;
-    return (struct sim_grant){
-        .client = world->policy.clients[client_of(world, action)].id,
-        .resource = world->policy.resources[resource].id,
-        .gateway = world->policy.resources[resource].gateway,
-        .expires_unix_s = life < 8 ? 0 : unix_s + life * 4,
-    };
-}
-
-/* ---- what lawless clients do about it ---- */
+/* ---- what lawless clients do about changes of policy ---- */
 
 static void tempted(void *context, uint64_t value)
 {
@@ -179,6 +163,22 @@ static void tempt(struct sim_world *world, uint32_t resource)
             }
         }
     }
+}
+
+/* ---- policy ---- */
+
+/* `c`: small numbers mean no expiry, others a life of up to four minutes. */
+static struct sim_grant grant_of(const struct sim_world *world, const struct sim_action *action)
+{
+    uint32_t resource = action->b % world->policy.resources_count;
+    uint64_t life = action->c % 64;
+    uint64_t unix_s = world_now(world, &world->portal_node).unix_ns / NS_PER_S;
+    return (struct sim_grant){
+        .client = world->policy.clients[client_of(world, action)].id,
+        .resource = world->policy.resources[resource].id,
+        .gateway = world->policy.resources[resource].gateway,
+        .expires_unix_s = life < 8 ? 0 : unix_s + life * 4,
+    };
 }
 
 static bool done(struct sim_world *world, enum err err)

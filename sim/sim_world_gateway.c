@@ -209,41 +209,35 @@ static bool is_between_numberings(const struct sim_world *world, uint32_t client
     return world->client_restarted[client];
 }
 
-static void judge_packet(struct world_gateway *gateway, struct view bytes)
+static void judge_packet(struct world_gateway *gateway, const struct sim_packet *packet)
 {
     struct sim_world *world = gateway->world;
-    struct sim_packet packet;
-    const char *wrong = sim_packet_read(bytes, &packet);
-    if (wrong != NULL) {
-        world_fail(world, "O-05", "a packet into the resource network is wrong: %s", wrong);
-        return;
-    }
     uint64_t unix_ns = sim_gateway_decision_unix(gateway->gateway);
     uint32_t client = 0;
     struct sim_verdict verdict =
-        sim_model_judge(world->model, gateway->index, unix_ns, &packet, &client);
+        sim_model_judge(world->model, gateway->index, unix_ns, packet, &client);
     if (verdict.oracle != NULL) {
         world_fail(world, verdict.oracle, "%s (protocol %u, port %u)", verdict.text,
-                   packet.protocol, packet.destination_port);
+                   packet->protocol, packet->destination_port);
         return;
     }
     /* The judge tells connections apart by their port, which FAULT_PORT_WRAP gives to several. */
     bool tells = (world->options.fault_points >> FAULT_PORT_WRAP & 1U) == 0;
-    if (tells && packet.protocol == SIM_PROTO_TCP && is_named(world, &packet.destination) &&
-        !is_between_numberings(world, client, packet.source_port)) {
-        sim_judge_flow(world->judge, gateway->index, client, world->sched.now_ns, &packet);
+    if (tells && packet->protocol == SIM_PROTO_TCP && is_named(world, &packet->destination) &&
+        !is_between_numberings(world, client, packet->source_port)) {
+        sim_judge_flow(world->judge, gateway->index, client, world->sched.now_ns, packet);
     }
-    if (sim_packet_is_icmp_error(&packet)) {
+    if (sim_packet_is_icmp_error(packet)) {
         world_fail(world, "O-01", "an ICMP error of a client left the TUN device");
     }
     bool damaged = false;
-    struct sim_probe *probe = sim_probe_of(world->probes, packet.payload, &damaged);
+    struct sim_probe *probe = sim_probe_of(world->probes, packet->payload, &damaged);
     if (damaged) {
         world_fail(world, "O-05", "the payload of a probe was changed on the way");
     }
     if (probe != NULL) {
-        judge_probe(gateway, probe, &packet, client);
-    } else if (packet.protocol != SIM_PROTO_TCP) {
+        judge_probe(gateway, probe, packet, client);
+    } else if (packet->protocol != SIM_PROTO_TCP) {
         world_fail(world, "O-05", "a packet that no application sent left the TUN device");
     }
 }
@@ -252,14 +246,17 @@ static void tun_packet(void *self, uint32_t index, struct view bytes)
 {
     struct sim_world *world = self;
     struct world_gateway *gateway = &world->gateways[index];
-    judge_packet(gateway, bytes);
     struct sim_packet packet;
+    const char *wrong = sim_packet_read(bytes, &packet);
+    if (wrong != NULL) {
+        world_fail(world, "O-05", "a packet into the resource network is wrong: %s", wrong);
+        return;
+    }
+    judge_packet(gateway, &packet);
     enum sim_host_behaviour behaviour;
-    bool own = sim_packet_read(bytes, &packet) == NULL &&
-               sim_hosts_find(gateway->kernel, &packet.destination, &behaviour);
-    const char *wrong =
-        sim_hosts_packet(own ? gateway->kernel : gateway->hosts,
-                         (struct instant){world->sched.now_ns}, bytes, host_emit, gateway);
+    bool own = sim_hosts_find(gateway->kernel, &packet.destination, &behaviour);
+    wrong = sim_hosts_packet(own ? gateway->kernel : gateway->hosts,
+                             (struct instant){world->sched.now_ns}, bytes, host_emit, gateway);
     if (wrong != NULL) {
         world_fail(world, "O-05", "a resource host got a bad packet: %s", wrong);
     }

@@ -15,8 +15,8 @@ static void be_quiet(struct sim_world *world)
     sim_quiet_judge(world->quiet, false);
 }
 
-/* Option farewell; 1: a signal. */
-enum { FAREWELL_RIGHTS, FAREWELL_BEREFT = 2 };
+/* Option farewell. */
+enum { FAREWELL_RIGHTS, FAREWELL_SIGNAL, FAREWELL_BEREFT };
 
 static bool has_tunnel(const struct sim_world *world, uint32_t client, uint32_t gateway)
 {

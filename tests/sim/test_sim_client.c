@@ -560,7 +560,8 @@ static void service_questions_of_head_go_to_the_gateway(void **state)
 
 /* ---- what must not pass ---- */
 
-static void filtered(struct cw *w)
+/* The first resource, on ports 5000 to 5010. */
+static void permit_udp_only(struct cw *w)
 {
     struct sim_resource resource = w->policy.resources[0];
     resource.filters[0] = (struct sim_filter){SIM_FILTER_UDP, 5000, 5010};
@@ -568,6 +569,11 @@ static void filtered(struct cw *w)
     assert_int_equal(sim_portal_update_resource(w->portal, w->now, &resource, w->out), ERR_NONE);
     cw_carry(w, CW_PORTAL);
     cw_settle(w);
+}
+
+static void filtered(struct cw *w)
+{
+    permit_udp_only(w);
     struct sim_packet packet = {.source = w->policy.clients[0].tunnel_v4,
                                 .destination = cw_ip("10.3.0.2"),
                                 .protocol = SIM_PROTO_UDP,
@@ -698,12 +704,7 @@ static void lawless(struct cw *w)
 {
     assert_int_equal(ping_for(w, "fd33::2", 1), 1);
     assert_int_equal(ping_for(w, "10.3.0.2", 1), 1);
-    struct sim_resource resource = w->policy.resources[0];
-    resource.filters[0] = (struct sim_filter){SIM_FILTER_UDP, 5000, 5010};
-    resource.filters_count = 1;
-    assert_int_equal(sim_portal_update_resource(w->portal, w->now, &resource, w->out), ERR_NONE);
-    cw_carry(w, CW_PORTAL);
-    cw_settle(w);
+    permit_udp_only(w);
     w->inbox_count = 0;
     uint32_t inside = w->inside_count;
     const struct sim_client_counters *counters = sim_client_counters(w->client);
